@@ -1,0 +1,15 @@
+//! What the three programs say to each other: names, ids, manifests, messages, limits, identity and TLS.
+//!
+//! Nothing here opens a socket or starts a task; only [`identity`] touches the disk, to keep a key. Every message is
+//! [postcard](https://postcard.jamesmunns.com/wire-format) inside a length-prefixed frame, and the bytes of each are
+//! held still by the recordings in `golden/`.
+
+pub mod codec;
+pub mod frame;
+pub mod id;
+pub mod limit;
+pub mod name;
+pub mod reject;
+pub mod time;
+pub mod version;
+
