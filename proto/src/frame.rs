@@ -63,7 +63,10 @@ mod tests {
 
     #[test]
     fn a_length_over_the_limit_is_refused() {
-        assert_eq!(length(u32::MAX.to_le_bytes(), 1024), Err(FrameError::TooLong { length: u32::MAX as usize, max: 1024 }));
+        assert_eq!(
+            length(u32::MAX.to_le_bytes(), 1024),
+            Err(FrameError::TooLong { length: u32::MAX as usize, max: 1024 })
+        );
         assert_eq!(length(1024u32.to_le_bytes(), 1024), Ok(1024));
     }
 }

@@ -5,11 +5,17 @@
 //! held still by the recordings in `golden/`.
 
 pub mod codec;
+pub mod control;
 pub mod frame;
+pub mod geometry;
+pub mod grant;
+pub mod have_map;
 pub mod id;
 pub mod limit;
+pub mod manifest;
 pub mod name;
+pub mod peer;
 pub mod reject;
 pub mod time;
+pub mod tracker;
 pub mod version;
-

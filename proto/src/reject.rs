@@ -141,7 +141,11 @@ impl fmt::Debug for ErrorCode {
 
 impl Serialize for ErrorCode {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.serialize_str(&self.word()) } else { self.0.serialize(serializer) }
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&self.word())
+        } else {
+            self.0.serialize(serializer)
+        }
     }
 }
 

@@ -1,0 +1,274 @@
+//! The manifest: what a content is, without its name, and the content id made from it.
+
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+use crate::codec::{self, CodecError};
+use crate::geometry::{Geometry, GeometryError, PieceIndex};
+use crate::id::ContentId;
+use crate::limit::MANIFEST_BYTES_MAX;
+
+/// Which digest each piece has. Numbers are part of the disk and wire formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HashAlgorithm {
+    /// BLAKE3, 32 bytes; the default, since hashing is a downloader's largest cost.
+    Blake3,
+    /// SHA-256 (FIPS 180-4), 32 bytes.
+    Sha256,
+    /// SHA-1 (FIPS 180-4), 20 bytes, as the ancestors and `.mtorrent` have it. Collisions can be made on purpose;
+    /// they never make two contents one, since the content id is SHA-256.
+    Sha1,
+}
+
+impl HashAlgorithm {
+    /// Bytes of one digest.
+    pub fn digest_bytes(self) -> usize {
+        match self {
+            HashAlgorithm::Blake3 | HashAlgorithm::Sha256 => 32,
+            HashAlgorithm::Sha1 => 20,
+        }
+    }
+
+    /// Whether `digest` is this algorithm's digest of `piece`.
+    pub fn verify(self, piece: &[u8], digest: &[u8]) -> bool {
+        let mut computed = Vec::with_capacity(self.digest_bytes());
+        self.digest_into(piece, &mut computed);
+        computed == digest
+    }
+
+    /// Appends the digest of `piece` to `digests`.
+    pub fn digest_into(self, piece: &[u8], digests: &mut Vec<u8>) {
+        match self {
+            HashAlgorithm::Blake3 => digests.extend_from_slice(blake3::hash(piece).as_bytes()),
+            HashAlgorithm::Sha256 => digests.extend_from_slice(&sha2::Sha256::digest(piece)),
+            HashAlgorithm::Sha1 => digests.extend_from_slice(&sha1::Sha1::digest(piece)),
+        }
+    }
+
+    /// How many digests fit a manifest.
+    fn digests_max(self) -> u64 {
+        (MANIFEST_BYTES_MAX - HEADER_BYTES_MAX) / self.digest_bytes() as u64
+    }
+}
+
+/// Room for a manifest's fields beside its digests, in bytes.
+const HEADER_BYTES_MAX: u64 = 128;
+
+/// Why bytes are not a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// More than a manifest may have; nothing was decoded.
+    #[error("a manifest of {0} bytes where at most {MANIFEST_BYTES_MAX} are allowed")]
+    TooLong(u64),
+    /// Not an encoding of one.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// A second spelling of a manifest that has one already.
+    #[error("the manifest is not in its one allowed encoding")]
+    NotCanonical,
+    /// The content cannot be divided so.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// The digests are too few or too many for the length.
+    #[error("{digests_bytes} bytes of digests do not fit {pieces} pieces")]
+    Digests {
+        /// Bytes there are.
+        digests_bytes: usize,
+        /// Pieces there should be digests for.
+        pieces: u32,
+    },
+    /// Not the manifest that was asked for.
+    #[error("the manifest has content id {0} and is not the one that was asked for")]
+    WrongContent(ContentId),
+}
+
+/// What a content is: equal manifests are equal bytes, wherever and under whatever name they lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    geometry: Geometry,
+    hash: HashAlgorithm,
+    digests: Vec<u8>,
+    whole_sha256: Option<[u8; 32]>,
+}
+
+/// A manifest as it is encoded (postcard). Version 1: the first.
+#[derive(Serialize, Deserialize)]
+struct WireManifest {
+    version: u8,
+    length: u64,
+    piece_length: u64,
+    hash: HashAlgorithm,
+    whole_sha256: Option<[u8; 32]>,
+    /// All digests, one behind the other.
+    digests: Vec<u8>,
+}
+
+/// The version that is written.
+const MANIFEST_VERSION: u8 = 1;
+
+impl Manifest {
+    /// The division that a new content of `length` bytes gets, so that its manifest stays within its limit.
+    pub fn geometry_for(length: u64, hash: HashAlgorithm) -> Result<Geometry, GeometryError> {
+        Geometry::for_length(length, hash.digests_max())
+    }
+
+    /// A manifest from its parts; `digests` holds one digest a piece, one behind the other.
+    pub fn new(
+        geometry: Geometry,
+        hash: HashAlgorithm,
+        digests: Vec<u8>,
+        whole_sha256: Option<[u8; 32]>,
+    ) -> Result<Manifest, ManifestError> {
+        if digests.len() as u64 != u64::from(geometry.piece_count()) * hash.digest_bytes() as u64 {
+            return Err(ManifestError::Digests { digests_bytes: digests.len(), pieces: geometry.piece_count() });
+        }
+        if u64::from(geometry.piece_count()) > hash.digests_max() {
+            return Err(ManifestError::TooLong(digests.len() as u64));
+        }
+        Ok(Manifest { geometry, hash, digests, whole_sha256 })
+    }
+
+    /// The manifest in `bytes`, whose content id must be `expected`: nothing else is believed.
+    pub fn decode(bytes: &[u8], expected: ContentId) -> Result<Manifest, ManifestError> {
+        if bytes.len() as u64 > MANIFEST_BYTES_MAX {
+            return Err(ManifestError::TooLong(bytes.len() as u64));
+        }
+        let id = content_id(bytes);
+        if id != expected {
+            return Err(ManifestError::WrongContent(id));
+        }
+        let wire: WireManifest = codec::decode(bytes)?;
+        if wire.version != MANIFEST_VERSION {
+            return Err(ManifestError::NotCanonical);
+        }
+        let geometry = Geometry::new(wire.length, wire.piece_length)?;
+        let manifest = Manifest::new(geometry, wire.hash, wire.digests, wire.whole_sha256)?;
+        if manifest.encode() != bytes { Err(ManifestError::NotCanonical) } else { Ok(manifest) }
+    }
+
+    /// The bytes that travel and that the content id is made from.
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(&WireManifest {
+            version: MANIFEST_VERSION,
+            length: self.geometry.length(),
+            piece_length: self.geometry.piece_length(),
+            hash: self.hash,
+            whole_sha256: self.whole_sha256,
+            digests: self.digests.clone(),
+        })
+    }
+
+    /// The name of this content: SHA-256 of [`Manifest::encode`].
+    pub fn content_id(&self) -> ContentId {
+        content_id(&self.encode())
+    }
+
+    /// How the content divides into pieces.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Which digest the pieces have.
+    pub fn hash(&self) -> HashAlgorithm {
+        self.hash
+    }
+
+    /// SHA-256 of the whole content, where it was recorded.
+    pub fn whole_sha256(&self) -> Option<&[u8; 32]> {
+        self.whole_sha256.as_ref()
+    }
+
+    /// The digest of a piece; empty for one that does not exist, which no bytes have.
+    pub fn digest(&self, piece: PieceIndex) -> &[u8] {
+        let bytes = self.hash.digest_bytes();
+        let start = piece.as_usize().saturating_mul(bytes);
+        self.digests.get(start..start.saturating_add(bytes)).unwrap_or_default()
+    }
+
+    /// Whether `bytes` are that piece, to the last one.
+    pub fn verify(&self, piece: PieceIndex, bytes: &[u8]) -> bool {
+        bytes.len() as u64 == self.geometry.piece_bytes(piece) && self.hash.verify(bytes, self.digest(piece))
+    }
+}
+
+/// The content id of an encoded manifest.
+fn content_id(bytes: &[u8]) -> ContentId {
+    ContentId(sha2::Sha256::digest(bytes).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::PIECE_BYTES_MIN;
+
+    fn manifest_of(content: &[u8], hash: HashAlgorithm) -> Manifest {
+        let geometry = Manifest::geometry_for(content.len() as u64, hash).expect("small");
+        let mut digests = Vec::new();
+        for piece in geometry.pieces() {
+            let range = geometry.byte_range(piece);
+            hash.digest_into(&content[range.start as usize..range.end as usize], &mut digests);
+        }
+        Manifest::new(geometry, hash, digests, None).expect("fits")
+    }
+
+    #[test]
+    fn a_manifest_reads_back_and_knows_its_pieces() {
+        let content = vec![7; PIECE_BYTES_MIN as usize + 3];
+        for hash in [HashAlgorithm::Blake3, HashAlgorithm::Sha256, HashAlgorithm::Sha1] {
+            let manifest = manifest_of(&content, hash);
+            let id = manifest.content_id();
+            assert_eq!(Manifest::decode(&manifest.encode(), id), Ok(manifest.clone()));
+            assert!(manifest.verify(PieceIndex(1), &[7; 3]));
+            assert!(!manifest.verify(PieceIndex(1), &[7; 4]));
+            assert!(!manifest.verify(PieceIndex(1), &[7, 7, 8]));
+            assert!(!manifest.verify(PieceIndex(2), &[]));
+        }
+    }
+
+    #[test]
+    fn the_published_digests_of_abc_are_computed() {
+        let digest = |hash: HashAlgorithm| {
+            let mut digest = Vec::new();
+            hash.digest_into(b"abc", &mut digest);
+            hex::encode(digest)
+        };
+        assert_eq!(digest(HashAlgorithm::Blake3), "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
+        assert_eq!(digest(HashAlgorithm::Sha256), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(digest(HashAlgorithm::Sha1), "a9993e364706816aba3e25717850c26c9cd0d89d");
+    }
+
+    #[test]
+    fn another_manifest_than_the_one_asked_for_is_refused() {
+        let bytes = manifest_of(b"a", HashAlgorithm::Blake3).encode();
+        let other = manifest_of(b"b", HashAlgorithm::Blake3).content_id();
+        assert!(matches!(Manifest::decode(&bytes, other), Err(ManifestError::WrongContent(_))));
+    }
+
+    #[test]
+    fn a_claim_of_four_billion_pieces_in_few_bytes_is_refused() {
+        let bytes = codec::encode(&WireManifest {
+            version: 1,
+            length: (1 << 32) * PIECE_BYTES_MIN - PIECE_BYTES_MIN,
+            piece_length: PIECE_BYTES_MIN,
+            hash: HashAlgorithm::Blake3,
+            whole_sha256: None,
+            digests: Vec::new(),
+        });
+        let expected = ManifestError::Digests { digests_bytes: 0, pieces: u32::MAX };
+        assert_eq!(Manifest::decode(&bytes, content_id(&bytes)), Err(expected));
+    }
+
+    #[test]
+    fn every_content_has_one_encoding() {
+        let manifest = manifest_of(b"a", HashAlgorithm::Blake3);
+        let mut bytes = manifest.encode();
+        bytes.push(0);
+        assert!(matches!(Manifest::decode(&bytes, content_id(&bytes)), Err(ManifestError::Codec(_))));
+        // The version, 1, spelled as a two-byte number is refused by postcard for a u8; the length can be spelled longer.
+        let mut longer = manifest.encode();
+        assert_eq!(longer[1], 1, "the length of one byte");
+        longer.splice(1..2, [0x81, 0x00]);
+        assert!(Manifest::decode(&longer, content_id(&longer)).is_err());
+    }
+}

@@ -1,0 +1,420 @@
+//! Messages between a daemon (or an operator's tool) and a tracker.
+//!
+//! The daemon opens the first bidirectional stream with [`Hello`]; the tracker answers [`HelloAck`] and then opens one
+//! unidirectional stream that carries [`Event`] frames for as long as the connection lives. Every request has a
+//! bidirectional stream of its own: one [`Envelope`] out, one [`Reply`] back, both ends finish. Two exchanges have
+//! two rounds on their stream, because the tracker keeps a secret between them: `RegisterStart`, `RegisterFinish` and
+//! `LoginStart`, `LoginFinish` (OPAQUE, RFC 9807, sections 5 and 6).
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::grant::{ClusterKey, Grant};
+use crate::id::{ContentId, NodeId, RequestId};
+use crate::name::{FileName, GroupName, UserName};
+use crate::reject::Reject;
+use crate::time::UnixMillis;
+
+/// A daemon's first frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Protocol version spoken ([`crate::version::TRACKER_PROTOCOL`]).
+    pub version: u16,
+    /// Name and version of the program, for logs; at most [`crate::limit::SOFTWARE_BYTES_MAX`] bytes.
+    pub software: String,
+    /// Addresses in the daemon's own networks, for peers that the tracker sees at the same address as it;
+    /// at most [`crate::limit::NODE_ADDRESSES_MAX`].
+    pub local_addresses: Vec<SocketAddr>,
+}
+
+/// The tracker's answer to [`Hello`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelloAck {
+    /// Protocol version spoken.
+    pub version: u16,
+    /// Name and version of the program, for logs.
+    pub software: String,
+    /// Key that grants of this tracker's cluster are signed with.
+    pub cluster: ClusterKey,
+    /// The tracker's clock.
+    pub time: UnixMillis,
+    /// The address that the daemon is seen at.
+    pub observed: SocketAddr,
+    /// The user that the daemon's key is enrolled under.
+    pub user: Option<UserName>,
+    /// Whether changes are decided here (always, for a single tracker).
+    pub leader: bool,
+}
+
+/// One request, with the id that makes a retry safe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Chosen at random by who asks; the same again for a retry.
+    pub id: RequestId,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// Who may join a group, and how. Numbers are part of the disk and wire formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JoinPolicy {
+    /// The owner decides.
+    Approval,
+    /// Anybody with an account joins at once.
+    Open,
+    /// Anybody with an account reads without joining, and joins at once.
+    Public,
+}
+
+/// What can be asked of a tracker. Who asks is known from the connection's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// New account, first round: OPAQUE registration request. Answered by [`Answer::Challenge`].
+    RegisterStart {
+        /// The account's name.
+        user: UserName,
+        /// OPAQUE `RegistrationRequest`.
+        message: Vec<u8>,
+    },
+    /// New account, second round, on the same stream. Answered by [`Answer::Done`].
+    RegisterFinish {
+        /// OPAQUE `RegistrationRecord`.
+        record: Vec<u8>,
+    },
+    /// Login, first round. Answered by [`Answer::Challenge`], also for a user that does not exist.
+    LoginStart {
+        /// The account's name.
+        user: UserName,
+        /// OPAQUE `KE1`.
+        message: Vec<u8>,
+    },
+    /// Login, second round, on the same stream: enrols this connection's key under the user. Answered by [`Answer::Done`].
+    LoginFinish {
+        /// OPAQUE `KE3`.
+        proof: Vec<u8>,
+    },
+    /// Withdraws the enrolment of this connection's key.
+    Logout,
+    /// New group, owned by who asks.
+    CreateGroup {
+        /// Its name.
+        group: GroupName,
+        /// Who may join.
+        policy: JoinPolicy,
+    },
+    /// Joins, or asks to. Answered by [`Answer::Joined`].
+    JoinGroup {
+        /// Which group.
+        group: GroupName,
+    },
+    /// Leaves; also takes back a request to join.
+    LeaveGroup {
+        /// Which group.
+        group: GroupName,
+        /// The last member ends the group by leaving; only with this.
+        force: bool,
+    },
+    /// Lets in who asked.
+    AcceptRequest {
+        /// Which group.
+        group: GroupName,
+        /// Who waits.
+        user: UserName,
+    },
+    /// Turns away who asked.
+    RejectRequest {
+        /// Which group.
+        group: GroupName,
+        /// Who waits.
+        user: UserName,
+    },
+    /// Takes a member out.
+    RemoveMember {
+        /// Which group.
+        group: GroupName,
+        /// Who goes.
+        user: UserName,
+    },
+    /// Hands the group to another member.
+    TransferGroup {
+        /// Which group.
+        group: GroupName,
+        /// The new owner, a member already.
+        user: UserName,
+    },
+    /// Ends the group with all its listings.
+    DeleteGroup {
+        /// Which group.
+        group: GroupName,
+    },
+    /// Lists a file in a group. The same again is no change; the name with another content is refused.
+    Publish {
+        /// Which group.
+        group: GroupName,
+        /// The file's name there.
+        name: FileName,
+        /// What it holds.
+        content: ContentId,
+        /// Bytes.
+        length: u64,
+    },
+    /// Takes this user's listing of that name out of the group.
+    Unpublish {
+        /// Which group.
+        group: GroupName,
+        /// The file's name.
+        name: FileName,
+    },
+    /// All groups, by name. Answered by [`Answer::Groups`].
+    ListGroups {
+        /// Only those that who asks belongs to.
+        mine: bool,
+        /// Continue behind this one.
+        after: Option<GroupName>,
+    },
+    /// One group. Answered by [`Answer::Groups`] with one entry.
+    GroupInfo {
+        /// Which.
+        group: GroupName,
+    },
+    /// A group's members, by name. Answered by [`Answer::Members`].
+    ListMembers {
+        /// Which group.
+        group: GroupName,
+        /// Continue behind this one.
+        after: Option<UserName>,
+    },
+    /// Who waits to be let in; the owner asks. Answered by [`Answer::Requests`].
+    ListRequests {
+        /// Which group.
+        group: GroupName,
+        /// Continue behind this one.
+        after: Option<UserName>,
+    },
+    /// A group's files, by name and owner. Answered by [`Answer::Files`].
+    ListFiles {
+        /// Which group.
+        group: GroupName,
+        /// Continue behind this one.
+        after: Option<(FileName, UserName)>,
+    },
+    /// All listings under one name. Answered by [`Answer::Files`]; none is `file_not_found`.
+    FindFile {
+        /// Which group.
+        group: GroupName,
+        /// The file's name.
+        name: FileName,
+        /// Only this publisher's.
+        owner: Option<UserName>,
+    },
+    /// Who is online with a content. Answered by [`Answer::Providers`].
+    Lookup {
+        /// Through which group.
+        group: GroupName,
+        /// Which content.
+        content: ContentId,
+    },
+    /// Statement that this node may read the group. Answered by [`Answer::Grant`].
+    Grant {
+        /// Which group.
+        group: GroupName,
+    },
+    /// What this node has. Soft state: gone with the connection. Answered by [`Answer::Done`].
+    Announce(Announce),
+}
+
+/// What a node has online.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announce {
+    /// Forget what was announced before.
+    pub replace: bool,
+    /// New or changed; at most [`crate::limit::PAGE_ITEMS_MAX`].
+    pub present: Vec<Presence>,
+    /// No longer here; at most [`crate::limit::PAGE_ITEMS_MAX`].
+    pub withdrawn: Vec<(GroupName, ContentId)>,
+}
+
+/// One content of one group on one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// Through which group.
+    pub group: GroupName,
+    /// Which content.
+    pub content: ContentId,
+    /// All pieces (a seeder) or some, perhaps none yet (a leecher).
+    pub complete: bool,
+}
+
+/// What comes back for every frame that a daemon sends.
+pub type Reply = Result<Answer, Reject>;
+
+/// The tracker's answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is done, and on disk if it was a change of users, groups or files.
+    Done,
+    /// First round of an OPAQUE exchange: `RegistrationResponse` or `KE2`.
+    Challenge(Vec<u8>),
+    /// Whether the group was joined at once.
+    Joined(Joined),
+    /// A page of groups; more follow if it is full ([`crate::limit::PAGE_ITEMS_MAX`]).
+    Groups(Vec<Group>),
+    /// A page of members.
+    Members(Vec<Member>),
+    /// A page of requests to join.
+    Requests(Vec<JoinRequest>),
+    /// A page of listings.
+    Files(Vec<Listing>),
+    /// Who is online with a content.
+    Providers(Providers),
+    /// The statement asked for.
+    Grant(Grant),
+}
+
+/// What became of a request to join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Joined {
+    /// A member now.
+    Member,
+    /// Waiting for this owner.
+    Waiting {
+        /// Who decides.
+        owner: UserName,
+    },
+}
+
+/// How who asks stands to a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Its owner, a member too.
+    Owner,
+    /// A member.
+    Member,
+    /// Has asked to join.
+    Requested,
+    /// Nothing to do with it.
+    None,
+}
+
+/// A group as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its name.
+    pub group: GroupName,
+    /// Who decides.
+    pub owner: UserName,
+    /// Who may join.
+    pub policy: JoinPolicy,
+    /// Number of members, the owner among them.
+    pub members: u32,
+    /// Number of listings.
+    pub files: u32,
+    /// How who asks stands to it.
+    pub standing: Standing,
+}
+
+/// A member as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Who.
+    pub user: UserName,
+    /// Whether it is the owner.
+    pub owner: bool,
+    /// Since when.
+    pub since: UnixMillis,
+    /// Number of the member's nodes that are online.
+    pub nodes_online: u32,
+}
+
+/// Somebody who waits to be let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// Who.
+    pub user: UserName,
+    /// Since when.
+    pub since: UnixMillis,
+}
+
+/// A file in a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Its name there.
+    pub name: FileName,
+    /// Who published it.
+    pub owner: UserName,
+    /// What it holds.
+    pub content: ContentId,
+    /// Bytes.
+    pub length: u64,
+    /// When it was published.
+    pub added: UnixMillis,
+    /// Nodes online with all of it.
+    pub seeders: u32,
+    /// Nodes online that download it.
+    pub partial: u32,
+}
+
+/// Who is online with a content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Providers {
+    /// At most [`crate::limit::LOOKUP_PROVIDERS_MAX`], seeders first; never who asks.
+    pub providers: Vec<Provider>,
+    /// The seeder that was online last, where none is now and one is remembered.
+    pub last_seeder: Option<(UserName, UnixMillis)>,
+}
+
+/// One node with a content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provider {
+    /// Its key's name: a dial that meets another key is refused.
+    pub node: NodeId,
+    /// Whose node.
+    pub user: UserName,
+    /// Where it may be reached; at most [`crate::limit::NODE_ADDRESSES_MAX`].
+    pub addresses: Vec<SocketAddr>,
+    /// All pieces or some.
+    pub complete: bool,
+}
+
+/// What a tracker tells without being asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// This node is enrolled under another user than before, or none.
+    Enrolment {
+        /// Whose node this is now.
+        user: Option<UserName>,
+    },
+    /// This user's standing in a group has changed.
+    Membership {
+        /// Which group.
+        group: GroupName,
+        /// What it is now.
+        standing: Standing,
+    },
+    /// Somebody asks to join a group of this user.
+    JoinRequested {
+        /// Which group.
+        group: GroupName,
+        /// Who.
+        user: UserName,
+    },
+    /// A node that this one may be served by came online, or has all of a content now that this node has announced in part.
+    Provider {
+        /// Through which group.
+        group: GroupName,
+        /// Which content.
+        content: ContentId,
+        /// Who has it.
+        provider: Provider,
+    },
+    /// A node may no longer read a group: whoever serves it stops at once.
+    Revoked {
+        /// Which group.
+        group: GroupName,
+        /// Whose key.
+        node: NodeId,
+    },
+}
