@@ -15,6 +15,7 @@ pub mod identity;
 pub mod limit;
 pub mod manifest;
 pub mod name;
+pub mod password;
 pub mod peer;
 pub mod reject;
 pub mod time;
