@@ -8,6 +8,8 @@ pub mod codec;
 pub mod control;
 pub mod frame;
 pub mod geometry;
+#[cfg(test)]
+mod golden;
 pub mod grant;
 pub mod have_map;
 pub mod id;

@@ -1,0 +1,293 @@
+//! Samples of what `p2pctl` and `p2pd` say to each other.
+
+use super::{TIME, Table, content, name, node, variants};
+use crate::control::*;
+use crate::id::DownloadId;
+use crate::manifest::HashAlgorithm;
+use crate::name::FileSelector;
+use crate::reject::{ErrorCode, Reject};
+use crate::tracker::{Group, JoinPolicy, JoinRequest, Member, Standing};
+use crate::version::CONTROL_PROTOCOL as VERSION;
+
+variants!(Request:
+    CreateUser Login Logout Status CreateGroup JoinGroup LeaveGroup ListGroups ListMembers ListRequests AcceptRequest
+    RejectRequest RemoveMember TransferGroup DeleteGroup UploadFile ListFiles FileInfo DownloadFile ShowDownloads Wait
+    Pause Resume Cancel StopShare ListShares Shutdown);
+variants!(Answer:
+    UserCreated LoggedIn LoggedOut Status GroupCreated GroupJoined GroupLeft GroupDeleted Groups Members Requests
+    RequestAccepted RequestRejected MemberRemoved GroupTransferred Uploaded Files FileInfo DownloadStarted Downloaded
+    DownloadChanged Downloads ShareStopped Shares ShuttingDown);
+variants!(Frame: Started Progress Hashing Result);
+variants!(DownloadState: Queued Waiting Downloading Verifying Complete Seeding Paused Error);
+variants!(TrackerState: Connecting Ok Unreachable KeyChanged Refused);
+
+pub(super) fn tables() -> Vec<Table> {
+    let software = || "p2p 0.1.0".to_owned();
+    vec![
+        Table::of("control_hello", VERSION, vec![("hello", Hello { version: 1, software: software() })]),
+        Table::of("control_hello_ack", VERSION, vec![("ack", HelloAck { version: 1, software: software() })]),
+        Table::of_enum("control_request", VERSION, requests()),
+        Table::of_enum("control_answer", VERSION, answers()),
+        Table::of_enum("control_frame", VERSION, frames()),
+        Table::of_enum(
+            "control_download_state",
+            VERSION,
+            vec![
+                ("", DownloadState::Queued),
+                ("", DownloadState::Waiting),
+                ("", DownloadState::Downloading),
+                ("", DownloadState::Verifying),
+                ("", DownloadState::Complete),
+                ("", DownloadState::Seeding),
+                ("", DownloadState::Paused),
+                ("", DownloadState::Error),
+            ],
+        ),
+        Table::of_enum(
+            "control_tracker_state",
+            VERSION,
+            vec![
+                ("", TrackerState::Connecting),
+                ("", TrackerState::Ok),
+                ("", TrackerState::Unreachable),
+                ("", TrackerState::KeyChanged),
+                ("", TrackerState::Refused),
+            ],
+        ),
+    ]
+}
+
+fn path(text: &str) -> LocalPath {
+    LocalPath(text.into())
+}
+
+/// A path that is not UTF-8, as a file system may hold.
+fn odd_path() -> LocalPath {
+    use std::os::unix::ffi::OsStringExt as _;
+    LocalPath(std::ffi::OsString::from_vec(b"/data/\xff.bin".to_vec()).into())
+}
+
+fn prefix() -> DownloadPrefix {
+    name("a91f")
+}
+
+fn requests() -> Vec<(&'static str, Request)> {
+    let password = || Password::new("correct horse".into());
+    let selector = |owner: Option<&str>| FileSelector { owner: owner.map(name), name: name("beach.jpg") };
+    vec![
+        ("", Request::CreateUser { user: name("alice"), password: password() }),
+        ("", Request::Login { user: name("alice"), password: password() }),
+        ("", Request::Logout),
+        ("", Request::Status),
+        ("", Request::CreateGroup { group: name("photos"), policy: JoinPolicy::Open }),
+        ("", Request::JoinGroup { group: name("photos") }),
+        ("", Request::LeaveGroup { group: name("photos"), force: false }),
+        ("", Request::ListGroups { mine: true }),
+        ("", Request::ListMembers { group: name("photos") }),
+        ("", Request::ListRequests { group: name("photos") }),
+        ("", Request::AcceptRequest { group: name("photos"), user: name("bob") }),
+        ("", Request::RejectRequest { group: name("photos"), user: name("bob") }),
+        ("", Request::RemoveMember { group: name("photos"), user: name("bob") }),
+        ("", Request::TransferGroup { group: name("photos"), user: name("bob") }),
+        ("", Request::DeleteGroup { group: name("photos") }),
+        (
+            "",
+            Request::UploadFile {
+                path: odd_path(),
+                group: name("photos"),
+                name: name("naïve café.txt"),
+                hash: HashAlgorithm::Sha256,
+                whole_digest: true,
+            },
+        ),
+        ("", Request::ListFiles { group: name("photos") }),
+        ("", Request::FileInfo { group: name("photos"), file: selector(Some("bob")) }),
+        (
+            "",
+            Request::DownloadFile {
+                group: name("photos"),
+                file: selector(None),
+                destination: path("/home/bob/pictures"),
+                force: false,
+                detach: true,
+            },
+        ),
+        ("", Request::ShowDownloads),
+        ("", Request::Wait { id: prefix() }),
+        ("", Request::Pause { id: prefix() }),
+        ("", Request::Resume { id: prefix() }),
+        ("", Request::Cancel { id: prefix(), delete_data: true }),
+        ("", Request::StopShare { group: name("photos"), name: name("beach.jpg") }),
+        ("", Request::ListShares),
+        ("", Request::Shutdown),
+    ]
+}
+
+fn download() -> Download {
+    Download {
+        id: DownloadId([0xa9, 0x1f, 0, 1, 2, 3, 4, 0xff]),
+        group: name("photos"),
+        name: name("beach.jpg"),
+        owner: name("alice"),
+        content: content(1),
+        destination: path("/home/bob/beach.jpg"),
+        state: DownloadState::Error,
+        reason: Some("no room".into()),
+        error: Some(ErrorCode::DISK_FULL),
+        length: 1 << 30,
+        have_bytes: 1 << 29,
+        fetched_bytes: (1 << 29) + 7,
+        down_rate: 842 << 20,
+        eta_seconds: Some(19),
+        peers_active: 5,
+        peers_known: 12,
+        added: TIME,
+    }
+}
+
+fn frames() -> Vec<(&'static str, Frame)> {
+    vec![
+        ("", Frame::Started(download())),
+        ("", Frame::Progress(download())),
+        ("", Frame::Hashing(Hashing { path: odd_path(), done_bytes: 1 << 20, length: 1 << 30 })),
+        ("answer", Frame::Result(Ok(Answer::ShuttingDown(ShuttingDown { process_id: 4711 })))),
+        ("reject", Frame::Result(Err(Reject::new(ErrorCode::NO_SEEDER, "nobody has it")))),
+    ]
+}
+
+fn file() -> File {
+    File {
+        name: name("beach.jpg"),
+        length: 300,
+        seeders: 3,
+        partial: 2,
+        here_bytes: Some(200),
+        owner: name("alice"),
+        added: TIME,
+        content: content(1),
+    }
+}
+
+fn file_info() -> FileInfo {
+    FileInfo {
+        group: name("photos"),
+        file: file(),
+        piece_length: Some(512 * 1024),
+        pieces: Some(1),
+        hash: Some(HashAlgorithm::Blake3),
+        digests: vec!["ab".repeat(32)],
+        whole_sha256: Some("cd".repeat(32)),
+        providers: vec![FileProvider { node: node(7), user: name("bob"), complete: false, pieces: Some(0) }],
+    }
+}
+
+fn status() -> Status {
+    let tracker = TrackerStatus {
+        address: "192.0.2.10:9000".into(),
+        node: Some(node(9)),
+        state: TrackerState::KeyChanged,
+        since: TIME,
+        round_trip_us: Some(3000),
+        leader: true,
+        reason: Some("another key".into()),
+    };
+    Status {
+        software: "p2p 0.1.0".into(),
+        started: TIME,
+        now: TIME,
+        node: node(7),
+        user: Some(name("alice")),
+        key_exchange: Some("X25519MLKEM768".into()),
+        trackers: vec![tracker],
+        peers: 12,
+        down_rate: 1,
+        up_rate: 2,
+        shares_seeding: 3,
+        shares_stopped: 4,
+        downloads_active: 5,
+        downloads_waiting: 6,
+        downloads_paused: 7,
+        downloads_failed: 8,
+        disk_free_bytes: Some(1 << 40),
+        problems: vec!["beach.jpg has waited 4m".into()],
+    }
+}
+
+fn answers() -> Vec<(&'static str, Answer)> {
+    let group = Group {
+        group: name("photos"),
+        owner: name("alice"),
+        policy: JoinPolicy::Public,
+        members: 2,
+        files: 1,
+        standing: Standing::Owner,
+    };
+    let member = Member { user: name("alice"), owner: true, since: TIME, nodes_online: 1 };
+    let group_change = || GroupChange { group: name("photos") };
+    let member_change = || MemberChange { group: name("photos"), user: name("bob") };
+    let downloaded = Downloaded {
+        id: DownloadId([0xa9, 0x1f, 0, 1, 2, 3, 4, 0xff]),
+        group: name("photos"),
+        name: name("beach.jpg"),
+        content: content(1),
+        destination: odd_path(),
+        length: 300,
+        pieces: 1,
+        fetched_bytes: 300,
+        elapsed_ms: 5,
+        rate: 60_000,
+    };
+    let share = Share {
+        group: name("photos"),
+        name: name("beach.jpg"),
+        path: path("/home/alice/beach.jpg"),
+        length: 300,
+        content: content(1),
+        seeding: false,
+        reason: Some("the file has changed".into()),
+    };
+    let uploaded = Uploaded {
+        group: name("photos"),
+        name: name("beach.jpg"),
+        content: content(1),
+        length: 300,
+        pieces: 1,
+        hash: HashAlgorithm::Sha1,
+        whole_sha256: None,
+        elapsed_ms: 2,
+    };
+    let joined = GroupJoined { group: name("photos"), member: false, waiting_for: Some(name("alice")) };
+    vec![
+        ("", Answer::UserCreated(UserCreated { user: name("alice") })),
+        ("", Answer::LoggedIn(LoggedIn { user: name("alice"), node: node(7), shares: 1, downloads: 2 })),
+        ("", Answer::LoggedOut(LoggedOut { user: name("alice"), shares: 1, downloads: 2 })),
+        ("", Answer::Status(Box::new(status()))),
+        ("", Answer::GroupCreated(GroupCreated { group: name("photos"), policy: JoinPolicy::Approval })),
+        ("", Answer::GroupJoined(joined)),
+        ("", Answer::GroupLeft(group_change())),
+        ("", Answer::GroupDeleted(group_change())),
+        ("", Answer::Groups(Groups { groups: vec![group] })),
+        ("", Answer::Members(Members { group: name("photos"), members: vec![member] })),
+        (
+            "",
+            Answer::Requests(Requests {
+                group: name("photos"),
+                requests: vec![JoinRequest { user: name("bob"), since: TIME }],
+            }),
+        ),
+        ("", Answer::RequestAccepted(member_change())),
+        ("", Answer::RequestRejected(member_change())),
+        ("", Answer::MemberRemoved(member_change())),
+        ("", Answer::GroupTransferred(member_change())),
+        ("", Answer::Uploaded(uploaded)),
+        ("", Answer::Files(Files { group: name("photos"), files: vec![file()] })),
+        ("", Answer::FileInfo(Box::new(file_info()))),
+        ("", Answer::DownloadStarted(download())),
+        ("", Answer::Downloaded(downloaded)),
+        ("", Answer::DownloadChanged(download())),
+        ("", Answer::Downloads(Downloads { downloads: vec![download()] })),
+        ("", Answer::ShareStopped(ShareStopped { group: name("photos"), name: name("beach.jpg") })),
+        ("", Answer::Shares(Shares { shares: vec![share] })),
+        ("", Answer::ShuttingDown(ShuttingDown { process_id: 4711 })),
+    ]
+}
