@@ -1,0 +1,69 @@
+//! The daemon's life: started by a command or a service manager, one a home, ended by a command or a signal.
+
+use p2p_tests::World;
+use p2p_tests::wait::eventually;
+
+use crate::Shared;
+
+#[test]
+fn a_command_starts_the_daemon_and_another_stops_it() {
+    let world = World::new();
+    let alice = world.resting_daemon("alice");
+    assert_eq!(alice.refusal(&["status"]).code, "no_daemon");
+    let status = alice.starting_ctl().json(&["status"]);
+    assert_eq!(status["type"], "status");
+    assert_eq!(alice.json(&["status"])["started"], status["started"], "the same daemon answers again");
+    alice.run(&["shutdown"]);
+    eventually("no daemon answers", || (alice.ctl().output(&["status"]).status.code() == Some(7)).then_some(()));
+    assert_eq!(alice.refusal(&["shutdown"]).exit_code, 7, "nothing is started to be stopped");
+}
+
+#[test]
+fn commands_at_once_start_one_daemon() {
+    let world = World::new();
+    let alice = world.resting_daemon("alice");
+    let started: Vec<_> = std::thread::scope(|scope| {
+        let commands: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| alice.starting_ctl().json(&["status"])["started"].clone())).collect();
+        commands.into_iter().map(|command| command.join().expect("does not panic")).collect()
+    });
+    assert!(started.iter().all(|started| *started == started[0]), "{started:?}");
+    alice.run(&["shutdown"]);
+}
+
+#[test]
+fn a_home_has_one_daemon() {
+    let world = World::new();
+    let alice = world.daemon("alice");
+    let error = world.resting_daemon("alice").start().expect_err("a second daemon in one home");
+    assert!(error.contains("is not ready"), "{error}");
+    assert_eq!(alice.json(&["status"])["type"], "status", "the first goes on");
+}
+
+#[test]
+fn a_daemon_is_ready_without_its_tracker() {
+    let mut world = World::new();
+    world.tracker.kill();
+    let alice = world.daemon("alice");
+    eventually("the tracker is known to be away", || {
+        let status = alice.json(&["status"]);
+        (status["trackers"][0]["state"] == "unreachable").then_some(())
+    });
+    world.tracker.restart();
+    eventually("the tracker is there", || {
+        let status = alice.json(&["status"]);
+        (status["trackers"][0]["state"] == "ok").then_some(())
+    });
+}
+
+#[test]
+fn a_signal_ends_the_daemon_cleanly_and_its_shares_come_back() {
+    let Shared { mut alice, bob, .. } = Shared::new(1000);
+    alice.stop();
+    assert!(!alice.socket().exists(), "the socket is tidied up");
+    alice.restart();
+    eventually("alice seeds again", || {
+        let files = bob.json(&["list_files", "photos"]);
+        (files["files"][0]["seeders"] == 1).then_some(())
+    });
+}

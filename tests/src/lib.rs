@@ -1,0 +1,23 @@
+//! The real programs, driven from outside: what the end-to-end tests and the demo share.
+//!
+//! A [`World`] is one temporary folder with a tracker and any number of daemons in it, each with a home of its own.
+//! Every program runs with an environment of its own, listens on a port that the system chooses, says on a ready line
+//! which one, writes its log to a file, and is killed when the world is dropped. Nothing waits by sleeping: what the
+//! programs tell is followed, and what they do not tell is asked for until it is so ([`wait::eventually`]).
+
+pub mod binaries;
+pub mod ctl;
+pub mod daemon;
+pub mod file;
+#[cfg(test)]
+mod house_rules;
+pub mod process;
+pub mod tracker;
+pub mod wait;
+pub mod world;
+
+pub use binaries::Binaries;
+pub use ctl::Ctl;
+pub use daemon::Daemon;
+pub use tracker::Tracker;
+pub use world::World;

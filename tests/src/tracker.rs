@@ -1,0 +1,74 @@
+//! A tracker that runs in the background.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::binaries::Binaries;
+use crate::process::{Process, clean_command};
+
+/// A tracker with its home; it keeps its address over restarts.
+#[derive(Debug)]
+pub struct Tracker {
+    binaries: Binaries,
+    folder: PathBuf,
+    /// Where it keeps everything.
+    pub home: PathBuf,
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// Its key's name, 64 hexadecimal digits.
+    pub id: String,
+    process: Option<Process>,
+}
+
+impl Tracker {
+    /// Starts a tracker with its home in `folder`, on a free port of `address`.
+    ///
+    /// # Errors
+    /// Why it is not ready.
+    pub fn start(binaries: &Binaries, folder: &Path, address: SocketAddr) -> Result<Tracker, String> {
+        let (binaries, folder, home) = (binaries.clone(), folder.to_owned(), folder.join("tracker"));
+        let mut tracker = Tracker { binaries, folder, home, address, id: String::new(), process: None };
+        tracker.run()?;
+        Ok(tracker)
+    }
+
+    /// Runs it at the address that it has.
+    fn run(&mut self) -> Result<(), String> {
+        let mut command = clean_command(&self.binaries.path("tracker"), &self.folder);
+        command.arg("--home").arg(&self.home).arg(self.address.to_string());
+        let process = Process::start("tracker", command, self.folder.join("tracker.log"), "tracker ready ")?;
+        let words: Vec<&str> = process.ready_line.split(' ').collect();
+        match words[..] {
+            ["tracker", "ready", address, "id", id] => {
+                self.address = address.parse().map_err(|_| format!("`{address}` is not an address"))?;
+                id.clone_into(&mut self.id);
+            }
+            _ => return Err(format!("not a ready line: {}", process.ready_line)),
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// The process, which runs.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the tracker runs")
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process().kill();
+        self.process = None;
+    }
+
+    /// SIGTERM, and the end of the process.
+    pub fn stop(&mut self) {
+        let status = self.process().terminate();
+        assert!(status.success(), "the tracker ends cleanly: {status}");
+        self.process = None;
+    }
+
+    /// Runs it again, on the same port.
+    pub fn restart(&mut self) {
+        self.run().unwrap_or_else(|error| panic!("{error}"));
+    }
+}
