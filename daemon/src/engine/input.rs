@@ -158,6 +158,8 @@ pub enum Input {
     PiecesDurable(ContentId, Vec<PieceIndex>),
     /// Syncing written pieces failed: they must not be believed, and the download stops.
     SyncFailed(ContentId, Reject),
+    /// A shared file is no longer what was shared.
+    SourceChanged(ContentId, Reject),
     /// How far hashing is.
     ImportProgress {
         /// Which.
@@ -169,8 +171,8 @@ pub enum Input {
     },
     /// The end of [`super::Output::Import`]; the manifest is in the store.
     Imported(AskId, Result<Imported, Reject>),
-    /// The end of [`super::Output::OpenPart`]: the pieces that are there.
-    PartOpened(DownloadId, Result<HaveMap, Reject>),
+    /// The end of [`super::Output::OpenPart`]: the pieces that are there; `content_not_found` while the manifest is not.
+    PartOpened(DownloadId, Result<Opened, Reject>),
     /// The end of [`super::Output::FinishPart`] or [`super::Output::CopyLocal`]: the file is in its place.
     PartFinished(DownloadId, Result<SourceStamp, Reject>),
     /// The end of [`super::Output::DiscardPart`].
@@ -183,6 +185,15 @@ pub enum Input {
     DestinationResolved(AskId, Result<PathBuf, Reject>),
     /// The end of [`super::Output::MeasureDisk`]: bytes free.
     DiskMeasured(AskId, Option<u64>),
+}
+
+/// A part file that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// How the content divides.
+    pub shape: Shape,
+    /// The pieces that are in it, verified and durable.
+    pub have: HaveMap,
 }
 
 /// A file that was hashed.

@@ -22,6 +22,8 @@ pub enum Output {
     // control
     /// A frame for a command; after a [`control::Frame::Result`] nothing more comes.
     Tell(CommandId, control::Frame),
+    /// A line for the log: something an operator may want to know.
+    Note(String),
     /// End the process: sync what is written, close connections, exit.
     Exit,
 
