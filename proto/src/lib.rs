@@ -14,6 +14,7 @@ pub mod id;
 pub mod limit;
 pub mod manifest;
 pub mod name;
+pub mod paths;
 pub mod peer;
 pub mod reject;
 pub mod time;
