@@ -249,7 +249,7 @@ impl Engine {
             Input::ManifestRequested(upload, connection, content) => {
                 self.manifest_requested(upload, connection, content);
             }
-            Input::UploadEnded { upload, sent_bytes, source } => self.upload_ended(upload, sent_bytes, source),
+            Input::UploadEnded(upload, sent_bytes) => self.upload_ended(upload, sent_bytes),
             Input::ManifestFetched(fetch, result) => self.manifest_fetched(fetch, result),
             Input::PieceFetched { fetch, received_bytes, round_trip, result } => {
                 self.piece_fetched(fetch, received_bytes, round_trip, result);
@@ -257,7 +257,8 @@ impl Engine {
 
             Input::PiecesDurable(content, pieces) => self.pieces_durable(content, &pieces),
             Input::SyncFailed(content, reject) => self.fail_transfer(content, reject),
-            Input::SourceChanged(content, reject) => self.source_broken(content, reject),
+            Input::SourceChanged(content, path, reject) => self.source_broken(content, path, reject),
+            Input::JournalLost(reject) => self.outputs.push_back(Output::Exit(Err(reject))),
             Input::ImportProgress { ask, done_bytes, length } => self.import_progress(ask, done_bytes, length),
             Input::Imported(ask, result) => self.imported(ask, result),
             Input::PartOpened(download, result) => self.part_opened(download, result),
@@ -359,7 +360,7 @@ impl Engine {
     fn end(&mut self) {
         if !std::mem::replace(&mut self.ending, true) {
             self.keep_counts();
-            self.outputs.push_back(Output::Exit);
+            self.outputs.push_back(Output::Exit(Ok(())));
         }
     }
 }
