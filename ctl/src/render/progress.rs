@@ -1,27 +1,28 @@
 //! What is followed, while it is under way: a bar on a terminal, else a line every ten seconds; documents as JSON.
 
+use std::fmt::Write;
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use p2p_proto::control::{Download, DownloadState, Frame, Hashing, Request};
 use p2p_proto::reject::{ErrorCode, Reject};
 
-use super::escape::{escape, shell_word};
+use super::escape::escape;
 use super::{Screen, human, json, unit};
 use crate::error::Failure;
 
 /// Between two plain lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Columns of a bar between its brackets.
-const BAR_COLUMNS: u16 = 22;
+/// Columns of a bar between its brackets, where the terminal has room for them.
+const BAR_COLUMNS_MAX: usize = 22;
 
-/// Columns that a bar's line needs beside the name: percentage, bar, sizes, rate, time left, peers.
-const BESIDE_NAME_COLUMNS: u16 = 80;
+/// Fewest columns of a bar; below them the name is cut instead.
+const BAR_COLUMNS_MIN: usize = 8;
 
 /// Fewest columns that a name is cut to.
-const NAME_COLUMNS_MIN: u16 = 12;
+const NAME_COLUMNS_MIN: usize = 12;
 
 /// Shows how far something is.
 pub struct Progress<'a> {
@@ -72,7 +73,7 @@ impl<'a> Progress<'a> {
         } else if !screen.shows_messages() {
             Display::Nothing
         } else if io::stderr().is_terminal() {
-            Display::Bar(bar())
+            Display::Bar(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()))
         } else {
             Display::Lines { last: Instant::now() }
         };
@@ -124,21 +125,11 @@ fn interrupted(subject: &Subject) -> Reject {
             (format!("the download{} goes on in the daemon", name.unwrap_or_default()), hint)
         }
         Subject::Upload { name } => (
-            format!("the daemon goes on and shares {} when it is hashed", shell_word(name)),
+            format!("the daemon goes on and shares {name} when it is hashed"),
             "`p2pctl list` shows what is shared".to_owned(),
         ),
     };
     Reject::new(ErrorCode::INTERRUPTED, format!("interrupted; {what}")).hint(hint)
-}
-
-fn bar() -> ProgressBar {
-    // Drawn as frames come, once a second: no faster, and hidden until the first.
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let template = format!("{{prefix}} [{{bar:{BAR_COLUMNS}}}] {{msg}}");
-    match ProgressStyle::with_template(&template) {
-        Ok(style) => bar.with_style(style.progress_chars("=> ")),
-        Err(_) => bar,
-    }
 }
 
 impl Moment {
@@ -164,28 +155,51 @@ impl Moment {
     }
 
     fn line(&self) -> String {
-        format!("{}  {}", self.prefix(u16::MAX), self.message())
-    }
-
-    /// What stands before the bar, its name cut so that the rest fits a terminal of `columns`.
-    fn prefix(&self, columns: u16) -> String {
-        let name = escape(&self.name);
-        let room = columns.saturating_sub(BESIDE_NAME_COLUMNS).max(NAME_COLUMNS_MIN);
-        format!("{}  {}", console::truncate_str(&name, room.into(), "…"), self.percent())
+        format!("{}  {}  {}", self.name, self.percent(), self.behind())
     }
 
     /// What stands behind the bar.
-    fn message(&self) -> String {
-        format!("{}  {}", unit::size_of(self.have_bytes, self.length), escape(&self.rest))
+    fn behind(&self) -> String {
+        format!("{}  {}", unit::size_of(self.have_bytes, self.length), self.rest)
     }
 
+    /// What stands before the bar, the bar's columns, and what stands behind it, within a terminal of `columns`: first
+    /// the bar gives way, then the name, at last the end.
+    fn layout(&self, columns: usize) -> (String, usize, String) {
+        let (name, percent, behind) = (escape(&self.name), self.percent(), escape(&self.behind()));
+        let width = console::measure_text_width;
+        let fixed = width("  ") + width(&percent) + width(" [") + width("] ") + width(&behind);
+        let room = columns.saturating_sub(fixed);
+        let bar_columns = room.saturating_sub(width(&name)).clamp(BAR_COLUMNS_MIN, BAR_COLUMNS_MAX);
+        let name_columns = room.saturating_sub(bar_columns).max(NAME_COLUMNS_MIN);
+        let before = format!("{}  {percent}", console::truncate_str(&name, name_columns, "…"));
+        let behind_columns = columns.saturating_sub(width(&before) + width(" [") + bar_columns + width("] "));
+        let behind = console::truncate_str(&behind, behind_columns, "").into_owned();
+        (before, bar_columns, behind)
+    }
+
+    /// Draws the bar once: the style carries the texts, since setting them on the bar would draw it each time.
     fn draw(&self, bar: &ProgressBar) {
         let (_, columns) = console::Term::stderr().size();
-        bar.set_length(self.length);
-        bar.set_prefix(self.prefix(columns));
-        bar.set_message(self.message());
-        bar.set_position(self.have_bytes);
-        bar.tick();
+        let (before, bar_columns, behind) = self.layout(columns.into());
+        let template = format!("{{before}} [{{bar:{bar_columns}}}] {{behind}}");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(
+                style.progress_chars("=> ").with_key("before", text(before)).with_key("behind", text(behind)),
+            );
+        }
+        bar.update(|state| {
+            state.set_len(self.length);
+            state.set_pos(self.have_bytes);
+        });
+    }
+}
+
+/// A part of a bar's line that does not depend on the bar.
+fn text(text: String) -> impl Fn(&ProgressState, &mut dyn Write) + Clone + Send + Sync + 'static {
+    // Writing into memory: there is nothing to be done if that failed.
+    move |_, line| {
+        let _ = line.write_str(&text);
     }
 }
 
@@ -202,5 +216,47 @@ mod tests {
             "genome.tar  62.0%  25.5/41.2 GiB  842 MiB/s  ETA 0:19  5 peers"
         );
         assert_eq!(Moment::of_download(&downloads[1]).line(), "maps.iso  0.0%  0.0/4.0 GiB  waiting: no seeder online");
+    }
+    /// The bar's line as a terminal of `columns` shows it.
+    fn drawn(download: &Download, columns: usize) -> String {
+        let (before, bar_columns, behind) = Moment::of_download(download).layout(columns);
+        format!("{before} [{}] {behind}", "=".repeat(bar_columns))
+    }
+
+    #[test]
+    fn a_bar_reads_as_the_contract_shows_it() {
+        let download = &examples::downloads().downloads[0];
+        let expected = "genome.tar  62.0% [======================] 25.5/41.2 GiB  842 MiB/s  ETA 0:19  5 peers";
+        assert_eq!(drawn(download, 100), expected);
+    }
+
+    #[test]
+    fn a_bar_fits_its_terminal() {
+        let mut download = examples::downloads().downloads[0].clone();
+        for name in ["genome.tar", &"x".repeat(255), &"写".repeat(80)] {
+            download.name = examples::name(name);
+            for columns in [200, 100, 80, 60, 50] {
+                let line = drawn(&download, columns);
+                assert!(console::measure_text_width(&line) <= columns, "{columns}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_interrupted_command_says_that_the_download_goes_on_and_how_to_come_back() {
+        let screen = Screen::new(false, true);
+        let id = "a91f".parse().expect("a prefix");
+        let mut progress = Progress::new(&Request::Wait { id }, &screen);
+        let Failure::Refused(reject) = progress.interrupted() else { panic!("a refusal") };
+        assert_eq!(
+            (reject.code.exit_code(), reject.message.as_str()),
+            (130, "interrupted; the download goes on in the daemon")
+        );
+        assert_eq!(reject.hint, "`p2pctl wait a91f` follows it again, `p2pctl cancel a91f` ends it");
+        let download = examples::downloads().downloads[0].clone();
+        progress.show(&Frame::Started(download)).expect("shown");
+        let Failure::Refused(reject) = progress.interrupted() else { panic!("a refusal") };
+        assert_eq!(reject.message, "interrupted; the download of genome.tar goes on in the daemon");
+        assert!(reject.hint.contains("p2pctl wait a91f0102"));
     }
 }
