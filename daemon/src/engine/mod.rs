@@ -43,6 +43,7 @@ pub use output::Output;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use p2p_proto::control::Answer;
 use p2p_proto::id::{ContentId, DownloadId, NodeId};
 use p2p_proto::name::GroupName;
 use p2p_proto::time::UnixMillis;
@@ -151,6 +152,7 @@ pub struct Engine {
     calls: BTreeMap<AskId, PendingCall>,
     steps: BTreeMap<AskId, Step>,
     followers: BTreeMap<CommandId, DownloadId>,
+    told_when_announced: Vec<(CommandId, Answer)>,
 
     account: Option<Account>,
     /// How far the tracker's clock is ahead of this machine's, in milliseconds.
@@ -193,6 +195,7 @@ impl Engine {
             calls: BTreeMap::new(),
             steps: BTreeMap::new(),
             followers: BTreeMap::new(),
+            told_when_announced: Vec::new(),
             account: None,
             clock_offset_ms: 0,
             grants: BTreeMap::new(),

@@ -40,12 +40,19 @@ impl Engine {
         if transfer.phase == Phase::Finishing {
             return;
         }
-        let lonely = transfer.peers.values().all(|peer| peer.interest.is_none());
+        let lonely = transfer.is_lonely();
         let group = transfer.group.clone();
         let pause = Duration::from_millis(if lonely { LOOKUP_LONELY_MS } else { LOOKUP_MS });
         let at = self.after(pause);
         self.timers.set(Timer::Lookup(content), at);
         self.ask_now(Step::LookedUp(content), Request::Lookup { group, content });
+    }
+
+    /// Looks up again now what nobody offers.
+    pub(super) fn look_up_where_lonely(&mut self) {
+        let lonely = self.transfers.iter().filter(|(_, transfer)| transfer.is_lonely());
+        let lonely: Vec<ContentId> = lonely.map(|(content, _)| *content).collect();
+        lonely.into_iter().for_each(|content| self.look_up(content));
     }
 
     pub(super) fn looked_up(&mut self, content: ContentId, result: Result<Providers, Reject>) {
