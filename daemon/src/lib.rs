@@ -3,3 +3,4 @@
 pub mod clock;
 pub mod control;
 pub mod engine;
+pub mod store;
