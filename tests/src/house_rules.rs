@@ -46,8 +46,8 @@ struct Source {
 fn sources(folder: &str) -> Vec<Source> {
     let root = workspace().join(folder);
     let is_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
-    let files = files_under(&root).into_iter().filter(is_rust);
-    let mut sources: Vec<Source> = files.map(|path| read(&path)).collect();
+    let files = if root.is_dir() { files_under(&root) } else { Vec::new() };
+    let mut sources: Vec<Source> = files.into_iter().filter(is_rust).map(|path| read(&path)).collect();
     // A module may also be a file beside its folder.
     let beside = root.with_extension("rs");
     if beside.is_file() {

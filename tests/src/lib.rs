@@ -1,4 +1,4 @@
-//! The real programs, driven from outside: what the end-to-end tests and the demo share.
+//! What the tests, the demo and the benchmarks share: the real programs driven from outside, and the cores in [`sim`].
 //!
 //! A [`World`] is one temporary folder with a tracker and any number of daemons in it, each with a home of its own.
 //! Every program runs with an environment of its own, listens on a port that the system chooses, says on a ready line
@@ -12,6 +12,7 @@ pub mod file;
 #[cfg(test)]
 mod house_rules;
 pub mod process;
+pub mod sim;
 pub mod tracker;
 pub mod wait;
 pub mod world;
