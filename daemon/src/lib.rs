@@ -1,3 +1,6 @@
 //! The daemon's parts, as a library so that tests can drive the engine without a process around it.
 
+pub mod endpoint;
 pub mod engine;
+pub mod frame_stream;
+pub mod piece_buffer;
