@@ -15,7 +15,7 @@ use p2p_proto::version::{ALPN_PEER, ALPN_TRACKER};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connection, ConnectionError, EndpointConfig, Incoming, MtuDiscoveryConfig, ServerConfig,
-    TokioRuntime, TransportConfig, VarInt,
+    TokioRuntime, TransportConfig, TransportErrorCode, VarInt,
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -97,9 +97,12 @@ pub enum ConnectError {
     /// Not an address that can be dialled, or no endpoint any more.
     #[error(transparent)]
     Unusable(#[from] quinn::ConnectError),
-    /// The handshake failed, at the other end or here (another key than expected).
+    /// The handshake failed, or was refused.
     #[error(transparent)]
     Lost(#[from] ConnectionError),
+    /// Who answers has another key than the node to be reached.
+    #[error("another node answers there")]
+    AnotherNode,
     /// Nothing answers there.
     #[error("no answer in time")]
     TimedOut,
@@ -204,8 +207,14 @@ impl Endpoint {
         let mut config = ClientConfig::new(Arc::new(tls));
         config.transport_config(Arc::clone(transport));
         let connecting = self.quinn.connect_with(config, address, &tls::server_name(expected))?;
-        let connection =
-            tokio::time::timeout(HANDSHAKE_DEADLINE, connecting).await.map_err(|_| ConnectError::TimedOut)??;
+        let connection = match tokio::time::timeout(HANDSHAKE_DEADLINE, connecting).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(ConnectionError::TransportError(error))) if error.code == certificate_unknown() => {
+                return Err(ConnectError::AnotherNode);
+            }
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => return Err(ConnectError::TimedOut),
+        };
         let node = node_at_other_end(&connection).ok_or(ConnectError::Nameless)?;
         Ok((connection, node))
     }
@@ -224,6 +233,11 @@ impl Endpoint {
     pub async fn wait_idle(&self) {
         self.quinn.wait_idle().await;
     }
+}
+
+/// The alert that our own verifier refuses a certificate with (RFC 8446, section 6.2), as QUIC carries it.
+fn certificate_unknown() -> TransportErrorCode {
+    TransportErrorCode::crypto(46)
 }
 
 /// Whose key the other end of a finished handshake proved.

@@ -3,4 +3,5 @@
 pub mod endpoint;
 pub mod engine;
 pub mod frame_stream;
+pub mod net;
 pub mod piece_buffer;
