@@ -5,3 +5,4 @@ pub mod engine;
 pub mod frame_stream;
 pub mod net;
 pub mod piece_buffer;
+pub mod tracker_link;
