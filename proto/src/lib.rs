@@ -16,6 +16,7 @@ pub mod limit;
 pub mod manifest;
 pub mod name;
 pub mod password;
+pub mod paths;
 pub mod peer;
 pub mod reject;
 pub mod time;

@@ -110,6 +110,8 @@ pub struct DownloadRecord {
     pub added: UnixMillis,
     /// Bytes received from peers so far, verified or not.
     pub fetched_bytes: u64,
+    /// How the content divides; known once its manifest is here.
+    pub shape: Option<Shape>,
     /// Where it stands.
     pub phase: DownloadPhase,
 }
