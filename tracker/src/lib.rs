@@ -1,0 +1,8 @@
+//! The tracker: users, groups, listings, and who is online with what.
+//!
+//! ```text
+//! server → log → state        server: connections, requests, events      log: durable order of all changes
+//!        ↘ presence           presence: who is online, memory only       state: the pure machine behind the log
+//! ```
+
+pub mod state;
