@@ -5,4 +5,5 @@
 //!        ↘ presence           presence: who is online, memory only       state: the pure machine behind the log
 //! ```
 
+pub mod log;
 pub mod state;
