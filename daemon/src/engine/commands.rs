@@ -1,0 +1,233 @@
+//! Commands: the first step of each verb, and those that follow a download.
+
+use p2p_proto::control::{
+    Answer, GroupChange, GroupCreated, MemberChange, Request, ShareStopped, Shares, ShuttingDown, UserCreated,
+};
+use p2p_proto::control::{Downloads, Frame};
+use p2p_proto::id::DownloadId;
+use p2p_proto::name::{FileName, GroupName};
+use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::tracker;
+
+use super::downloads::downloaded;
+use super::input::CommandId;
+use super::record::{Change, DownloadPhase};
+use super::report::PROGRESS_MS;
+use super::steps::{Step, Upload, Wanted};
+use super::trackers::Call;
+use super::{Engine, Output, Timer};
+
+impl Engine {
+    /// Begins what a command asks for; it is answered when that is done.
+    pub(super) fn begin_command(&mut self, command: CommandId, request: Request) {
+        if let Err(reject) = self.begin(command, request) {
+            self.fail(command, reject);
+        }
+    }
+
+    /// The first step of a verb, or why there is none.
+    fn begin(&mut self, command: CommandId, request: Request) -> Result<(), Reject> {
+        match request {
+            Request::CreateUser { user, password } => {
+                let answer = Answer::UserCreated(UserCreated { user: user.clone() });
+                self.ask(Step::Changed(command, Box::new(answer)), Call::Register(user, password));
+            }
+            Request::Login { user, password } => {
+                if let Ok(other) = self.user()
+                    && *other != user
+                {
+                    let message = format!("{other} is logged in here");
+                    return Err(
+                        Reject::new(ErrorCode::ALREADY_LOGGED_IN, message).hint("log out first with `p2pctl logout`")
+                    );
+                }
+                self.ask(Step::Login(command, user.clone()), Call::Login(user, password));
+            }
+            Request::Logout => {
+                let user = self.user()?.clone();
+                self.ask(Step::Logout(command, user), Call::Request(tracker::Request::Logout));
+            }
+            Request::Status => {
+                let ask = self.expect(Step::Measured(command));
+                self.outputs.push_back(Output::MeasureDisk(ask));
+            }
+            Request::CreateGroup { group, policy } => {
+                let answer = Answer::GroupCreated(GroupCreated { group: group.clone(), policy });
+                self.change(command, answer, tracker::Request::CreateGroup { group, policy })?;
+            }
+            Request::JoinGroup { group } => {
+                self.user()?;
+                let join = tracker::Request::JoinGroup { group: group.clone() };
+                self.ask(Step::Join(command, group), Call::Request(join));
+            }
+            Request::LeaveGroup { group, force } => {
+                let answer = Answer::GroupLeft(GroupChange { group: group.clone() });
+                self.change(command, answer, tracker::Request::LeaveGroup { group, force })?;
+            }
+            Request::DeleteGroup { group } => {
+                let answer = Answer::GroupDeleted(GroupChange { group: group.clone() });
+                self.change(command, answer, tracker::Request::DeleteGroup { group })?;
+            }
+            Request::AcceptRequest { group, user } => {
+                let answer = Answer::RequestAccepted(MemberChange { group: group.clone(), user: user.clone() });
+                self.change(command, answer, tracker::Request::AcceptRequest { group, user })?;
+            }
+            Request::RejectRequest { group, user } => {
+                let answer = Answer::RequestRejected(MemberChange { group: group.clone(), user: user.clone() });
+                self.change(command, answer, tracker::Request::RejectRequest { group, user })?;
+            }
+            Request::RemoveMember { group, user } => {
+                let answer = Answer::MemberRemoved(MemberChange { group: group.clone(), user: user.clone() });
+                self.change(command, answer, tracker::Request::RemoveMember { group, user })?;
+            }
+            Request::TransferGroup { group, user } => {
+                let answer = Answer::GroupTransferred(MemberChange { group: group.clone(), user: user.clone() });
+                self.change(command, answer, tracker::Request::TransferGroup { group, user })?;
+            }
+            Request::ListGroups { mine } => {
+                self.user()?;
+                let list = tracker::Request::ListGroups { mine, after: None };
+                self.ask(Step::GroupsPage(command, mine, Vec::new()), Call::Request(list));
+            }
+            Request::ListMembers { group } => {
+                self.user()?;
+                let list = tracker::Request::ListMembers { group: group.clone(), after: None };
+                self.ask(Step::MembersPage(command, group, Vec::new()), Call::Request(list));
+            }
+            Request::ListRequests { group } => {
+                self.user()?;
+                let list = tracker::Request::ListRequests { group: group.clone(), after: None };
+                self.ask(Step::RequestsPage(command, group, Vec::new()), Call::Request(list));
+            }
+            Request::ListFiles { group } => {
+                self.user()?;
+                let list = tracker::Request::ListFiles { group: group.clone(), after: None };
+                self.ask(Step::FilesPage(command, group, Vec::new()), Call::Request(list));
+            }
+            Request::FileInfo { group, file } => {
+                self.user()?;
+                let (name, owner) = (file.name.clone(), file.owner.clone());
+                let find = tracker::Request::FindFile { group: group.clone(), name, owner };
+                self.ask(Step::InfoFound(command, group, file), Call::Request(find));
+            }
+            Request::UploadFile { path, group, name, hash, whole_digest } => {
+                self.user()?;
+                let find = tracker::Request::GroupInfo { group: group.clone() };
+                let upload = Upload { path: path.0, group, name, hash, whole_digest };
+                self.ask(Step::UploadGroup(command, Box::new(upload)), Call::Request(find));
+            }
+            Request::DownloadFile { group, file, destination, force, detach } => {
+                self.user()?;
+                let (name, owner) = (file.name.clone(), file.owner.clone());
+                let find = tracker::Request::FindFile { group: group.clone(), name, owner };
+                let wanted = Wanted { group, file, destination: destination.0, force, detach };
+                self.ask(Step::DownloadFound(command, Box::new(wanted)), Call::Request(find));
+            }
+            Request::ShowDownloads => {
+                let user = self.user()?;
+                let of_user = self.downloads.values().filter(|download| download.record.user == *user);
+                let mut rows: Vec<_> = of_user.map(|download| self.download_row(download)).collect();
+                rows.sort_by_key(|row| (row.added, row.id));
+                self.tell(command, Answer::Downloads(Downloads { downloads: rows }));
+            }
+            Request::Wait { id } => {
+                let id = self.find_download(&id)?;
+                self.follow(command, id);
+            }
+            Request::Pause { id } => {
+                let id = self.find_download(&id)?;
+                self.pause_download(command, id);
+            }
+            Request::Resume { id } => {
+                let id = self.find_download(&id)?;
+                self.resume_download(command, id);
+            }
+            Request::Cancel { id, delete_data } => {
+                let id = self.find_download(&id)?;
+                self.cancel_download(command, id, delete_data);
+            }
+            Request::StopShare { group, name } => self.stop_share(command, group, name)?,
+            Request::ListShares => {
+                self.user()?;
+                let shares = self.shares.of_user().map(|share| self.share_row(share)).collect();
+                self.tell(command, Answer::Shares(Shares { shares }));
+            }
+            Request::Shutdown => {
+                self.tell(command, Answer::ShuttingDown(ShuttingDown { process_id: self.config.process_id }));
+                self.end();
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the tracker for a change that is answered by nothing but its being made.
+    fn change(&mut self, command: CommandId, answer: Answer, request: tracker::Request) -> Result<(), Reject> {
+        self.user()?;
+        self.ask(Step::Changed(command, Box::new(answer)), Call::Request(request));
+        Ok(())
+    }
+
+    /// Takes a file out of sharing; its readers are told, the listing stays for those who have it too.
+    fn stop_share(&mut self, command: CommandId, group: GroupName, name: FileName) -> Result<(), Reject> {
+        self.user()?;
+        let Some(share) = self.shares.take(&group, &name) else {
+            let message = format!("{name} is not shared from here in {group}");
+            return Err(Reject::new(ErrorCode::FILE_NOT_FOUND, message).hint("`p2pctl list` lists what is"));
+        };
+        self.refuse_readers(share.content);
+        self.announce_soon();
+        let answer = Answer::ShareStopped(ShareStopped { group, name });
+        let step = Step::Told(command, Box::new(answer));
+        self.remember(step, vec![Change::DeleteShare(share.user, share.group, share.name)]);
+        Ok(())
+    }
+
+    /// Tells a command how a download goes, until it ends.
+    pub(super) fn follow(&mut self, command: CommandId, id: DownloadId) {
+        let Some(download) = self.downloads.get(&id) else { return };
+        match &download.record.phase {
+            DownloadPhase::Complete(_) => {
+                if let Some(answer) = downloaded(download) {
+                    self.tell(command, Answer::Downloaded(answer));
+                }
+            }
+            DownloadPhase::Failed(reject) => self.fail(command, reject.clone()),
+            DownloadPhase::Paused => {
+                let message = format!("the download of {} is paused", download.record.name);
+                let hint = format!("go on with `p2pctl resume {id}`");
+                self.fail(command, Reject::new(ErrorCode::WRONG_STATE, message).hint(hint));
+            }
+            DownloadPhase::Active => {
+                self.followers.insert(command, id);
+                let at = self.after(std::time::Duration::from_millis(PROGRESS_MS));
+                self.timers.set_if_unset(Timer::Progress, at);
+            }
+        }
+    }
+
+    /// Tells all that follow a download; behind a result they follow no longer.
+    pub(super) fn tell_followers(&mut self, id: DownloadId, frame: &Frame) {
+        let following: Vec<CommandId> =
+            self.followers.iter().filter(|(_, followed)| **followed == id).map(|(command, _)| *command).collect();
+        for command in following {
+            if matches!(frame, Frame::Result(_)) {
+                self.followers.remove(&command);
+            }
+            self.outputs.push_back(Output::Tell(command, frame.clone()));
+        }
+    }
+
+    /// Tells all that follow a download how far it is.
+    pub(super) fn tell_progress(&mut self) {
+        for (command, id) in &self.followers {
+            if let Some(download) = self.downloads.get(id) {
+                let row = self.download_row(download);
+                self.outputs.push_back(Output::Tell(*command, Frame::Progress(row)));
+            }
+        }
+        if !self.followers.is_empty() {
+            let at = self.after(std::time::Duration::from_millis(PROGRESS_MS));
+            self.timers.set(Timer::Progress, at);
+        }
+    }
+}

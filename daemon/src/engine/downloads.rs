@@ -1,0 +1,422 @@
+//! Downloads: from being asked for to being in their place, over pauses, restarts and faults.
+
+use std::path::Path;
+
+use p2p_proto::control::{Answer, DownloadPrefix, Downloaded, Frame};
+use p2p_proto::id::{ContentId, DownloadId};
+use p2p_proto::name::{GroupName, UserName};
+use p2p_proto::reject::{ErrorCode, Reject};
+
+use super::input::{CommandId, Opened};
+use super::record::{Change, DownloadPhase, DownloadRecord, Shape, ShareRecord, SourceStamp};
+use super::steps::Step;
+use super::transfer::{Phase, Transfer};
+use super::{Engine, Output, Timer};
+
+/// What the engine does about a download now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing: another user, or nobody, is logged in.
+    Resting,
+    /// It waits for its turn.
+    Queued,
+    /// Another download brings the same content; it is copied then.
+    Twin,
+    /// A transfer brings it.
+    Running,
+    /// It is copied from a share of this node.
+    Copying,
+    /// Nothing: paused, failed or complete.
+    Stopped,
+}
+
+/// One download.
+#[derive(Debug)]
+pub(super) struct Download {
+    pub record: DownloadRecord,
+    pub stage: Stage,
+    /// The command that cancels it, while its part file is being deleted.
+    cancelled_by: Option<CommandId>,
+}
+
+impl Download {
+    /// A download as it was remembered.
+    pub fn restored(record: DownloadRecord) -> Download {
+        let stage = if record.phase == DownloadPhase::Active { Stage::Resting } else { Stage::Stopped };
+        Download { record, stage, cancelled_by: None }
+    }
+}
+
+impl Engine {
+    /// A new download, remembered already: it begins, or waits for its turn.
+    pub(super) fn add_download(&mut self, record: DownloadRecord) {
+        let download = Download { stage: Stage::Queued, ..Download::restored(record) };
+        self.downloads.insert(download.record.id, download);
+        self.start_downloads();
+    }
+
+    /// The user logs out: what runs stops and is kept.
+    pub(super) fn rest_downloads(&mut self) {
+        let running: Vec<DownloadId> = self.downloads.keys().copied().collect();
+        for id in running {
+            if let Some(download) = self.downloads.get_mut(&id)
+                && download.stage != Stage::Stopped
+            {
+                let was = std::mem::replace(&mut download.stage, Stage::Resting);
+                self.stop_stage(id, was);
+            }
+        }
+    }
+
+    /// A user logs in: what rested of theirs goes on.
+    pub(super) fn wake_downloads(&mut self) {
+        let Ok(user) = self.user().cloned() else { return };
+        for download in self.downloads.values_mut() {
+            if download.stage == Stage::Resting && download.record.user == user {
+                download.stage = Stage::Queued;
+            }
+        }
+        self.start_downloads();
+    }
+
+    /// Begins queued downloads, the oldest first, while there are places.
+    pub(super) fn start_downloads(&mut self) {
+        let busy = |download: &Download| matches!(download.stage, Stage::Running | Stage::Copying);
+        let mut free =
+            self.config.limits.active_downloads_max.saturating_sub(self.downloads.values().filter(|d| busy(d)).count());
+        let mut queued: Vec<_> = self.downloads.values().filter(|download| download.stage == Stage::Queued).collect();
+        queued.sort_by_key(|download| (download.record.added, download.record.id));
+        let queued: Vec<DownloadId> = queued.into_iter().map(|download| download.record.id).collect();
+        for id in queued {
+            if free == 0 {
+                break;
+            }
+            self.start_download(id);
+            free -= 1;
+        }
+    }
+
+    pub(super) fn part_opened(&mut self, id: DownloadId, result: Result<Opened, Reject>) {
+        let Some(content) = self.running_content(id) else { return };
+        match result {
+            Ok(opened) => self.pieces_known(content, opened),
+            Err(reject) if reject.code == ErrorCode::CONTENT_NOT_FOUND => {
+                if let Some(transfer) = self.transfers.get_mut(&content) {
+                    transfer.phase = Phase::Manifest(None);
+                }
+                self.review(content);
+            }
+            Err(reject) => self.fail_download(id, reject),
+        }
+    }
+
+    /// All pieces are on disk: the file is put into its place.
+    pub(super) fn finish_if_complete(&mut self, content: ContentId) {
+        let Some(transfer) = self.transfers.get_mut(&content) else { return };
+        let complete = transfer.pieces.as_ref().is_some_and(|pieces| pieces.picker.is_complete());
+        if transfer.phase != Phase::Fetching || !complete {
+            return;
+        }
+        transfer.phase = Phase::Finishing;
+        let id = transfer.download;
+        self.cancel_fetches(content);
+        self.close_interests(content);
+        if let Some(download) = self.downloads.get(&id) {
+            self.outputs.push_back(Output::FinishPart(download.record.clone()));
+        }
+    }
+
+    pub(super) fn part_finished(&mut self, id: DownloadId, result: Result<SourceStamp, Reject>) {
+        let now = self.now.wall;
+        let Some(download) = self.downloads.get_mut(&id) else { return };
+        if !matches!(download.stage, Stage::Running | Stage::Copying) {
+            return;
+        }
+        let stamp = match result {
+            Ok(stamp) => stamp,
+            Err(reject) => return self.fail_download(id, reject),
+        };
+        download.stage = Stage::Stopped;
+        download.record.phase = DownloadPhase::Complete(now);
+        let content = download.record.content;
+        let copied_from = self.shares.with_content(content).map(|share| share.shape);
+        download.record.shape = download.record.shape.or(copied_from);
+        let record = download.record.clone();
+        self.transfers.remove(&content);
+        let mut changes = vec![Change::PutDownload(record.clone())];
+        // One share a name: a second copy of a file that is shared already is not a second share.
+        if let (Some(shape), None) = (record.shape, self.shares.find(&record.group, &record.name)) {
+            let share = share_of(&record, shape, stamp);
+            self.shares.put(share.clone());
+            changes.push(Change::PutShare(share));
+        }
+        self.announce_soon();
+        self.refuse_readers(record.content);
+        self.remember(Step::Downloaded(id), changes);
+        self.requeue_twins(record.content);
+        self.start_downloads();
+    }
+
+    /// The download is in its place, and remembered to be: those who follow it are told.
+    pub(super) fn downloaded(&mut self, id: DownloadId) {
+        if let Some(answer) = self.downloads.get(&id).and_then(downloaded) {
+            self.outputs.push_back(Output::Note(format!("downloaded {}", answer.destination)));
+            self.tell_followers(id, &Frame::Result(Ok(Answer::Downloaded(answer))));
+        }
+    }
+
+    /// Stops a download for a fault; `resume` tries again.
+    pub(super) fn fail_download(&mut self, id: DownloadId, reject: Reject) {
+        let phase = DownloadPhase::Failed(reject.clone());
+        if let Some(record) = self.stop_download(id, phase) {
+            self.note_problem(format!("the download of {} stopped: {reject}", record.name));
+            self.remember(Step::Kept, vec![Change::PutDownload(record)]);
+            self.tell_followers(id, &Frame::Result(Err(reject)));
+            self.start_downloads();
+        }
+    }
+
+    /// Stops the download of a content for a fault.
+    pub(super) fn fail_transfer(&mut self, content: ContentId, reject: Reject) {
+        if let Some(id) = self.transfers.get(&content).map(|transfer| transfer.download) {
+            self.fail_download(id, reject);
+        }
+    }
+
+    /// Stops all downloads of a group for a fault.
+    pub(super) fn fail_group(&mut self, group: &GroupName, reject: &Reject) {
+        let of_group = self.transfers.values().filter(|transfer| transfer.group == *group);
+        let downloads: Vec<DownloadId> = of_group.map(|transfer| transfer.download).collect();
+        downloads.into_iter().for_each(|id| self.fail_download(id, reject.clone()));
+    }
+
+    pub(super) fn pause_download(&mut self, command: CommandId, id: DownloadId) {
+        let Some(download) = self.downloads.get(&id) else { return };
+        if !matches!(download.record.phase, DownloadPhase::Active | DownloadPhase::Paused) {
+            let reject =
+                Reject::new(ErrorCode::WRONG_STATE, format!("the download of {} has ended", download.record.name));
+            return self.fail(command, reject);
+        }
+        if let Some(record) = self.stop_download(id, DownloadPhase::Paused) {
+            let reject = Reject::new(ErrorCode::WRONG_STATE, format!("the download of {} was paused", record.name))
+                .hint(format!("go on with `p2pctl resume {}`", record.id));
+            self.tell_followers(id, &Frame::Result(Err(reject)));
+            self.remember(Step::DownloadChanged(command, id), vec![Change::PutDownload(record)]);
+            self.start_downloads();
+        }
+    }
+
+    pub(super) fn resume_download(&mut self, command: CommandId, id: DownloadId) {
+        let Some(download) = self.downloads.get_mut(&id) else { return };
+        match download.record.phase {
+            DownloadPhase::Complete(_) => {
+                let message = format!("the download of {} is complete", download.record.name);
+                return self.fail(command, Reject::new(ErrorCode::WRONG_STATE, message));
+            }
+            DownloadPhase::Active => (),
+            DownloadPhase::Paused | DownloadPhase::Failed(_) => {
+                download.record.phase = DownloadPhase::Active;
+                download.stage = Stage::Queued;
+            }
+        }
+        let record = download.record.clone();
+        self.remember(Step::DownloadChanged(command, id), vec![Change::PutDownload(record)]);
+        self.start_downloads();
+    }
+
+    /// Stops a download, deletes its part file (with `delete_data` also what is complete), then forgets it.
+    pub(super) fn cancel_download(&mut self, command: CommandId, id: DownloadId, delete_data: bool) {
+        let Some(download) = self.downloads.get(&id) else { return };
+        let record = download.record.clone();
+        let complete = matches!(record.phase, DownloadPhase::Complete(_));
+        if !complete {
+            self.stop_download(id, DownloadPhase::Paused);
+            let reject = Reject::new(ErrorCode::CANCELLED, format!("the download of {} was cancelled", record.name));
+            self.tell_followers(id, &Frame::Result(Err(reject)));
+        }
+        if complete && delete_data {
+            self.unshare(&record);
+        }
+        if let Some(download) = self.downloads.get_mut(&id) {
+            download.cancelled_by = Some(command);
+        }
+        self.outputs.push_back(Output::DiscardPart(record, delete_data));
+        self.start_downloads();
+    }
+
+    pub(super) fn part_discarded(&mut self, id: DownloadId, result: Result<(), Reject>) {
+        let Some(command) = self.downloads.get_mut(&id).and_then(|download| download.cancelled_by.take()) else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                let row = self.downloads.get(&id).map(|download| self.download_row(download));
+                self.downloads.remove(&id);
+                if let Some(row) = row {
+                    let step = Step::Told(command, Box::new(Answer::DownloadChanged(row)));
+                    self.remember(step, vec![Change::DeleteDownload(id)]);
+                }
+            }
+            Err(reject) => self.fail(command, reject),
+        }
+    }
+
+    /// The one download of this user whose id begins so.
+    pub(super) fn find_download(&self, prefix: &DownloadPrefix) -> Result<DownloadId, Reject> {
+        let user = self.user()?;
+        let of_user = self.downloads.values().filter(|download| download.record.user == *user);
+        let mut matching = of_user.map(|download| download.record.id).filter(|id| prefix.matches(*id));
+        match (matching.next(), matching.next()) {
+            (Some(id), None) => Ok(id),
+            (Some(_), Some(_)) => {
+                let message = format!("several downloads have an id that begins with {prefix}");
+                Err(Reject::new(ErrorCode::AMBIGUOUS_NAME, message).hint("give more of its digits"))
+            }
+            (None, _) => {
+                let message = format!("no download has an id that begins with {prefix}");
+                Err(Reject::new(ErrorCode::DOWNLOAD_NOT_FOUND, message).hint("`p2pctl show_downloads` lists them"))
+            }
+        }
+    }
+
+    /// The unfinished download that will make this file.
+    pub(super) fn download_into(&self, destination: &Path) -> Option<&DownloadRecord> {
+        let unfinished = |record: &&DownloadRecord| !matches!(record.phase, DownloadPhase::Complete(_));
+        let records = self.downloads.values().map(|download| &download.record);
+        records.filter(unfinished).find(|record| record.destination == destination)
+    }
+
+    /// How many downloads of a user are not complete.
+    pub(super) fn unfinished_downloads(&self, user: &UserName) -> u32 {
+        let unfinished = |download: &&Download| {
+            download.record.user == *user && !matches!(download.record.phase, DownloadPhase::Complete(_))
+        };
+        u32::try_from(self.downloads.values().filter(unfinished).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Keeps the counts of what runs, before the daemon ends.
+    pub(super) fn keep_counts(&mut self) {
+        let running = self.downloads.values().filter(|download| download.stage == Stage::Running);
+        let changes: Vec<Change> = running.map(|download| Change::PutDownload(download.record.clone())).collect();
+        if !changes.is_empty() {
+            self.remember(Step::Kept, changes);
+        }
+    }
+
+    /// Begins a download: from a share of this node, or from peers.
+    fn start_download(&mut self, id: DownloadId) {
+        let Some(download) = self.downloads.get_mut(&id) else { return };
+        let content = download.record.content;
+        if self.transfers.contains_key(&content) {
+            download.stage = Stage::Twin;
+        } else if self.shares.with_content(content).is_some() {
+            download.stage = Stage::Copying;
+            self.outputs.push_back(Output::CopyLocal(download.record.clone()));
+        } else {
+            download.stage = Stage::Running;
+            self.outputs.push_back(Output::OpenPart(download.record.clone()));
+            let group = download.record.group.clone();
+            self.transfers.insert(content, Transfer::new(id, group.clone()));
+            self.grant_for(&group);
+            self.announce_soon();
+            self.look_up(content);
+            self.review(content);
+        }
+    }
+
+    /// Stops a download and gives it another phase; its record, for keeping.
+    fn stop_download(&mut self, id: DownloadId, phase: DownloadPhase) -> Option<DownloadRecord> {
+        let download = self.downloads.get_mut(&id)?;
+        let was = std::mem::replace(&mut download.stage, Stage::Stopped);
+        download.record.phase = phase;
+        let record = download.record.clone();
+        self.stop_stage(id, was);
+        Some(record)
+    }
+
+    /// Ends what the engine does about a download.
+    fn stop_stage(&mut self, id: DownloadId, was: Stage) {
+        let Some(content) = self.downloads.get(&id).map(|download| download.record.content) else { return };
+        if was == Stage::Running {
+            self.cancel_fetches(content);
+            self.close_interests(content);
+            self.transfers.remove(&content);
+            self.outputs.push_back(Output::ClosePart(id, content));
+            for timer in [Timer::Lookup(content), Timer::Have(content), Timer::Review(content)] {
+                self.timers.clear(&timer);
+            }
+            self.refuse_readers(content);
+            self.announce_soon();
+            self.requeue_twins(content);
+        }
+    }
+
+    /// Those who waited for another download of the same content wait no longer.
+    fn requeue_twins(&mut self, content: ContentId) {
+        let waiting = |download: &&mut Download| download.stage == Stage::Twin && download.record.content == content;
+        self.downloads.values_mut().filter(waiting).for_each(|download| download.stage = Stage::Queued);
+    }
+
+    /// Takes the share of a download that is deleted out of the table.
+    fn unshare(&mut self, record: &DownloadRecord) {
+        let shared =
+            self.shares.find(&record.group, &record.name).is_some_and(|share| share.path == record.destination);
+        if shared && let Some(share) = self.shares.take(&record.group, &record.name) {
+            self.refuse_readers(share.content);
+            self.announce_soon();
+            self.remember(Step::Kept, vec![Change::DeleteShare(share.user, share.group, share.name)]);
+        }
+    }
+
+    /// The content of a download, while a transfer brings it.
+    fn running_content(&self, id: DownloadId) -> Option<ContentId> {
+        let download = self.downloads.get(&id).filter(|download| download.stage == Stage::Running)?;
+        Some(download.record.content)
+    }
+
+    /// Ends the interests opened for a content.
+    fn close_interests(&mut self, content: ContentId) {
+        let open = self.interests.iter().filter(|(_, (wanted, _))| *wanted == content);
+        let open: Vec<_> = open.map(|(interest, _)| *interest).collect();
+        for interest in open {
+            self.outputs.push_back(Output::CloseInterest(interest));
+            self.interest_closed(interest, None);
+        }
+    }
+}
+
+/// What is told when a download is done.
+pub(super) fn downloaded(download: &Download) -> Option<Downloaded> {
+    let record = &download.record;
+    let DownloadPhase::Complete(at) = record.phase else { return None };
+    let elapsed_ms = u64::try_from(at.since(record.added).as_millis()).unwrap_or(u64::MAX);
+    Some(Downloaded {
+        id: record.id,
+        group: record.group.clone(),
+        name: record.name.clone(),
+        content: record.content,
+        destination: p2p_proto::control::LocalPath(record.destination.clone()),
+        length: record.length,
+        pieces: record.shape.and_then(|shape| shape.geometry().ok()).map_or(0, |geometry| geometry.piece_count()),
+        fetched_bytes: record.fetched_bytes,
+        elapsed_ms,
+        rate: u64::try_from(u128::from(record.length) * 1000 / u128::from(elapsed_ms.max(1))).unwrap_or(u64::MAX),
+    })
+}
+
+/// The share that a finished download becomes.
+fn share_of(record: &DownloadRecord, shape: Shape, stamp: SourceStamp) -> ShareRecord {
+    ShareRecord {
+        user: record.user.clone(),
+        group: record.group.clone(),
+        name: record.name.clone(),
+        content: record.content,
+        shape,
+        path: record.destination.clone(),
+        stamp,
+        added: match record.phase {
+            DownloadPhase::Complete(at) => at,
+            _ => record.added,
+        },
+    }
+}

@@ -1,0 +1,106 @@
+//! Grants: the tracker's word that this node may read a group, asked for before it is needed and renewed before it ends.
+
+use std::time::Duration;
+
+use p2p_proto::grant::Grant;
+use p2p_proto::name::GroupName;
+use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::tracker::Request;
+
+use super::input::InterestId;
+use super::steps::Step;
+use super::{Engine, Output, Timer};
+
+/// How long after a failure a grant is asked for again.
+const RETRY_MS: u64 = 5_000;
+
+/// A group's grant.
+#[derive(Debug, Default)]
+pub(super) struct GroupGrant {
+    /// The newest one.
+    pub grant: Option<Grant>,
+    /// Whether one is asked for.
+    asking: bool,
+}
+
+impl Engine {
+    /// The grant for a group; asks for one if there is none.
+    pub(super) fn grant_for(&mut self, group: &GroupName) -> Option<Grant> {
+        let entry = self.grants.entry(group.clone()).or_default();
+        if entry.grant.is_none() && !entry.asking {
+            self.ask_grant(group.clone());
+        }
+        self.grants.get(group).and_then(|entry| entry.grant.clone())
+    }
+
+    /// Asks for a (fresh) grant, if anything still needs it.
+    pub(super) fn ask_grant(&mut self, group: GroupName) {
+        let needed = self.transfers.values().any(|transfer| transfer.group == group);
+        if !needed {
+            self.grants.remove(&group);
+            return;
+        }
+        let asking = self.ask_now(Step::Granted(group.clone()), Request::Grant { group: group.clone() });
+        self.grants.entry(group.clone()).or_default().asking = asking;
+        if !asking {
+            let at = self.after(Duration::from_millis(RETRY_MS));
+            self.timers.set(Timer::Grant(group), at);
+        }
+    }
+
+    /// A grant came: interests are opened, or renewed, with it. Or it was refused: downloads of the group stop.
+    pub(super) fn granted(&mut self, group: GroupName, result: Result<Grant, Reject>) {
+        let Some(entry) = self.grants.get_mut(&group) else { return };
+        entry.asking = false;
+        match result {
+            Ok(grant) => {
+                entry.grant = Some(grant.clone());
+                let renew_after = grant.peek().map_or(Duration::ZERO, |body| body.renew_after());
+                let at = self.after(renew_after.max(Duration::from_millis(RETRY_MS)));
+                self.timers.set(Timer::Grant(group.clone()), at);
+                for interest in self.interests_of(&group) {
+                    self.outputs.push_back(Output::RenewInterest(interest, grant.clone()));
+                }
+                self.review_group(&group);
+            }
+            Err(reject) if is_final(reject.code) => {
+                self.grants.remove(&group);
+                self.fail_group(&group, &reject);
+            }
+            Err(_) => {
+                let at = self.after(Duration::from_millis(RETRY_MS));
+                self.timers.set(Timer::Grant(group), at);
+            }
+        }
+    }
+
+    /// This user's standing in a group changed: what was granted may no longer hold.
+    pub(super) fn membership_changed(&mut self, group: &GroupName) {
+        if self.transfers.values().any(|transfer| transfer.group == *group) {
+            self.grants.remove(group);
+            self.ask_grant(group.clone());
+        }
+    }
+
+    /// A provider does not believe the grant: a fresh one may help.
+    pub(super) fn grant_disbelieved(&mut self, group: &GroupName) {
+        if let Some(entry) = self.grants.get_mut(group)
+            && !entry.asking
+        {
+            entry.grant = None;
+            let at = self.after(Duration::from_millis(RETRY_MS));
+            self.timers.set_if_unset(Timer::Grant(group.clone()), at);
+        }
+    }
+
+    /// The interests opened for a group's downloads.
+    fn interests_of(&self, group: &GroupName) -> Vec<InterestId> {
+        let transfers = self.transfers.values().filter(|transfer| transfer.group == *group);
+        transfers.flat_map(|transfer| transfer.peers.values().filter_map(|peer| peer.interest)).collect()
+    }
+}
+
+/// Whether asking again cannot help.
+fn is_final(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::NOT_MEMBER | ErrorCode::NOT_ALLOWED | ErrorCode::GROUP_NOT_FOUND)
+}

@@ -1,0 +1,238 @@
+//! Everything that can happen to the engine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use p2p_proto::control;
+use p2p_proto::geometry::PieceIndex;
+use p2p_proto::grant::Grant;
+use p2p_proto::have_map::HaveMap;
+use p2p_proto::id::{ContentId, DownloadId, NodeId};
+use p2p_proto::peer::{FromProvider, Interest, PieceRequest};
+use p2p_proto::reject::Reject;
+use p2p_proto::time::UnixMillis;
+use p2p_proto::tracker::{Event, HelloAck, Reply};
+
+use super::record::{Shape, SourceStamp};
+
+/// A moment, told to the engine since it has no clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    /// Time since some fixed moment; never goes back.
+    pub monotonic: Duration,
+    /// What the wall clock says; may jump.
+    pub wall: UnixMillis,
+}
+
+/// Defines a number that names something for as long as the daemon runs.
+macro_rules! define_number {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        $($(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub u64);)*
+    };
+}
+
+define_number! {
+    /// A command connected to the control socket; numbered by `control`.
+    CommandId;
+    /// A tracker, by its place in the list that the daemon was given, from 0.
+    TrackerId;
+    /// A connection to a peer; numbered by `net`.
+    ConnectionId;
+    /// An interest that a peer opened here; numbered by `net`.
+    ServedId;
+    /// A request of a peer for a piece or manifest; numbered by `net`.
+    UploadId;
+    /// An interest opened by this daemon; numbered by the engine.
+    InterestId;
+    /// A piece or manifest being fetched; numbered by the engine.
+    FetchId;
+    /// Something else asked of a shell; numbered by the engine.
+    AskId;
+}
+
+/// Everything that can happen. Sorted by the shell that tells it.
+#[derive(Debug)]
+pub enum Input {
+    // control
+    /// A command asks; it is answered by [`super::Output::Tell`] with that number.
+    Command(CommandId, control::Request),
+    /// The command hung up; nothing is told to it any more.
+    CommandGone(CommandId),
+    /// The operating system asks the daemon to end.
+    Terminate,
+
+    // tracker_link
+    /// A tracker accepted this daemon.
+    TrackerConnected {
+        /// Which.
+        tracker: TrackerId,
+        /// Its key's name.
+        node: NodeId,
+        /// What it said.
+        ack: HelloAck,
+        /// Time of one round trip.
+        round_trip: Duration,
+        /// TLS key exchange in use.
+        key_exchange: String,
+    },
+    /// A tracker does not answer (any more); it is tried again without being asked to.
+    TrackerLost {
+        /// Which.
+        tracker: TrackerId,
+        /// What it is now: unreachable, another key, refused.
+        state: control::TrackerState,
+        /// Why.
+        reason: Reject,
+    },
+    /// A tracker tells something.
+    TrackerEvent(TrackerId, Event),
+    /// A tracker's answer to [`super::Output::AskTracker`], a register or a login.
+    TrackerAnswered(AskId, Reply),
+
+    // net
+    /// A connection to a peer is there, both Hellos exchanged.
+    PeerConnected {
+        /// Its number.
+        connection: ConnectionId,
+        /// Who, by verified key.
+        node: NodeId,
+        /// Whether this daemon dialled.
+        dialled: bool,
+        /// The other daemon's life ([`p2p_proto::peer::Hello::instance`]).
+        instance: u64,
+    },
+    /// A connection is gone, with everything on it: its interests, requests and fetches are each told too.
+    PeerLost(ConnectionId),
+    /// None of the addresses led to that peer.
+    DialFailed(NodeId, String),
+    /// A provider tells what it has.
+    Offered(InterestId, FromProvider),
+    /// An interest of this daemon ended: refused, reset or lost.
+    InterestClosed(InterestId, Option<Reject>),
+    /// A peer opens an interest here.
+    InterestOpened {
+        /// Its number.
+        served: ServedId,
+        /// On which connection.
+        connection: ConnectionId,
+        /// What it shows.
+        interest: Interest,
+    },
+    /// The peer shows a fresh grant.
+    InterestRenewed(ServedId, Grant),
+    /// The peer's interest ended.
+    ServedClosed(ServedId),
+    /// A peer asks for a piece: answered by [`super::Output::ServePiece`] or [`super::Output::RefuseUpload`].
+    PieceRequested(UploadId, ConnectionId, PieceRequest),
+    /// A peer asks for a manifest: answered by [`super::Output::ServeManifest`] or [`super::Output::RefuseUpload`].
+    ManifestRequested(UploadId, ConnectionId, ContentId),
+
+    // net and store together, wired by the driver
+    /// What was to be served is sent, or could not be; the error is the source's.
+    UploadEnded {
+        /// Which.
+        upload: UploadId,
+        /// Bytes of payload sent.
+        sent_bytes: u64,
+        /// What was wrong with the file it was read from.
+        source: Result<(), Reject>,
+    },
+    /// The end of [`super::Output::FetchManifest`]: verified and kept, or not.
+    ManifestFetched(FetchId, Result<Shape, FetchError>),
+    /// The end of [`super::Output::FetchPiece`]: verified and written, or not. Told once, also after a cancel.
+    PieceFetched {
+        /// Which.
+        fetch: FetchId,
+        /// Bytes received.
+        received_bytes: u64,
+        /// The connection's round trip as QUIC measures it.
+        round_trip: Duration,
+        /// How it ended.
+        result: Result<(), FetchError>,
+    },
+
+    // store
+    /// Pieces that survive a power cut now.
+    PiecesDurable(ContentId, Vec<PieceIndex>),
+    /// Syncing written pieces failed: they must not be believed, and the download stops.
+    SyncFailed(ContentId, Reject),
+    /// A shared file is no longer what was shared.
+    SourceChanged(ContentId, Reject),
+    /// How far hashing is.
+    ImportProgress {
+        /// Which.
+        ask: AskId,
+        /// Bytes hashed.
+        done_bytes: u64,
+        /// Bytes of the file.
+        length: u64,
+    },
+    /// The end of [`super::Output::Import`]; the manifest is in the store.
+    Imported(AskId, Result<Imported, Reject>),
+    /// The end of [`super::Output::OpenPart`]: the pieces that are there; `content_not_found` while the manifest is not.
+    PartOpened(DownloadId, Result<Opened, Reject>),
+    /// The end of [`super::Output::FinishPart`] or [`super::Output::CopyLocal`]: the file is in its place.
+    PartFinished(DownloadId, Result<SourceStamp, Reject>),
+    /// The end of [`super::Output::DiscardPart`].
+    PartDiscarded(DownloadId, Result<(), Reject>),
+    /// The end of [`super::Output::Remember`].
+    Remembered(AskId, Result<(), Reject>),
+    /// The end of [`super::Output::DescribeContent`].
+    Described(AskId, Result<Description, Reject>),
+    /// The end of [`super::Output::ResolveDestination`]: the file to make.
+    DestinationResolved(AskId, Result<PathBuf, Reject>),
+    /// The end of [`super::Output::MeasureDisk`]: bytes free.
+    DiskMeasured(AskId, Option<u64>),
+}
+
+/// A part file that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// How the content divides.
+    pub shape: Shape,
+    /// The pieces that are in it, verified and durable.
+    pub have: HaveMap,
+}
+
+/// A file that was hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// What it holds.
+    pub content: ContentId,
+    /// How it divides.
+    pub shape: Shape,
+    /// How it looked.
+    pub stamp: SourceStamp,
+    /// SHA-256 of the whole, where asked for.
+    pub whole_sha256: Option<[u8; 32]>,
+    /// Time spent.
+    pub elapsed: Duration,
+}
+
+/// A manifest as `file_info` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// How the content divides.
+    pub shape: Shape,
+    /// The digest of every piece, in order.
+    pub digests: Vec<Vec<u8>>,
+    /// SHA-256 of the whole, where it was recorded.
+    pub whole_sha256: Option<[u8; 32]>,
+}
+
+/// Why a fetch brought nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetchError {
+    /// The bytes are not what their digest says: the peer's fault.
+    Corrupt,
+    /// The peer refuses.
+    Refused(Reject),
+    /// The stream or connection broke, or nothing came in time.
+    Lost,
+    /// The engine cancelled it.
+    Cancelled,
+    /// The bytes could not be written here.
+    Store(Reject),
+}

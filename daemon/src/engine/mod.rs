@@ -1,0 +1,365 @@
+//! The core of the daemon: decides everything, touches nothing.
+//!
+//! # How to drive it
+//!
+//! 1. [`Engine::new`] with what the store remembered.
+//! 2. Forever: [`Engine::handle`] what happened, then perform [`Engine::poll_output`] until it is `None`, then wait
+//!    for the next thing to happen, but not longer than until [`Engine::next_deadline`]; when that has come,
+//!    [`Engine::tick`] and perform the outputs again.
+//!
+//! No clock, randomness, file, socket or task: time is an argument and chance comes from a seed, so that a test drives
+//! many engines through years in seconds and a failing run is repeated from its seed.
+//!
+//! # Where is what
+//!
+//! Tables with rules of their own stand alone: [`picker`], [`timers`], [`rate`], `uploads`, `shares`. The rest are parts
+//! of [`Engine`], one file a concern; commands begin in `commands` and go on in `steps` when answers come.
+
+mod account;
+mod announce;
+mod commands;
+mod downloads;
+mod grants;
+pub mod input;
+pub mod output;
+mod peers;
+pub mod picker;
+pub mod rate;
+pub mod record;
+mod report;
+mod scheduler;
+mod serving;
+mod shares;
+mod steps;
+mod swarm;
+pub mod timers;
+mod trackers;
+mod transfer;
+mod uploads;
+
+pub use input::{Input, Now};
+pub use output::Output;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use p2p_proto::id::{ContentId, DownloadId, NodeId};
+use p2p_proto::name::GroupName;
+use p2p_proto::time::UnixMillis;
+
+use downloads::Download;
+use grants::GroupGrant;
+use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId};
+use peers::Peer;
+use rate::RateMeter;
+use record::{Account, Restored};
+use scheduler::Fetch;
+use serving::Served;
+use shares::Shares;
+use steps::Step;
+use timers::Timers;
+use trackers::{PendingCall, Tracker};
+use transfer::Transfer;
+use uploads::Uploads;
+
+/// What an engine is told once.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This node.
+    pub node: NodeId,
+    /// Name and version of the program.
+    pub software: String,
+    /// Addresses of the trackers; their places are the [`input::TrackerId`]s.
+    pub trackers: Vec<String>,
+    /// Seed of every choice by chance; drawn at random outside tests.
+    pub seed: u64,
+    /// Process id that is told when the daemon ends.
+    pub process_id: u32,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Bounds of the engine's own making; those of the wire are in [`p2p_proto::limit`].
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes asked of peers and not here yet, over all downloads. No more than the buffers that they are read into.
+    pub fetch_bytes_max: u64,
+    /// Downloads that run at once; the rest are queued. More only thin out each other's pieces.
+    pub active_downloads_max: usize,
+    /// Pieces being sent at once, over all peers: enough to fill a link, few enough that each is done soon.
+    pub uploads_active_max: usize,
+    /// Requests for pieces that wait for their turn, over all peers; more are told to come back.
+    pub uploads_queued_max: usize,
+    /// Interests of peers here; more are told to come back.
+    pub served_max: usize,
+    /// Nodes remembered with their addresses; more are not learned while all are in use.
+    pub peers_max: usize,
+    /// Commands that wait for a tracker to answer again.
+    pub held_calls_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            fetch_bytes_max: 24 << 20,
+            active_downloads_max: 16,
+            uploads_active_max: 16,
+            uploads_queued_max: 4096,
+            served_max: 4096,
+            peers_max: 1024,
+            held_calls_max: 256,
+        }
+    }
+}
+
+/// What may be due.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// A call to a tracker has waited for one long enough.
+    Held(AskId),
+    /// What changed is announced.
+    Announce,
+    /// Providers of a content are looked up again.
+    Lookup(ContentId),
+    /// A group's grant is renewed, or asked for again.
+    Grant(GroupName),
+    /// A peer that did not answer is dialled again.
+    Dial(NodeId),
+    /// A connection that nothing uses is closed.
+    Idle(NodeId),
+    /// New pieces of a content are told to those who download it.
+    Have(ContentId),
+    /// A transfer is looked over: interests to open again, slow peers to overtake.
+    Review(ContentId),
+    /// Those who follow a download are told how far it is.
+    Progress,
+}
+
+/// The daemon's core. See the module for the order of calls.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    now: Now,
+    started: UnixMillis,
+    random: fastrand::Rng,
+    outputs: VecDeque<Output>,
+    timers: Timers<Timer>,
+    next_number: u64,
+    ending: bool,
+
+    trackers: Vec<Tracker>,
+    calls: BTreeMap<AskId, PendingCall>,
+    steps: BTreeMap<AskId, Step>,
+    followers: BTreeMap<CommandId, DownloadId>,
+
+    account: Option<Account>,
+    /// How far the tracker's clock is ahead of this machine's, in milliseconds.
+    clock_offset_ms: i64,
+    grants: BTreeMap<GroupName, GroupGrant>,
+    shares: Shares,
+    downloads: BTreeMap<DownloadId, Download>,
+    transfers: BTreeMap<ContentId, Transfer>,
+
+    peers: BTreeMap<NodeId, Peer>,
+    connections: BTreeMap<ConnectionId, NodeId>,
+    interests: BTreeMap<InterestId, (ContentId, NodeId)>,
+    fetches: BTreeMap<FetchId, Fetch>,
+    fetch_bytes: u64,
+    served: BTreeMap<ServedId, Served>,
+    served_by: BTreeMap<(ConnectionId, ContentId), ServedId>,
+    uploads: Uploads,
+
+    down_rate: RateMeter,
+    up_rate: RateMeter,
+    problems: VecDeque<String>,
+}
+
+/// Problems kept for `status`: the newest few are what a person reads.
+const PROBLEMS_MAX: usize = 8;
+
+impl Engine {
+    /// An engine that remembers what `restored` holds; call [`Engine::poll_output`] next.
+    pub fn new(config: Config, restored: Restored, now: Now) -> Engine {
+        let trackers = config.trackers.iter().map(|address| Tracker::new(address.clone(), now.wall)).collect();
+        let mut engine = Engine {
+            now,
+            started: now.wall,
+            random: fastrand::Rng::with_seed(config.seed),
+            outputs: VecDeque::new(),
+            timers: Timers::default(),
+            next_number: 1,
+            ending: false,
+            trackers,
+            calls: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            followers: BTreeMap::new(),
+            account: None,
+            clock_offset_ms: 0,
+            grants: BTreeMap::new(),
+            shares: Shares::new(restored.shares),
+            downloads: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            interests: BTreeMap::new(),
+            fetches: BTreeMap::new(),
+            fetch_bytes: 0,
+            served: BTreeMap::new(),
+            served_by: BTreeMap::new(),
+            uploads: Uploads::new(config.limits.uploads_active_max, config.limits.uploads_queued_max),
+            down_rate: RateMeter::default(),
+            up_rate: RateMeter::default(),
+            problems: VecDeque::new(),
+            config,
+        };
+        for record in restored.downloads {
+            engine.downloads.insert(record.id, Download::restored(record));
+        }
+        engine.adopt_account(restored.account);
+        engine
+    }
+
+    /// Takes in what happened. Never fails: what does not fit (an answer to a question that no longer matters) is
+    /// passed over.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
+        match input {
+            Input::Command(command, request) => self.begin_command(command, request),
+            Input::CommandGone(command) => drop(self.followers.remove(&command)),
+            Input::Terminate => self.end(),
+
+            Input::TrackerConnected { tracker, node, ack, round_trip, key_exchange } => {
+                self.tracker_connected(tracker, node, ack, round_trip, key_exchange);
+            }
+            Input::TrackerLost { tracker, state, reason } => self.tracker_lost(tracker, state, reason),
+            Input::TrackerEvent(_, event) => self.tracker_event(event),
+            Input::TrackerAnswered(ask, reply) => self.tracker_answered(ask, reply),
+
+            Input::PeerConnected { connection, node, dialled, instance } => {
+                self.peer_connected(connection, node, dialled, instance);
+            }
+            Input::PeerLost(connection) => self.peer_lost(connection),
+            Input::DialFailed(node, reason) => self.dial_failed(node, reason),
+            Input::Offered(interest, message) => self.offered(interest, message),
+            Input::InterestClosed(interest, reason) => self.interest_closed(interest, reason),
+            Input::InterestOpened { served, connection, interest } => self.serve_interest(served, connection, interest),
+            Input::InterestRenewed(served, grant) => self.renew_served(served, &grant),
+            Input::ServedClosed(served) => self.served_closed(served),
+            Input::PieceRequested(upload, connection, request) => self.piece_requested(upload, connection, &request),
+            Input::ManifestRequested(upload, connection, content) => {
+                self.manifest_requested(upload, connection, content);
+            }
+            Input::UploadEnded { upload, sent_bytes, source } => self.upload_ended(upload, sent_bytes, source),
+            Input::ManifestFetched(fetch, result) => self.manifest_fetched(fetch, result),
+            Input::PieceFetched { fetch, received_bytes, round_trip, result } => {
+                self.piece_fetched(fetch, received_bytes, round_trip, result);
+            }
+
+            Input::PiecesDurable(content, pieces) => self.pieces_durable(content, &pieces),
+            Input::SyncFailed(content, reject) => self.fail_transfer(content, reject),
+            Input::SourceChanged(content, reject) => self.source_broken(content, reject),
+            Input::ImportProgress { ask, done_bytes, length } => self.import_progress(ask, done_bytes, length),
+            Input::Imported(ask, result) => self.imported(ask, result),
+            Input::PartOpened(download, result) => self.part_opened(download, result),
+            Input::PartFinished(download, result) => self.part_finished(download, result),
+            Input::PartDiscarded(download, result) => self.part_discarded(download, result),
+            Input::Remembered(ask, result) => self.remembered(ask, result),
+            Input::Described(ask, result) => self.described(ask, result),
+            Input::DestinationResolved(ask, result) => self.destination_resolved(ask, result),
+            Input::DiskMeasured(ask, free_bytes) => self.disk_measured(ask, free_bytes),
+        }
+        self.run_timers();
+    }
+
+    /// Does what is due at `now`.
+    pub fn tick(&mut self, now: Now) {
+        self.now = now;
+        self.run_timers();
+    }
+
+    /// The next thing to perform, in order; `None` when there is nothing more to do now.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Engine::tick`] is due, as [`Now::monotonic`]; `None` while nothing waits.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    /// What must hold after every step; says what does not. For tests: costs a walk over all that is known.
+    pub fn invariant(&self) -> Result<(), String> {
+        for (content, transfer) in &self.transfers {
+            transfer.invariant().map_err(|broken| format!("transfer {}: {broken}", content.short()))?;
+            for node in transfer.peers.keys() {
+                if !self.peers.contains_key(node) {
+                    return Err(format!("transfer {} knows a peer that the engine does not", content.short()));
+                }
+            }
+        }
+        let asked: u64 = self.fetches.values().map(|fetch| fetch.bytes).sum();
+        if asked != self.fetch_bytes {
+            return Err(format!("{asked} bytes are asked for, {} are counted", self.fetch_bytes));
+        }
+        for (interest, (content, node)) in &self.interests {
+            let known = self.transfers.get(content).and_then(|transfer| transfer.peers.get(node));
+            if known.and_then(|peer| peer.interest) != Some(*interest) {
+                return Err(format!("interest {} belongs to nobody", interest.0));
+            }
+        }
+        self.uploads.invariant()
+    }
+
+    /// Does everything that is due.
+    fn run_timers(&mut self) {
+        while let Some(timer) = self.timers.take_due(self.now.monotonic) {
+            match timer {
+                Timer::Held(ask) => self.held_too_long(ask),
+                Timer::Announce => self.announce(),
+                Timer::Lookup(content) => self.look_up(content),
+                Timer::Grant(group) => self.ask_grant(group),
+                Timer::Dial(node) => self.connect(node),
+                Timer::Idle(node) => self.close_if_idle(node),
+                Timer::Have(content) => self.tell_have(content),
+                Timer::Review(content) => self.review(content),
+                Timer::Progress => self.tell_progress(),
+            }
+        }
+    }
+
+    /// A moment from now, for a timer.
+    fn after(&self, delay: Duration) -> Duration {
+        self.now.monotonic.saturating_add(delay)
+    }
+
+    /// The tracker's time, as well as it is known here: grants begin and end by it.
+    fn tracker_time(&self) -> UnixMillis {
+        UnixMillis(self.now.wall.0.saturating_add_signed(self.clock_offset_ms))
+    }
+
+    /// A number that no other thing of this engine has.
+    fn number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
+    }
+
+    /// Remembers a problem for `status`, once.
+    fn note_problem(&mut self, problem: String) {
+        self.outputs.push_back(Output::Note(problem.clone()));
+        if !self.problems.contains(&problem) {
+            self.problems.push_back(problem);
+            if self.problems.len() > PROBLEMS_MAX {
+                self.problems.pop_front();
+            }
+        }
+    }
+
+    /// Ends the daemon: counts are kept, then the shells stop.
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.ending, true) {
+            self.keep_counts();
+            self.outputs.push_back(Output::Exit);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Everything that the engine can ask of the shells.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use p2p_proto::control;
+use p2p_proto::geometry::PieceIndex;
+use p2p_proto::grant::Grant;
+use p2p_proto::id::{ContentId, DownloadId, NodeId};
+use p2p_proto::manifest::HashAlgorithm;
+use p2p_proto::name::{FileName, UserName};
+use p2p_proto::peer::{FromProvider, Interest};
+use p2p_proto::reject::Reject;
+use p2p_proto::tracker::{self, Envelope};
+
+use super::input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId, TrackerId, UploadId};
+use super::record::{Change, DownloadRecord};
+
+/// Everything that can be asked. Sorted by the shell that does it.
+#[derive(Debug)]
+pub enum Output {
+    // control
+    /// A frame for a command; after a [`control::Frame::Result`] nothing more comes.
+    Tell(CommandId, control::Frame),
+    /// A line for the log: something an operator may want to know.
+    Note(String),
+    /// End the process: sync what is written, close connections, exit.
+    Exit,
+
+    // tracker_link
+    /// Ask a tracker; answered by [`super::Input::TrackerAnswered`], also when it is lost meanwhile.
+    AskTracker(AskId, TrackerId, Envelope),
+    /// Make an account there (OPAQUE); answered likewise.
+    Register(AskId, TrackerId, UserName, control::Password),
+    /// Enrol this node's key there (OPAQUE); answered likewise.
+    Login(AskId, TrackerId, UserName, control::Password),
+    /// Try every tracker that is not connected now, rather than at the next turn.
+    WakeTrackers,
+
+    // net
+    /// Connect to a peer: [`super::Input::PeerConnected`] or [`super::Input::DialFailed`].
+    Dial(NodeId, Vec<SocketAddr>),
+    /// Close a connection with one of [`p2p_proto::peer::close_code`].
+    Close(ConnectionId, u32),
+    /// Open an interest.
+    OpenInterest(InterestId, ConnectionId, Interest),
+    /// Show a fresh grant on it.
+    RenewInterest(InterestId, Grant),
+    /// End it.
+    CloseInterest(InterestId),
+    /// Tell a peer that opened an interest here; behind a [`FromProvider::Refused`] its stream ends.
+    Provide(ServedId, FromProvider),
+    /// Refuse a peer's request.
+    RefuseUpload(UploadId, Reject),
+
+    // net and store together, wired by the driver
+    /// Read a piece and send it: [`super::Input::UploadEnded`].
+    ServePiece(UploadId, ContentId, PieceIndex),
+    /// Send a manifest: [`super::Input::UploadEnded`].
+    ServeManifest(UploadId, ContentId),
+    /// Get a manifest, check it against its content id, keep it: [`super::Input::ManifestFetched`].
+    FetchManifest(FetchId, ConnectionId, ContentId),
+    /// Get a piece, check it, write it: [`super::Input::PieceFetched`].
+    FetchPiece(FetchId, ConnectionId, ContentId, PieceIndex),
+    /// Stop a fetch.
+    CancelFetch(FetchId),
+
+    // store
+    /// Hash a file where it lies and keep its manifest: [`super::Input::Imported`].
+    Import {
+        /// Number of the answer.
+        ask: AskId,
+        /// The file.
+        path: PathBuf,
+        /// Digest of the pieces.
+        hash: HashAlgorithm,
+        /// Also the whole file's SHA-256.
+        whole_digest: bool,
+    },
+    /// Make (or find again) the part file of a download whose manifest is kept: [`super::Input::PartOpened`].
+    OpenPart(DownloadRecord),
+    /// All pieces are durable: check the whole digest if there is one, rename into place: [`super::Input::PartFinished`].
+    FinishPart(DownloadRecord),
+    /// Make the destination from a content that is complete here: [`super::Input::PartFinished`].
+    CopyLocal(DownloadRecord),
+    /// Close the part file and keep it.
+    ClosePart(DownloadId, ContentId),
+    /// Delete the part file (with `true` also a destination that is complete): [`super::Input::PartDiscarded`].
+    DiscardPart(DownloadRecord, bool),
+    /// Keep changes; answered by [`super::Input::Remembered`] once they are on disk.
+    Remember(AskId, Vec<Change>),
+    /// What a kept manifest says: [`super::Input::Described`].
+    DescribeContent(AskId, ContentId),
+    /// The file that `destination` (a file or a folder) means for a file of this name, refused where it exists or
+    /// its folder cannot be written: [`super::Input::DestinationResolved`].
+    ResolveDestination {
+        /// Number of the answer.
+        ask: AskId,
+        /// As the user gave it, absolute.
+        destination: PathBuf,
+        /// The file's name in its group.
+        name: FileName,
+        /// Bytes it will need.
+        length: u64,
+        /// Whether it may exist.
+        force: bool,
+    },
+    /// Bytes free where the daemon keeps its state: [`super::Input::DiskMeasured`].
+    MeasureDisk(AskId),
+}
+
+impl Output {
+    /// A request to a tracker with the id that makes its retry safe.
+    pub fn ask_tracker(
+        ask: AskId,
+        tracker: TrackerId,
+        id: p2p_proto::id::RequestId,
+        request: tracker::Request,
+    ) -> Output {
+        Output::AskTracker(ask, tracker, Envelope { id, request })
+    }
+}

@@ -1,0 +1,218 @@
+//! Peers: at most one connection to each node, dialled when a transfer needs it and closed when nothing does.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use p2p_proto::id::NodeId;
+use p2p_proto::limit::NODE_ADDRESSES_MAX;
+use p2p_proto::peer::close_code;
+
+use super::input::ConnectionId;
+use super::{Engine, Output, Timer};
+
+/// First pause after a failed dial; doubled each time up to [`REDIAL_MS_MAX`].
+const REDIAL_MS_MIN: u64 = 1_000;
+
+/// Longest pause between dials: a peer that comes back is found again within this time, and a victim whose address
+/// somebody announced is not flooded.
+const REDIAL_MS_MAX: u64 = 60_000;
+
+/// How long a connection that nothing uses is kept for what may come next.
+const IDLE_MS: u64 = 120_000;
+
+/// A connection in use.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    connection: ConnectionId,
+    dialled: bool,
+    instance: u64,
+}
+
+/// One node.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    /// Where trackers say that it is; newest word last.
+    addresses: Vec<SocketAddr>,
+    link: Option<Link>,
+    dialling: bool,
+    failures: u32,
+}
+
+impl Peer {
+    /// The connection to it.
+    pub fn connection(&self) -> Option<ConnectionId> {
+        self.link.map(|link| link.connection)
+    }
+}
+
+impl Engine {
+    /// Remembers where a node is said to be. False if there is no room for another node.
+    pub(super) fn learn_peer(&mut self, node: NodeId, addresses: Vec<SocketAddr>) -> bool {
+        if node == self.config.node {
+            return false;
+        }
+        if !self.peers.contains_key(&node) && self.peers.len() >= self.config.limits.peers_max {
+            self.forget_unused_peers();
+            if self.peers.len() >= self.config.limits.peers_max {
+                return false;
+            }
+        }
+        let peer = self.peers.entry(node).or_default();
+        if !addresses.is_empty() && peer.addresses != addresses {
+            peer.addresses = addresses;
+            peer.addresses.truncate(NODE_ADDRESSES_MAX);
+        }
+        true
+    }
+
+    /// Connects to a node that a transfer needs, unless that is done, under way, or to be tried again later.
+    pub(super) fn connect(&mut self, node: NodeId) {
+        let needed = self.transfers.values().any(|transfer| transfer.peers.contains_key(&node));
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        if needed && peer.link.is_none() && !peer.dialling && !peer.addresses.is_empty() {
+            peer.dialling = true;
+            self.outputs.push_back(Output::Dial(node, peer.addresses.clone()));
+        }
+    }
+
+    /// Connects, but not before the pause after the last failure is over.
+    pub(super) fn connect_in_time(&mut self, node: NodeId) {
+        let Some(peer) = self.peers.get(&node) else { return };
+        if peer.failures == 0 {
+            self.connect(node);
+        } else {
+            let pause = redial_pause(peer.failures);
+            let at = self.after(pause);
+            self.timers.set_if_unset(Timer::Dial(node), at);
+        }
+    }
+
+    pub(super) fn peer_connected(&mut self, connection: ConnectionId, node: NodeId, dialled: bool, instance: u64) {
+        if !self.learn_peer(node, Vec::new()) {
+            self.outputs.push_back(Output::Close(connection, close_code::BUSY));
+            return;
+        }
+        let own = self.config.node;
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let link = Link { connection, dialled, instance };
+        peer.failures = 0;
+        if dialled {
+            peer.dialling = false;
+        }
+        if let Some(old) = peer.link {
+            if prefers_old(own, node, old, link) {
+                self.outputs.push_back(Output::Close(connection, close_code::DUPLICATE));
+                return;
+            }
+            self.outputs.push_back(Output::Close(old.connection, close_code::DUPLICATE));
+            self.drop_connection(old.connection);
+        }
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.link = Some(link);
+        }
+        self.connections.insert(connection, node);
+        self.timers.clear(&Timer::Dial(node));
+        let at = self.after(Duration::from_millis(IDLE_MS));
+        self.timers.set(Timer::Idle(node), at);
+        self.review_peer(node);
+    }
+
+    pub(super) fn peer_lost(&mut self, connection: ConnectionId) {
+        let Some(node) = self.drop_connection(connection) else { return };
+        if let Some(peer) = self.peers.get_mut(&node) {
+            // A lost connection is found again soon, but not in a busy loop.
+            peer.failures = peer.failures.max(1);
+        }
+        self.connect_in_time(node);
+    }
+
+    pub(super) fn dial_failed(&mut self, node: NodeId, _reason: String) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        peer.dialling = false;
+        if peer.link.is_none() {
+            peer.failures = peer.failures.saturating_add(1);
+            self.connect_in_time(node);
+        }
+    }
+
+    /// Closes a connection that neither side uses; looks again later otherwise.
+    pub(super) fn close_if_idle(&mut self, node: NodeId) {
+        let Some(connection) = self.peers.get(&node).and_then(Peer::connection) else { return };
+        let downloads = self.transfers.values().any(|transfer| transfer.peers.contains_key(&node));
+        let serves = self.served.values().any(|served| served.connection == connection);
+        if downloads || serves {
+            let at = self.after(Duration::from_millis(IDLE_MS));
+            self.timers.set(Timer::Idle(node), at);
+        } else {
+            self.outputs.push_back(Output::Close(connection, close_code::DONE));
+            self.drop_connection(connection);
+        }
+    }
+
+    /// Forgets a connection and all that was on it; what the shell still tells of it is passed over.
+    fn drop_connection(&mut self, connection: ConnectionId) -> Option<NodeId> {
+        let node = self.connections.remove(&connection)?;
+        self.timers.clear(&Timer::Idle(node));
+        self.drop_served_of(connection);
+        self.drop_interests_of(node);
+        self.drop_fetches_of(connection);
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.link = None;
+        }
+        Some(node)
+    }
+
+    /// Makes room: nodes that are not connected and that no transfer needs.
+    fn forget_unused_peers(&mut self) {
+        let transfers = &self.transfers;
+        let used = |node: &NodeId| transfers.values().any(|transfer| transfer.peers.contains_key(node));
+        self.peers.retain(|node, peer| peer.link.is_some() || peer.dialling || used(node));
+    }
+}
+
+/// Of two connections between the same nodes, both ends keep the same one: that of the other's newer life, then the one
+/// dialled by the lower node id, then the newer.
+fn prefers_old(own: NodeId, node: NodeId, old: Link, new: Link) -> bool {
+    let dialler = |link: Link| if link.dialled { own } else { node };
+    old.instance == new.instance && dialler(old) < dialler(new)
+}
+
+/// How long to wait before the next dial.
+fn redial_pause(failures: u32) -> Duration {
+    let doubled = REDIAL_MS_MIN.saturating_mul(1 << failures.saturating_sub(1).min(10));
+    Duration::from_millis(doubled.min(REDIAL_MS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(connection: u64, dialled: bool, instance: u64) -> Link {
+        Link { connection: ConnectionId(connection), dialled, instance }
+    }
+
+    #[test]
+    fn both_ends_keep_the_same_of_two_connections() {
+        let (low, high) = (NodeId([1; 32]), NodeId([2; 32]));
+        // `low` dialled connection 1, `high` dialled connection 2; each end may see either first.
+        let at_low = |old, new| prefers_old(low, high, old, new);
+        let at_high = |old, new| prefers_old(high, low, old, new);
+        assert!(at_low(link(1, true, 7), link(2, false, 7)));
+        assert!(!at_low(link(2, false, 7), link(1, true, 7)));
+        assert!(at_high(link(1, false, 7), link(2, true, 7)));
+        assert!(!at_high(link(2, true, 7), link(1, false, 7)));
+    }
+
+    #[test]
+    fn a_connection_of_a_newer_life_replaces_the_old() {
+        let (low, high) = (NodeId([1; 32]), NodeId([2; 32]));
+        assert!(!prefers_old(low, high, link(1, true, 7), link(2, false, 8)));
+    }
+
+    #[test]
+    fn pauses_between_dials_double_up_to_a_minute() {
+        assert_eq!(redial_pause(1), Duration::from_secs(1));
+        assert_eq!(redial_pause(3), Duration::from_secs(4));
+        assert_eq!(redial_pause(u32::MAX), Duration::from_secs(60));
+    }
+}

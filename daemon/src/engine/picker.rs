@@ -1,0 +1,317 @@
+//! The picker: which piece of a content to ask for next.
+//!
+//! Every piece is in exactly one state. Only these transitions exist:
+//!
+//! ```text
+//!            request            verified            durable
+//! Missing ────────────▶ Requested ────────▶ Verified ────────▶ Durable
+//!    ▲                    │    │
+//!    └──── release (last) ┘    └─ hedge: two peers are asked
+//! ```
+
+use std::collections::BTreeSet;
+
+use p2p_proto::geometry::PieceIndex;
+use p2p_proto::have_map::HaveMap;
+
+/// State of one piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PieceState {
+    /// Not here, asked of nobody.
+    Missing,
+    /// Asked of this many peers: one, or two when hedged.
+    Requested(u8),
+    /// Here and checked, but a power cut may still take it.
+    Verified,
+    /// On disk and marked.
+    Durable,
+}
+
+/// Why a piece comes before another: compared field by field, the smallest first. This is the whole order of choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// The place in the file, while it is streamed; otherwise 0 for all.
+    sequence: u32,
+    /// How many leechers offer it; seeders offer everything and so rank nothing.
+    rarity: u32,
+    /// Seeded chance, so that peers who start together ask for different pieces.
+    chance: u32,
+    /// The piece; makes the rank unique.
+    piece: PieceIndex,
+}
+
+/// The pieces of one content.
+#[derive(Debug)]
+pub struct Picker {
+    states: Vec<PieceState>,
+    rarity: Vec<u32>,
+    /// Missing pieces in the order of choice.
+    missing: BTreeSet<Rank>,
+    /// Pieces asked of exactly one peer, the candidates for a second request.
+    single: BTreeSet<PieceIndex>,
+    verified: HaveMap,
+    durable: HaveMap,
+    seed: u64,
+    sequential: bool,
+}
+
+impl Picker {
+    /// A picker for a content of which `durable` is here.
+    pub fn new(durable: HaveMap, seed: u64, sequential: bool) -> Picker {
+        let count = durable.piece_count() as usize;
+        let mut picker = Picker {
+            states: vec![PieceState::Missing; count],
+            rarity: vec![0; count],
+            missing: BTreeSet::new(),
+            single: BTreeSet::new(),
+            verified: durable.clone(),
+            durable,
+            seed,
+            sequential,
+        };
+        for piece in (0..picker.durable.piece_count()).map(PieceIndex) {
+            if picker.durable.contains(piece) {
+                picker.states[piece.as_usize()] = PieceState::Durable;
+            } else {
+                picker.missing.insert(picker.rank(piece));
+            }
+        }
+        picker
+    }
+
+    /// The best missing piece that `have` offers.
+    pub fn next(&self, have: &HaveMap) -> Option<PieceIndex> {
+        self.missing.iter().map(|rank| rank.piece).find(|piece| have.contains(*piece))
+    }
+
+    /// The pieces asked of exactly one peer that `have` offers too: what a second request may overtake.
+    pub fn hedgeable<'a>(&'a self, have: &'a HaveMap) -> impl Iterator<Item = PieceIndex> + 'a {
+        self.single.iter().copied().filter(|piece| have.contains(*piece))
+    }
+
+    /// Whether every piece is asked for or here.
+    pub fn all_requested(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// A piece is asked of one more peer.
+    pub fn request(&mut self, piece: PieceIndex) {
+        let requests = match self.state(piece) {
+            PieceState::Missing => 1,
+            PieceState::Requested(requests) => requests.saturating_add(1),
+            PieceState::Verified | PieceState::Durable => return,
+        };
+        self.change(piece, PieceState::Requested(requests));
+    }
+
+    /// One of the requests for a piece came to nothing.
+    pub fn release(&mut self, piece: PieceIndex) {
+        if let PieceState::Requested(requests) = self.state(piece) {
+            let rest = requests.saturating_sub(1);
+            self.change(piece, if rest == 0 { PieceState::Missing } else { PieceState::Requested(rest) });
+        }
+    }
+
+    /// A piece came, was checked and written. True if it was not here before.
+    pub fn verified(&mut self, piece: PieceIndex) -> bool {
+        let new = matches!(self.state(piece), PieceState::Missing | PieceState::Requested(_));
+        if new {
+            self.change(piece, PieceState::Verified);
+            self.verified.insert(piece);
+        }
+        new
+    }
+
+    /// A verified piece survives a power cut now.
+    pub fn durable(&mut self, piece: PieceIndex) {
+        if self.state(piece) == PieceState::Verified {
+            self.change(piece, PieceState::Durable);
+            self.durable.insert(piece);
+        }
+    }
+
+    /// A leecher offers a piece, or (`offered` false) no longer does.
+    pub fn count(&mut self, piece: PieceIndex, offered: bool) {
+        let Some(rarity) = self.rarity.get(piece.as_usize()).copied() else { return };
+        let changed = if offered { rarity.saturating_add(1) } else { rarity.saturating_sub(1) };
+        let ranked = self.missing.remove(&self.rank(piece));
+        self.rarity[piece.as_usize()] = changed;
+        if ranked {
+            self.missing.insert(self.rank(piece));
+        }
+    }
+
+    /// The state of a piece; one beyond the end counts as here, so that nobody asks for it.
+    pub fn state(&self, piece: PieceIndex) -> PieceState {
+        self.states.get(piece.as_usize()).copied().unwrap_or(PieceState::Durable)
+    }
+
+    /// The pieces that are here and checked.
+    pub fn have(&self) -> &HaveMap {
+        &self.verified
+    }
+
+    /// Whether every piece is on disk and marked.
+    pub fn is_complete(&self) -> bool {
+        self.durable.is_full()
+    }
+
+    /// What must hold after every step; says what does not.
+    pub fn invariant(&self) -> Result<(), String> {
+        let in_state = |wanted: fn(&PieceState) -> bool| {
+            self.states.iter().enumerate().filter(move |(_, state)| wanted(state)).map(|(index, _)| index)
+        };
+        let missing: BTreeSet<usize> = self.missing.iter().map(|rank| rank.piece.as_usize()).collect();
+        if missing != in_state(|state| *state == PieceState::Missing).collect() || missing.len() != self.missing.len() {
+            return Err("the order of choice does not hold exactly the missing pieces".to_owned());
+        }
+        let single: BTreeSet<usize> = self.single.iter().map(|piece| piece.as_usize()).collect();
+        if single != in_state(|state| *state == PieceState::Requested(1)).collect() {
+            return Err("the hedgeable pieces are not those asked of one peer".to_owned());
+        }
+        if in_state(|state| matches!(state, PieceState::Requested(0 | 3..))).next().is_some() {
+            return Err("a piece is asked of no peer or of more than two".to_owned());
+        }
+        let here = in_state(|state| matches!(state, PieceState::Verified | PieceState::Durable));
+        if !here.eq(self.verified.iter().map(|piece| piece.as_usize())) {
+            return Err("the have-map is not the verified pieces".to_owned());
+        }
+        if !in_state(|state| *state == PieceState::Durable).eq(self.durable.iter().map(|piece| piece.as_usize())) {
+            return Err("the durable map is not the durable pieces".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Moves a piece to another state and keeps the two orders in step.
+    fn change(&mut self, piece: PieceIndex, state: PieceState) {
+        match self.state(piece) {
+            PieceState::Missing => drop(self.missing.remove(&self.rank(piece))),
+            PieceState::Requested(1) => drop(self.single.remove(&piece)),
+            _ => (),
+        }
+        self.states[piece.as_usize()] = state;
+        match state {
+            PieceState::Missing => drop(self.missing.insert(self.rank(piece))),
+            PieceState::Requested(1) => drop(self.single.insert(piece)),
+            _ => (),
+        }
+    }
+
+    /// Where a piece stands in the order of choice.
+    fn rank(&self, piece: PieceIndex) -> Rank {
+        Rank {
+            sequence: if self.sequential { piece.0 } else { 0 },
+            rarity: self.rarity[piece.as_usize()],
+            chance: chance(self.seed, piece),
+            piece,
+        }
+    }
+}
+
+/// A number that looks random and is the same for the same seed and piece (the finalizer of splitmix64).
+fn chance(seed: u64, piece: PieceIndex) -> u32 {
+    let mut mixed = seed.wrapping_add(u64::from(piece.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pieces as a string: `#` durable, `v` verified, `1`/`2` requested, `.` missing.
+    fn drawn(picker: &Picker) -> String {
+        picker.invariant().expect("invariant");
+        let letter = |state: &PieceState| match state {
+            PieceState::Missing => '.',
+            PieceState::Requested(requests) => char::from(b'0' + requests),
+            PieceState::Verified => 'v',
+            PieceState::Durable => '#',
+        };
+        picker.states.iter().map(letter).collect()
+    }
+
+    /// A have-map as a string: `#` is offered.
+    fn map(text: &str) -> HaveMap {
+        let mut map = HaveMap::empty(text.len() as u32);
+        for (index, _) in text.bytes().enumerate().filter(|(_, byte)| *byte == b'#') {
+            map.insert(PieceIndex(index as u32));
+        }
+        map
+    }
+
+    fn picker(text: &str) -> Picker {
+        Picker::new(map(text), 1, false)
+    }
+
+    fn order(mut picker: Picker, have: &str) -> Vec<u32> {
+        let have = map(have);
+        std::iter::from_fn(|| {
+            let piece = picker.next(&have)?;
+            picker.request(piece);
+            picker.invariant().expect("invariant");
+            Some(piece.0)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn only_missing_pieces_that_the_peer_offers_are_chosen() {
+        let mut chosen = order(picker("##......"), ".##.#..#");
+        chosen.sort_unstable();
+        assert_eq!(chosen, [2, 4, 7]);
+    }
+
+    #[test]
+    fn the_rarest_piece_comes_first() {
+        let mut picker = picker("........");
+        for leecher in ["########", "#######.", "##.####.", "#..####."] {
+            for piece in map(leecher).iter() {
+                picker.count(piece, true);
+                picker.invariant().expect("invariant");
+            }
+        }
+        assert_eq!(order(picker, "########")[..3], [7, 2, 1]);
+    }
+
+    #[test]
+    fn two_seeds_choose_differently_and_one_seed_the_same() {
+        let all = "################";
+        let with = |seed| order(Picker::new(HaveMap::empty(16), seed, false), all);
+        assert_eq!(with(7), with(7));
+        assert_ne!(with(7), with(8));
+    }
+
+    #[test]
+    fn streaming_takes_pieces_in_order() {
+        let picker = Picker::new(map("#......."), 3, true);
+        assert_eq!(order(picker, "########"), [1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_released_piece_is_chosen_again_and_a_verified_one_never() {
+        let mut picker = picker("....");
+        picker.request(PieceIndex(0));
+        picker.request(PieceIndex(1));
+        picker.request(PieceIndex(1));
+        assert_eq!(drawn(&picker), "12..");
+        assert_eq!(picker.hedgeable(&map("####")).collect::<Vec<_>>(), [PieceIndex(0)]);
+        picker.release(PieceIndex(1));
+        picker.release(PieceIndex(0));
+        assert_eq!(drawn(&picker), ".1..");
+        assert!(picker.verified(PieceIndex(1)) && !picker.verified(PieceIndex(1)));
+        picker.release(PieceIndex(1));
+        picker.request(PieceIndex(1));
+        assert_eq!(drawn(&picker), ".v..");
+        picker.durable(PieceIndex(1));
+        picker.durable(PieceIndex(2));
+        assert_eq!(drawn(&picker), ".#..");
+    }
+
+    #[test]
+    fn a_content_without_pieces_is_complete() {
+        let picker = picker("");
+        assert!(picker.is_complete() && picker.all_requested());
+    }
+}

@@ -1,0 +1,179 @@
+//! Reports: the rows and figures that commands show.
+
+use std::time::Duration;
+
+use p2p_proto::control::{self, DownloadState, File, LocalPath, Status, TrackerState, TrackerStatus};
+use p2p_proto::id::{ContentId, NodeId};
+use p2p_proto::tracker::Listing;
+
+use super::Engine;
+use super::downloads::{Download, Stage};
+use super::record::{DownloadPhase, ShareRecord};
+use super::transfer::{Phase, Transfer, waiting_reason};
+
+/// How often those who follow a download are told.
+pub(super) const PROGRESS_MS: u64 = 1_000;
+
+/// A transfer that has received nothing for this long is shown as waiting.
+const STALLED_MS: u64 = 3_000;
+
+impl Engine {
+    /// A download as it is shown.
+    pub(super) fn download_row(&self, download: &Download) -> control::Download {
+        let record = &download.record;
+        let running = self.transfers.get(&record.content).filter(|transfer| transfer.download == record.id);
+        let (state, reason) = self.state_of(download, running);
+        let complete = matches!(record.phase, DownloadPhase::Complete(_));
+        let have_bytes = if complete { record.length } else { running.map_or(0, Transfer::have_bytes) };
+        let down_rate = running.map_or(0, |transfer| transfer.rate.bytes_per_second(self.now.monotonic));
+        let active = |transfer: &Transfer| transfer.peers.values().filter(|peer| peer.outstanding > 0).count();
+        control::Download {
+            id: record.id,
+            group: record.group.clone(),
+            name: record.name.clone(),
+            owner: record.owner.clone(),
+            content: record.content,
+            destination: LocalPath(record.destination.clone()),
+            state,
+            reason,
+            error: match &record.phase {
+                DownloadPhase::Failed(reject) => Some(reject.code),
+                _ => None,
+            },
+            length: record.length,
+            have_bytes,
+            fetched_bytes: record.fetched_bytes,
+            down_rate,
+            eta_seconds: (!complete && down_rate > 0)
+                .then(|| record.length.saturating_sub(have_bytes).div_ceil(down_rate)),
+            peers_active: running.map_or(0, |transfer| count(active(transfer))),
+            peers_known: running.map_or(0, |transfer| count(transfer.peers.len())),
+            added: record.added,
+        }
+    }
+
+    /// A listing as it is shown, with what is here of it.
+    pub(super) fn file_row(&self, listing: Listing) -> File {
+        let shared = self.shares.with_content(listing.content).map(|_| listing.length);
+        let here_bytes = shared.or_else(|| self.transfers.get(&listing.content).map(Transfer::have_bytes));
+        File {
+            name: listing.name,
+            length: listing.length,
+            seeders: listing.seeders,
+            partial: listing.partial,
+            here_bytes,
+            owner: listing.owner,
+            added: listing.added,
+            content: listing.content,
+        }
+    }
+
+    /// A share as it is shown.
+    pub(super) fn share_row(&self, share: &ShareRecord) -> control::Share {
+        let reason = self.shares.broken(share.content).map(|reject| reject.message.clone());
+        control::Share {
+            group: share.group.clone(),
+            name: share.name.clone(),
+            path: LocalPath(share.path.clone()),
+            length: share.shape.length,
+            content: share.content,
+            seeding: reason.is_none(),
+            reason,
+        }
+    }
+
+    /// How many pieces of a content a peer of its transfer has, where that is known.
+    pub(super) fn pieces_at(&self, content: ContentId, node: NodeId) -> Option<u32> {
+        let peer = self.transfers.get(&content)?.peers.get(&node)?;
+        peer.have.as_ref().map(|have| have.len())
+    }
+
+    /// How everything is.
+    pub(super) fn status(&self, disk_free_bytes: Option<u64>) -> Status {
+        let user = self.account.as_ref().map(|account| account.user.clone());
+        let of_user = self.downloads.values().filter(|download| Some(&download.record.user) == user.as_ref());
+        let rows: Vec<control::Download> = of_user.map(|download| self.download_row(download)).collect();
+        let in_states = |states: &[DownloadState]| count(rows.iter().filter(|row| states.contains(&row.state)).count());
+        let seeding = self.shares.active().count();
+        let waiting = rows
+            .iter()
+            .filter(|row| row.state == DownloadState::Waiting)
+            .map(|row| format!("{} waits: {}", row.name, row.reason.as_deref().unwrap_or("it is not known why")));
+        let broken = self.shares.of_user().filter_map(|share| {
+            self.shares.broken(share.content).map(|reject| format!("{} is not served: {reject}", share.name))
+        });
+        let trackers_down = self.trackers.iter().filter(|tracker| tracker.state != TrackerState::Ok);
+        let trackers_down =
+            trackers_down.filter_map(|tracker| tracker.reason.as_ref().map(|reason| reason.message.clone()));
+        Status {
+            software: self.config.software.clone(),
+            started: self.started,
+            now: self.now.wall,
+            node: self.config.node,
+            user,
+            key_exchange: self.trackers.iter().find_map(|tracker| tracker.key_exchange.clone()),
+            trackers: self.trackers.iter().map(tracker_status).collect(),
+            peers: count(self.connections.len()),
+            down_rate: self.down_rate.bytes_per_second(self.now.monotonic),
+            up_rate: self.up_rate.bytes_per_second(self.now.monotonic),
+            shares_seeding: count(seeding),
+            shares_stopped: count(self.shares.of_user().count() - seeding),
+            downloads_active: in_states(&[DownloadState::Downloading, DownloadState::Verifying]),
+            downloads_waiting: in_states(&[DownloadState::Waiting, DownloadState::Queued]),
+            downloads_paused: in_states(&[DownloadState::Paused]),
+            downloads_failed: in_states(&[DownloadState::Error]),
+            disk_free_bytes,
+            problems: trackers_down.chain(waiting).chain(broken).collect(),
+        }
+    }
+
+    /// A download's state, and why it waits or stopped.
+    fn state_of(&self, download: &Download, running: Option<&Transfer>) -> (DownloadState, Option<String>) {
+        let record = &download.record;
+        match (&record.phase, download.stage, running) {
+            (DownloadPhase::Complete(_), ..) => {
+                let shared = self.shares.in_group(record.content, &record.group).is_some();
+                (if shared { DownloadState::Seeding } else { DownloadState::Complete }, None)
+            }
+            (DownloadPhase::Paused, ..) => (DownloadState::Paused, None),
+            (DownloadPhase::Failed(reject), ..) => (DownloadState::Error, Some(reject.message.clone())),
+            (DownloadPhase::Active, Stage::Copying, _) => (DownloadState::Verifying, None),
+            (DownloadPhase::Active, Stage::Twin, _) => {
+                (DownloadState::Waiting, Some("another download brings the same content".to_owned()))
+            }
+            (DownloadPhase::Active, _, Some(transfer)) => self.state_of_transfer(transfer),
+            (DownloadPhase::Active, ..) => (DownloadState::Queued, None),
+        }
+    }
+
+    /// The state of a download that a transfer brings.
+    fn state_of_transfer(&self, transfer: &Transfer) -> (DownloadState, Option<String>) {
+        let recently = |at: Duration| self.now.monotonic.saturating_sub(at) < Duration::from_millis(STALLED_MS);
+        match transfer.phase {
+            Phase::Opening | Phase::Finishing => (DownloadState::Verifying, None),
+            Phase::Fetching if transfer.last_arrival.is_some_and(recently) => (DownloadState::Downloading, None),
+            Phase::Manifest(_) | Phase::Fetching => {
+                let reason = waiting_reason(transfer, self.tracker_ok(), &self.no_tracker(), self.now.wall);
+                (DownloadState::Waiting, Some(reason))
+            }
+        }
+    }
+}
+
+/// A tracker as it is shown.
+fn tracker_status(tracker: &super::trackers::Tracker) -> TrackerStatus {
+    TrackerStatus {
+        address: tracker.address.clone(),
+        node: tracker.node,
+        state: tracker.state,
+        since: tracker.since,
+        round_trip_us: tracker.round_trip.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
+        leader: tracker.leader,
+        reason: tracker.reason.as_ref().map(|reason| reason.message.clone()),
+    }
+}
+
+/// A number of things, as it travels.
+fn count(things: usize) -> u32 {
+    u32::try_from(things).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,282 @@
+//! The scheduler: asks the right peer for the next piece, and judges what comes back.
+
+use std::time::Duration;
+
+use p2p_proto::geometry::PieceIndex;
+use p2p_proto::id::{ContentId, NodeId};
+use p2p_proto::reject::ErrorCode;
+
+use super::input::{ConnectionId, FetchError, FetchId};
+use super::picker::PieceState;
+use super::swarm::REST_MS;
+use super::transfer::{Phase, Pieces, banned, seconds};
+use super::{Engine, Output, Timer};
+
+/// How long verified pieces are gathered before they are told to others in one message.
+const HAVE_GATHER_MS: u64 = 20;
+
+/// A second request is made only where it saves at least this much: less is noise.
+const HEDGE_GAIN_MS_MIN: u64 = 200;
+
+/// A peer of which nothing has come for this long is silent: what it owes is asked for elsewhere.
+const SILENT_MS: u64 = 2_000;
+
+/// Something being fetched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fetch {
+    pub content: ContentId,
+    pub node: NodeId,
+    pub connection: ConnectionId,
+    pub what: Fetched,
+    /// Bytes asked for; 0 for a manifest, whose length is not known.
+    pub bytes: u64,
+    pub started: Duration,
+}
+
+/// What is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fetched {
+    Manifest,
+    Piece(PieceIndex),
+}
+
+impl Engine {
+    /// Asks for pieces of a content until every peer has enough to do or too much is asked for.
+    pub(super) fn schedule(&mut self, content: ContentId) {
+        while let Some((node, piece)) = self.choose(content) {
+            self.request(content, node, piece);
+        }
+    }
+
+    pub(super) fn piece_fetched(
+        &mut self,
+        fetch: FetchId,
+        received_bytes: u64,
+        round_trip: Duration,
+        result: Result<(), FetchError>,
+    ) {
+        let Some(fetch) = self.end_fetch(fetch) else { return };
+        let Fetched::Piece(piece) = fetch.what else { return };
+        let now = self.now.monotonic;
+        self.down_rate.add(received_bytes, now);
+        let Some(transfer) = self.transfers.get_mut(&fetch.content) else { return };
+        if let Some(download) = self.downloads.get_mut(&transfer.download) {
+            download.record.fetched_bytes = download.record.fetched_bytes.saturating_add(received_bytes);
+        }
+        if let Some(peer) = transfer.peers.get_mut(&fetch.node) {
+            peer.outstanding = peer.outstanding.saturating_sub(1);
+            peer.outstanding_bytes = peer.outstanding_bytes.saturating_sub(fetch.bytes);
+            peer.rate.add(received_bytes, now);
+            if !round_trip.is_zero() {
+                peer.round_trip = round_trip;
+            }
+        }
+        let Some(Pieces { picker, .. }) = &mut transfer.pieces else { return };
+        match result {
+            Ok(()) => {
+                transfer.rate.add(received_bytes, now);
+                transfer.last_arrival = Some(now);
+                if picker.verified(piece) {
+                    transfer.fresh.push(piece);
+                    let at = self.after(Duration::from_millis(HAVE_GATHER_MS));
+                    self.timers.set_if_unset(Timer::Have(fetch.content), at);
+                }
+                self.cancel_twins(fetch.content, piece);
+            }
+            Err(error) => {
+                picker.release(piece);
+                transfer.moisten();
+                self.blame(fetch.content, fetch.node, &error);
+            }
+        }
+        self.schedule(fetch.content);
+        self.schedule_starved();
+    }
+
+    pub(super) fn pieces_durable(&mut self, content: ContentId, pieces: &[PieceIndex]) {
+        let Some(transfer) = self.transfers.get_mut(&content) else { return };
+        let Some(Pieces { picker, .. }) = &mut transfer.pieces else { return };
+        pieces.iter().for_each(|piece| picker.durable(*piece));
+        self.finish_if_complete(content);
+    }
+
+    /// Takes a fetch out of the books; `None` if it was given up before.
+    pub(super) fn end_fetch(&mut self, fetch: FetchId) -> Option<Fetch> {
+        let ended = self.fetches.remove(&fetch)?;
+        self.fetch_bytes = self.fetch_bytes.saturating_sub(ended.bytes);
+        Some(ended)
+    }
+
+    /// Gives up every fetch on a connection that is gone.
+    pub(super) fn drop_fetches_of(&mut self, connection: ConnectionId) {
+        let gone = self.fetches.iter().filter(|(_, fetch)| fetch.connection == connection);
+        let gone: Vec<(FetchId, Fetched)> = gone.map(|(number, fetch)| (*number, fetch.what)).collect();
+        for (fetch, what) in gone {
+            self.outputs.push_back(Output::CancelFetch(fetch));
+            match what {
+                Fetched::Manifest => self.manifest_fetched(fetch, Err(FetchError::Lost)),
+                Fetched::Piece(_) => self.piece_fetched(fetch, 0, Duration::ZERO, Err(FetchError::Lost)),
+            }
+        }
+    }
+
+    /// Gives up every fetch of a content that is no longer wanted.
+    pub(super) fn cancel_fetches(&mut self, content: ContentId) {
+        let gone = self.fetches.iter().filter(|(_, fetch)| fetch.content == content);
+        let gone: Vec<FetchId> = gone.map(|(number, _)| *number).collect();
+        for fetch in gone {
+            self.end_fetch(fetch);
+            self.outputs.push_back(Output::CancelFetch(fetch));
+        }
+        self.schedule_starved();
+    }
+
+    /// Draws the consequence of a failed fetch for the peer it was asked of.
+    pub(super) fn blame(&mut self, content: ContentId, node: NodeId, error: &FetchError) {
+        let rest_until = self.after(Duration::from_millis(REST_MS));
+        let Some(transfer) = self.transfers.get_mut(&content) else { return };
+        let group = transfer.group.clone();
+        let Some(peer) = transfer.peers.get_mut(&node) else { return };
+        match error {
+            FetchError::Corrupt => {
+                peer.corrupt_pieces = peer.corrupt_pieces.saturating_add(1);
+                if peer.is_banned() {
+                    if let Some(interest) = peer.interest {
+                        self.outputs.push_back(Output::CloseInterest(interest));
+                        self.interest_closed(interest, None);
+                    }
+                    self.note_problem(banned(node));
+                }
+            }
+            FetchError::Refused(reject) => {
+                peer.not_before = rest_until;
+                if reject.code == ErrorCode::GRANT_REFUSED {
+                    self.grant_disbelieved(&group);
+                }
+            }
+            FetchError::Lost => peer.not_before = rest_until,
+            FetchError::Cancelled => (),
+            FetchError::Store(reject) => {
+                let reject = reject.clone();
+                self.fail_transfer(content, reject);
+            }
+        }
+    }
+
+    /// The next request of a content: of the peers with room, the one expected to deliver soonest that has something
+    /// missing; when all is asked for, a piece that a much slower peer owes.
+    fn choose(&mut self, content: ContentId) -> Option<(NodeId, PieceIndex)> {
+        let now = self.now.monotonic;
+        let budget = self.config.limits.fetch_bytes_max;
+        let transfer = self.transfers.get_mut(&content).filter(|transfer| transfer.phase == Phase::Fetching)?;
+        let Pieces { geometry, picker } = transfer.pieces.as_mut()?;
+        // One piece is always allowed, or a piece larger than the whole budget would never come.
+        if self.fetch_bytes > 0 && self.fetch_bytes.saturating_add(geometry.piece_length()) > budget {
+            transfer.starved = true;
+            return None;
+        }
+        if picker.all_requested() {
+            return self.choose_hedge(content);
+        }
+        loop {
+            let ready = transfer.peers.iter_mut().filter(|(_, peer)| peer.is_ready(now));
+            let (node, peer) =
+                ready.min_by_key(|(node, peer)| (peer.expected_delivery(geometry.piece_length(), now), **node))?;
+            match peer.have.as_ref().and_then(|have| picker.next(have)) {
+                Some(piece) => return Some((*node, piece)),
+                None => peer.dry = true,
+            }
+        }
+    }
+
+    /// A piece that an idle peer would bring much sooner than the one that owes it.
+    fn choose_hedge(&self, content: ContentId) -> Option<(NodeId, PieceIndex)> {
+        let now = self.now.monotonic;
+        let transfer = self.transfers.get(&content)?;
+        let Pieces { geometry, picker } = transfer.pieces.as_ref()?;
+        let idle = transfer.peers.iter().filter(|(_, peer)| {
+            peer.outstanding == 0 && peer.have.is_some() && !peer.is_banned() && peer.not_before <= now
+        });
+        for (node, peer) in idle {
+            let own = peer.expected_delivery(geometry.piece_length(), now);
+            let own = own + peer.round_trip + Duration::from_millis(HEDGE_GAIN_MS_MIN);
+            let owed = self.fetches.values().filter(|fetch| fetch.content == content && fetch.node != *node);
+            let late = owed.filter_map(|fetch| {
+                let Fetched::Piece(piece) = fetch.what else { return None };
+                let offers = peer.have.as_ref().is_some_and(|have| have.contains(piece));
+                let single = picker.state(piece) == PieceState::Requested(1);
+                let remaining = self.expected_remaining(fetch);
+                (offers && single && remaining > own.saturating_mul(2)).then_some((remaining, piece))
+            });
+            if let Some((_, piece)) = late.max() {
+                return Some((*node, piece));
+            }
+        }
+        None
+    }
+
+    /// How long a fetch is expected to take still.
+    fn expected_remaining(&self, fetch: &Fetch) -> Duration {
+        let now = self.now.monotonic;
+        let elapsed = now.saturating_sub(fetch.started);
+        let peer = self.transfers.get(&fetch.content).and_then(|transfer| transfer.peers.get(&fetch.node));
+        match peer.and_then(|peer| Some((peer, peer.delivery_rate(now)?))) {
+            Some((peer, rate)) => seconds(peer.outstanding_bytes, rate),
+            None if elapsed >= Duration::from_millis(SILENT_MS) => Duration::MAX,
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Asks a peer for a piece.
+    fn request(&mut self, content: ContentId, node: NodeId, piece: PieceIndex) {
+        let started = self.now.monotonic;
+        let fetch = FetchId(self.number());
+        let connection = self.peers.get(&node).and_then(super::peers::Peer::connection);
+        let Some(transfer) = self.transfers.get_mut(&content) else { return };
+        let Some(peer) = transfer.peers.get_mut(&node) else { return };
+        let (Some(pieces), Some(connection)) = (&mut transfer.pieces, connection) else {
+            // A have-map without a connection: told of its loss in a moment.
+            peer.dry = true;
+            return;
+        };
+        let bytes = pieces.geometry.piece_bytes(piece);
+        pieces.picker.request(piece);
+        peer.outstanding += 1;
+        peer.outstanding_bytes += bytes;
+        self.fetch_bytes += bytes;
+        self.fetches.insert(fetch, Fetch { content, node, connection, what: Fetched::Piece(piece), bytes, started });
+        self.outputs.push_back(Output::FetchPiece(fetch, connection, content, piece));
+    }
+
+    /// A piece came: whoever else was asked for it need not send it.
+    fn cancel_twins(&mut self, content: ContentId, piece: PieceIndex) {
+        let wanted = Fetched::Piece(piece);
+        let state = self.transfers.get(&content).and_then(|transfer| transfer.pieces.as_ref());
+        if state.is_none_or(|pieces| !pieces.picker.all_requested()) {
+            return; // only when all is asked for is anything asked twice
+        }
+        let twins = self.fetches.iter().filter(|(_, fetch)| fetch.content == content && fetch.what == wanted);
+        let twins: Vec<FetchId> = twins.map(|(number, _)| *number).collect();
+        for twin in twins {
+            let Some(fetch) = self.end_fetch(twin) else { continue };
+            self.outputs.push_back(Output::CancelFetch(twin));
+            let transfer = self.transfers.get_mut(&content);
+            if let Some(peer) = transfer.and_then(|transfer| transfer.peers.get_mut(&fetch.node)) {
+                peer.outstanding = peer.outstanding.saturating_sub(1);
+                peer.outstanding_bytes = peer.outstanding_bytes.saturating_sub(fetch.bytes);
+            }
+        }
+    }
+
+    /// Something came in, so there is room: transfers that stopped for want of it go on.
+    fn schedule_starved(&mut self) {
+        let starved = self.transfers.iter_mut().filter(|(_, transfer)| transfer.starved);
+        let starved: Vec<ContentId> = starved
+            .map(|(content, transfer)| {
+                transfer.starved = false;
+                *content
+            })
+            .collect();
+        starved.into_iter().for_each(|content| self.schedule(content));
+    }
+}

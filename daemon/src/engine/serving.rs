@@ -1,0 +1,273 @@
+//! Serving: who may read what from here, and the pieces they ask for.
+
+use std::collections::BTreeSet;
+
+use p2p_proto::geometry::PieceIndex;
+use p2p_proto::grant::Grant;
+use p2p_proto::have_map::{HaveMap, WireHaveMap};
+use p2p_proto::id::{ContentId, NodeId};
+use p2p_proto::limit::HAVE_PIECES_MAX;
+use p2p_proto::name::{GroupName, UserName};
+use p2p_proto::peer::{FromProvider, Interest, Load, PieceRequest};
+use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::time::UnixMillis;
+
+use super::input::{ConnectionId, ServedId, UploadId};
+use super::uploads::Upload;
+use super::{Engine, Output};
+
+/// A peer that may read one content of one group from here.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub connection: ConnectionId,
+    node: NodeId,
+    user: UserName,
+    group: GroupName,
+    content: ContentId,
+    /// When its grant ends, by the tracker's clock.
+    expires: UnixMillis,
+    /// Whether it has been told what is here.
+    told: bool,
+}
+
+impl Engine {
+    /// A peer wants to read a content: it may if its grant holds and the content is here in that group.
+    pub(super) fn serve_interest(&mut self, served: ServedId, connection: ConnectionId, interest: Interest) {
+        match self.admit(connection, &interest) {
+            Ok(admitted) => {
+                let (content, node) = (admitted.content, admitted.node);
+                self.served.insert(served, admitted);
+                self.served_by.insert((connection, content), served);
+                self.tell_have_map(content);
+                let load = self.load();
+                self.outputs.push_back(Output::Provide(served, FromProvider::Load(load)));
+                self.add_connected(content, node);
+            }
+            Err(reject) => self.outputs.push_back(Output::Provide(served, FromProvider::Refused(reject))),
+        }
+    }
+
+    /// A peer shows a fresh grant.
+    pub(super) fn renew_served(&mut self, served: ServedId, grant: &Grant) {
+        let Some(entry) = self.served.get(&served) else { return };
+        match self.check_grant(grant, entry.node, &entry.group.clone()) {
+            Ok((user, expires)) => {
+                if let Some(entry) = self.served.get_mut(&served) {
+                    entry.user = user;
+                    entry.expires = expires;
+                }
+            }
+            Err(reject) => self.refuse_served(served, reject),
+        }
+    }
+
+    pub(super) fn served_closed(&mut self, served: ServedId) {
+        if let Some(entry) = self.served.remove(&served) {
+            let key = (entry.connection, entry.content);
+            if self.served_by.get(&key) == Some(&served) {
+                self.served_by.remove(&key);
+            }
+        }
+    }
+
+    pub(super) fn piece_requested(&mut self, upload: UploadId, connection: ConnectionId, request: &PieceRequest) {
+        let checked = self.check_request(connection, request.content, Some(request.piece));
+        let queued = checked.and_then(|user| {
+            let piece = Upload { upload, connection, content: request.content, piece: request.piece };
+            if self.uploads.push(&user, piece) {
+                Ok(())
+            } else {
+                Err(Reject::new(ErrorCode::BUSY, "too many requests wait here"))
+            }
+        });
+        match queued {
+            Ok(()) => self.start_uploads(),
+            Err(reject) => self.outputs.push_back(Output::RefuseUpload(upload, reject)),
+        }
+    }
+
+    pub(super) fn manifest_requested(&mut self, upload: UploadId, connection: ConnectionId, content: ContentId) {
+        self.outputs.push_back(match self.check_request(connection, content, None) {
+            Ok(_) => Output::ServeManifest(upload, content),
+            Err(reject) => Output::RefuseUpload(upload, reject),
+        });
+    }
+
+    pub(super) fn upload_ended(&mut self, upload: UploadId, sent_bytes: u64, source: Result<(), Reject>) {
+        self.up_rate.add(sent_bytes, self.now.monotonic);
+        if let (Some(ended), Err(reject)) = (self.uploads.end(upload), source) {
+            self.source_broken(ended.content, reject);
+        }
+        self.start_uploads();
+    }
+
+    /// A shared file is no longer what was shared: it is not served any more, and those who read it are told.
+    pub(super) fn source_broken(&mut self, content: ContentId, reason: Reject) {
+        if self.shares.mark_broken(content, reason.clone()) {
+            self.note_problem(format!("a shared file is no longer served: {reason}"));
+            self.refuse_readers(content);
+            self.announce_soon();
+        }
+    }
+
+    /// Ends the interests in a content of those who may no longer read it from here.
+    pub(super) fn refuse_readers(&mut self, content: ContentId) {
+        let readers = self.served.iter().filter(|(_, served)| served.content == content);
+        let lost = readers.filter(|(_, served)| self.available(content, &served.group).is_none());
+        let lost: Vec<ServedId> = lost.map(|(served, _)| *served).collect();
+        for served in lost {
+            let reject = Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this content is no longer served here");
+            self.refuse_served(served, reject);
+        }
+    }
+
+    /// A node may no longer read a group.
+    pub(super) fn revoke(&mut self, group: &GroupName, node: NodeId) {
+        let lost = self.served.iter().filter(|(_, served)| served.node == node && served.group == *group);
+        let lost: Vec<ServedId> = lost.map(|(served, _)| *served).collect();
+        for served in lost {
+            self.refuse_served(served, Reject::new(ErrorCode::NOT_MEMBER, format!("no longer a member of {group}")));
+        }
+    }
+
+    /// Nobody is logged in any more: nobody is served.
+    pub(super) fn stop_serving(&mut self) {
+        let all: Vec<ServedId> = self.served.keys().copied().collect();
+        for served in all {
+            let reject = Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this content is no longer served here");
+            self.refuse_served(served, reject);
+        }
+    }
+
+    /// A connection is gone, with the interests and requests on it.
+    pub(super) fn drop_served_of(&mut self, connection: ConnectionId) {
+        let gone = self.served.iter().filter(|(_, served)| served.connection == connection);
+        let gone: Vec<ServedId> = gone.map(|(served, _)| *served).collect();
+        gone.into_iter().for_each(|served| self.served_closed(served));
+        self.uploads.remove_waiting(|upload| upload.connection == connection);
+    }
+
+    /// Tells those who have not been told yet what is here of a content.
+    pub(super) fn tell_have_map(&mut self, content: ContentId) {
+        let untold = self.served.iter().filter(|(_, served)| served.content == content && !served.told);
+        let untold: Vec<(ServedId, GroupName)> = untold.map(|(served, entry)| (*served, entry.group.clone())).collect();
+        for (served, group) in untold {
+            let map = match self.available(content, &group) {
+                Some(Available::All) => WireHaveMap::All,
+                Some(Available::Some(have)) => have.to_wire(),
+                None => continue,
+            };
+            self.outputs.push_back(Output::Provide(served, FromProvider::HaveMap(map)));
+            if let Some(entry) = self.served.get_mut(&served) {
+                entry.told = true;
+            }
+        }
+    }
+
+    /// Tells those who read a content from here which pieces have come.
+    pub(super) fn tell_have(&mut self, content: ContentId) {
+        let Some(transfer) = self.transfers.get_mut(&content) else { return };
+        let fresh = std::mem::take(&mut transfer.fresh);
+        for (served, _) in self.served.iter().filter(|(_, served)| served.content == content && served.told) {
+            for page in fresh.chunks(HAVE_PIECES_MAX) {
+                self.outputs.push_back(Output::Provide(*served, FromProvider::Have(page.to_vec())));
+            }
+        }
+    }
+
+    /// Ends one interest with a reason; what it asked for and has not got is refused too.
+    fn refuse_served(&mut self, served: ServedId, reject: Reject) {
+        let Some(entry) = self.served.get(&served) else { return };
+        let (connection, content) = (entry.connection, entry.content);
+        let waiting =
+            self.uploads.remove_waiting(|upload| upload.connection == connection && upload.content == content);
+        for upload in waiting {
+            self.outputs.push_back(Output::RefuseUpload(upload.upload, reject.clone()));
+        }
+        self.served_closed(served);
+        self.outputs.push_back(Output::Provide(served, FromProvider::Refused(reject)));
+    }
+
+    /// Serves waiting requests while places are free.
+    fn start_uploads(&mut self) {
+        while let Some(upload) = self.uploads.start_next() {
+            self.outputs.push_back(Output::ServePiece(upload.upload, upload.content, upload.piece));
+        }
+    }
+
+    /// Whether a peer may read what it asks to read.
+    fn admit(&self, connection: ConnectionId, interest: &Interest) -> Result<Served, Reject> {
+        let lost = || Reject::new(ErrorCode::BUSY, "the connection is closing");
+        let node = *self.connections.get(&connection).ok_or_else(lost)?;
+        if self.served.len() >= self.config.limits.served_max {
+            return Err(Reject::new(ErrorCode::BUSY, "too many downloads are served here"));
+        }
+        let (user, expires) = self.check_grant(&interest.grant, node, &interest.group)?;
+        let Interest { content, group, .. } = interest;
+        let here = self.available(*content, group).is_some() || self.is_opening(*content, group);
+        if !here {
+            return Err(Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this content is not served here"));
+        }
+        let group = group.clone();
+        Ok(Served { connection, node, user, group, content: *content, expires, told: false })
+    }
+
+    /// Whose grant it is and when it ends, if it holds for this node and group.
+    fn check_grant(&self, grant: &Grant, node: NodeId, group: &GroupName) -> Result<(UserName, UnixMillis), Reject> {
+        let refused = |message: String| Reject::new(ErrorCode::GRANT_REFUSED, message);
+        let account = self.account.as_ref().ok_or_else(|| refused("nobody is logged in here".to_owned()))?;
+        let body = grant.verify(&account.cluster, node, group, self.tracker_time());
+        body.map(|body| (body.user, body.expires)).map_err(|error| refused(error.to_string()))
+    }
+
+    /// Whether a request is covered by an open interest whose grant still holds; whose it is.
+    fn check_request(
+        &self,
+        connection: ConnectionId,
+        content: ContentId,
+        piece: Option<PieceIndex>,
+    ) -> Result<UserName, Reject> {
+        let served = self.served_by.get(&(connection, content)).and_then(|served| self.served.get(served));
+        let Some(served) = served else {
+            return Err(Reject::new(ErrorCode::GRANT_REFUSED, "no grant was shown for this content"));
+        };
+        if served.expires <= self.tracker_time() {
+            return Err(Reject::new(ErrorCode::GRANT_REFUSED, "the grant has ended"));
+        }
+        let missing = || Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this piece is not here");
+        match (self.available(content, &served.group), piece) {
+            (Some(Available::All), _) | (Some(Available::Some(_)), None) => Ok(served.user.clone()),
+            (Some(Available::Some(have)), Some(piece)) if have.contains(piece) => Ok(served.user.clone()),
+            _ => Err(missing()),
+        }
+    }
+
+    /// What of a content can be served to readers of a group.
+    fn available(&self, content: ContentId, group: &GroupName) -> Option<Available<'_>> {
+        if self.shares.in_group(content, group).is_some() {
+            return Some(Available::All);
+        }
+        let transfer = self.transfers.get(&content).filter(|transfer| transfer.group == *group)?;
+        transfer.pieces.as_ref().map(|pieces| Available::Some(pieces.picker.have()))
+    }
+
+    /// Whether a content will be here in a moment: its readers are told when it is.
+    fn is_opening(&self, content: ContentId, group: &GroupName) -> bool {
+        self.transfers.get(&content).is_some_and(|transfer| transfer.group == *group)
+    }
+
+    /// How busy this node is.
+    fn load(&self) -> Load {
+        let connections: BTreeSet<ConnectionId> = self.served.values().map(|served| served.connection).collect();
+        Load {
+            queued_requests: u32::try_from(self.uploads.waiting_count()).unwrap_or(u32::MAX),
+            active_peers: u32::try_from(connections.len()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// What of a content is here.
+enum Available<'a> {
+    All,
+    Some(&'a HaveMap),
+}

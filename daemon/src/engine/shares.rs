@@ -1,0 +1,103 @@
+//! The table of shares: files that this node serves in place, by user, group and name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use p2p_proto::id::ContentId;
+use p2p_proto::name::{FileName, GroupName, UserName};
+use p2p_proto::reject::Reject;
+
+use super::record::ShareRecord;
+
+/// What names a share.
+type Key = (UserName, GroupName, FileName);
+
+/// Every share, of whoever uses this daemon; those of the user who is logged in are active.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    shares: BTreeMap<Key, ShareRecord>,
+    by_content: BTreeMap<ContentId, BTreeSet<Key>>,
+    /// Contents whose file is no longer what was shared, and why.
+    broken: BTreeMap<ContentId, Reject>,
+    user: Option<UserName>,
+}
+
+impl Shares {
+    /// The table as it was remembered; nobody is logged in.
+    pub fn new(records: Vec<ShareRecord>) -> Shares {
+        let mut shares = Shares::default();
+        records.into_iter().for_each(|record| shares.put(record));
+        shares
+    }
+
+    /// Whose shares are active.
+    pub fn set_user(&mut self, user: Option<UserName>) {
+        self.user = user;
+    }
+
+    /// Adds a share, or replaces the one of that name. Its file was just hashed: it is what it says.
+    pub fn put(&mut self, record: ShareRecord) {
+        let key = (record.user.clone(), record.group.clone(), record.name.clone());
+        self.remove(&key);
+        self.broken.remove(&record.content);
+        self.by_content.entry(record.content).or_default().insert(key.clone());
+        self.shares.insert(key, record);
+    }
+
+    /// Takes a share of the user who is logged in out of the table.
+    pub fn take(&mut self, group: &GroupName, name: &FileName) -> Option<ShareRecord> {
+        self.remove(&(self.user.clone()?, group.clone(), name.clone()))
+    }
+
+    /// The share of that name, of the user who is logged in, whether its file is good or not.
+    pub fn find(&self, group: &GroupName, name: &FileName) -> Option<&ShareRecord> {
+        self.shares.get(&(self.user.clone()?, group.clone(), name.clone()))
+    }
+
+    /// The file of a content is no longer what was shared. True if that is news.
+    pub fn mark_broken(&mut self, content: ContentId, reason: Reject) -> bool {
+        self.by_content.contains_key(&content) && self.broken.insert(content, reason).is_none()
+    }
+
+    /// Shares that are served: of the user who is logged in, with a good file.
+    pub fn active(&self) -> impl Iterator<Item = &ShareRecord> {
+        self.of_user().filter(|share| !self.broken.contains_key(&share.content))
+    }
+
+    /// All shares of the user who is logged in.
+    pub fn of_user(&self) -> impl Iterator<Item = &ShareRecord> {
+        self.shares.values().filter(|share| Some(&share.user) == self.user.as_ref())
+    }
+
+    /// Why the file of a content is not served.
+    pub fn broken(&self, content: ContentId) -> Option<&Reject> {
+        self.broken.get(&content)
+    }
+
+    /// An active share of a content, in whatever group.
+    pub fn with_content(&self, content: ContentId) -> Option<&ShareRecord> {
+        if self.broken.contains_key(&content) {
+            return None;
+        }
+        let keys = self.by_content.get(&content)?;
+        keys.iter().filter_map(|key| self.shares.get(key)).find(|share| Some(&share.user) == self.user.as_ref())
+    }
+
+    /// An active share of a content in one group.
+    pub fn in_group(&self, content: ContentId, group: &GroupName) -> Option<&ShareRecord> {
+        let user = self.user.as_ref()?;
+        let keys = self.by_content.get(&content).filter(|_| !self.broken.contains_key(&content))?;
+        keys.iter().filter_map(|key| self.shares.get(key)).find(|share| share.user == *user && share.group == *group)
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<ShareRecord> {
+        let record = self.shares.remove(key)?;
+        if let Some(keys) = self.by_content.get_mut(&record.content) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_content.remove(&record.content);
+                self.broken.remove(&record.content);
+            }
+        }
+        Some(record)
+    }
+}

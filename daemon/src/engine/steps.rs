@@ -1,0 +1,456 @@
+//! Steps: what an answer from a tracker or the store is for, and what comes after it.
+
+use std::path::PathBuf;
+
+use p2p_proto::control::{
+    Answer, FileInfo, FileProvider, Files, Frame, GroupJoined, Groups, Hashing, LocalPath, Members, Requests, Uploaded,
+};
+use p2p_proto::id::{ContentId, DownloadId};
+use p2p_proto::limit::PAGE_ITEMS_MAX;
+use p2p_proto::manifest::HashAlgorithm;
+use p2p_proto::name::{FileName, FileSelector, GroupName, UserName};
+use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::tracker::{self, Group, JoinRequest, Joined, Listing, Member, Reply, Request, Standing};
+
+use super::input::{AskId, CommandId, Description, Imported, TrackerId};
+use super::record::{Change, DownloadPhase, DownloadRecord, ShareRecord};
+use super::trackers::Call;
+use super::{Engine, Output};
+
+/// Why something was asked. Those of a command carry its number and what has been gathered for its answer.
+#[derive(Debug)]
+pub(super) enum Step {
+    // A tracker answers.
+    /// The change is made: tell this.
+    Changed(CommandId, Box<Answer>),
+    Login(CommandId, UserName),
+    Logout(CommandId, UserName),
+    Join(CommandId, GroupName),
+    GroupsPage(CommandId, bool, Vec<Group>),
+    MembersPage(CommandId, GroupName, Vec<Member>),
+    RequestsPage(CommandId, GroupName, Vec<JoinRequest>),
+    FilesPage(CommandId, GroupName, Vec<Listing>),
+    InfoFound(CommandId, GroupName, FileSelector),
+    InfoProviders(CommandId, GroupName, Box<Listing>),
+    UploadGroup(CommandId, Box<Upload>),
+    Published(CommandId, Box<Upload>, Box<Imported>),
+    DownloadFound(CommandId, Box<Wanted>),
+    LookedUp(ContentId),
+    Granted(GroupName),
+    Announced(TrackerId),
+
+    // The store answers.
+    Hashed(CommandId, Box<Upload>),
+    Resolved(CommandId, Box<Wanted>, Box<Listing>),
+    Described(CommandId, Box<FileInfo>),
+    Measured(CommandId),
+    /// On disk now: tell this.
+    Told(CommandId, Box<Answer>),
+    Shared(CommandId, Box<ShareRecord>, Box<Answer>),
+    DownloadKept(CommandId, Box<DownloadRecord>, bool),
+    DownloadChanged(CommandId, DownloadId),
+    Downloaded(DownloadId),
+    /// On disk now, and nobody waits for it.
+    Kept,
+}
+
+/// What `upload_file` asks for.
+#[derive(Debug)]
+pub(super) struct Upload {
+    pub path: PathBuf,
+    pub group: GroupName,
+    pub name: FileName,
+    pub hash: HashAlgorithm,
+    pub whole_digest: bool,
+}
+
+/// What `download_file` asks for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub group: GroupName,
+    pub file: FileSelector,
+    pub destination: PathBuf,
+    pub force: bool,
+    pub detach: bool,
+}
+
+impl Engine {
+    /// Notes what the answer to a question is for; the question's number.
+    pub(super) fn expect(&mut self, step: Step) -> AskId {
+        let ask = AskId(self.number());
+        self.steps.insert(ask, step);
+        ask
+    }
+
+    /// The last frame for a command: its answer.
+    pub(super) fn tell(&mut self, command: CommandId, answer: Answer) {
+        self.outputs.push_back(Output::Tell(command, Frame::Result(Ok(answer))));
+    }
+
+    /// The last frame for a command: its refusal.
+    pub(super) fn fail(&mut self, command: CommandId, reject: Reject) {
+        self.outputs.push_back(Output::Tell(command, Frame::Result(Err(reject))));
+    }
+
+    /// A tracker answered: the step's next one, or the end of its command.
+    pub(super) fn go_on(&mut self, step: Step, reply: Reply) {
+        match (step, reply) {
+            (Step::LookedUp(content), Ok(tracker::Answer::Providers(found))) => self.looked_up(content, Ok(found)),
+            (Step::LookedUp(content), Err(reject)) => self.looked_up(content, Err(reject)),
+            (Step::Granted(group), Ok(tracker::Answer::Grant(grant))) => self.granted(group, Ok(grant)),
+            (Step::Granted(group), Err(reject)) => self.granted(group, Err(reject)),
+            (Step::Announced(tracker), reply) => self.announced(tracker, reply.map(drop)),
+
+            (Step::Changed(command, answer), Ok(tracker::Answer::Done)) => self.tell(command, *answer),
+            (Step::Login(command, user), Ok(tracker::Answer::Done)) => self.logged_in(command, user),
+            (Step::Logout(command, user), Ok(tracker::Answer::Done)) => self.logged_out(command, user),
+            (Step::Join(command, group), Ok(tracker::Answer::Joined(joined))) => {
+                let waiting_for = match joined {
+                    Joined::Member => None,
+                    Joined::Waiting { owner } => Some(owner),
+                };
+                let member = waiting_for.is_none();
+                self.tell(command, Answer::GroupJoined(GroupJoined { group, member, waiting_for }));
+            }
+            (Step::GroupsPage(command, mine, mut groups), Ok(tracker::Answer::Groups(page))) => {
+                let after = full_page(&page).map(|last| last.group.clone());
+                groups.extend(page);
+                match after {
+                    Some(_) => {
+                        let next = Request::ListGroups { mine, after };
+                        self.ask(Step::GroupsPage(command, mine, groups), Call::Request(next));
+                    }
+                    None => self.tell(command, Answer::Groups(Groups { groups })),
+                }
+            }
+            (Step::MembersPage(command, group, mut members), Ok(tracker::Answer::Members(page))) => {
+                let after = full_page(&page).map(|last| last.user.clone());
+                members.extend(page);
+                match after {
+                    Some(_) => {
+                        let next = Request::ListMembers { group: group.clone(), after };
+                        self.ask(Step::MembersPage(command, group, members), Call::Request(next));
+                    }
+                    None => self.tell(command, Answer::Members(Members { group, members })),
+                }
+            }
+            (Step::RequestsPage(command, group, mut requests), Ok(tracker::Answer::Requests(page))) => {
+                let after = full_page(&page).map(|last| last.user.clone());
+                requests.extend(page);
+                match after {
+                    Some(_) => {
+                        let next = Request::ListRequests { group: group.clone(), after };
+                        self.ask(Step::RequestsPage(command, group, requests), Call::Request(next));
+                    }
+                    None => self.tell(command, Answer::Requests(Requests { group, requests })),
+                }
+            }
+            (Step::FilesPage(command, group, mut files), Ok(tracker::Answer::Files(page))) => {
+                let after = full_page(&page).map(|last| (last.name.clone(), last.owner.clone()));
+                files.extend(page);
+                match after {
+                    Some(_) => {
+                        let next = Request::ListFiles { group: group.clone(), after };
+                        self.ask(Step::FilesPage(command, group, files), Call::Request(next));
+                    }
+                    None => {
+                        let files = files.into_iter().map(|listing| self.file_row(listing)).collect();
+                        self.tell(command, Answer::Files(Files { group, files }));
+                    }
+                }
+            }
+            (Step::InfoFound(command, group, file), Ok(tracker::Answer::Files(listings))) => {
+                match choose_listing(listings, &file) {
+                    Ok(listing) => {
+                        let next = Request::Lookup { group: group.clone(), content: listing.content };
+                        self.ask(Step::InfoProviders(command, group, Box::new(listing)), Call::Request(next));
+                    }
+                    Err(reject) => self.fail(command, reject),
+                }
+            }
+            (Step::InfoProviders(command, group, listing), Ok(tracker::Answer::Providers(found))) => {
+                let content = listing.content;
+                let providers = found.providers.into_iter().map(|provider| FileProvider {
+                    pieces: self.pieces_at(content, provider.node),
+                    node: provider.node,
+                    user: provider.user,
+                    complete: provider.complete,
+                });
+                let info = FileInfo {
+                    providers: providers.collect(),
+                    group,
+                    file: self.file_row(*listing),
+                    piece_length: None,
+                    pieces: None,
+                    hash: None,
+                    digests: Vec::new(),
+                    whole_sha256: None,
+                };
+                let ask = self.expect(Step::Described(command, Box::new(info)));
+                self.outputs.push_back(Output::DescribeContent(ask, content));
+            }
+            (Step::UploadGroup(command, upload), Ok(tracker::Answer::Groups(page))) => {
+                let standing = page.first().map_or(Standing::None, |group| group.standing);
+                if matches!(standing, Standing::Owner | Standing::Member) {
+                    self.import(command, upload);
+                } else {
+                    let reject = Reject::new(
+                        ErrorCode::NOT_MEMBER,
+                        format!("only members of {} may upload to it", upload.group),
+                    )
+                    .hint(format!("ask to join with `p2pctl join_group {}`", upload.group));
+                    self.fail(command, reject);
+                }
+            }
+            (Step::Published(command, upload, imported), Ok(tracker::Answer::Done)) => {
+                self.published(command, *upload, *imported);
+            }
+            (Step::DownloadFound(command, wanted), Ok(tracker::Answer::Files(listings))) => {
+                match choose_listing(listings, &wanted.file) {
+                    Ok(listing) => self.resolve(command, wanted, listing),
+                    Err(reject) => self.fail(command, reject),
+                }
+            }
+            (step, Err(reject)) => {
+                if let Some(command) = step.command() {
+                    self.fail(command, reject);
+                }
+            }
+            (step, Ok(_)) => {
+                if let Some(command) = step.command() {
+                    self.fail(
+                        command,
+                        Reject::new(ErrorCode::MALFORMED, "the tracker's answer is not one to what was asked"),
+                    );
+                }
+            }
+        }
+    }
+
+    pub(super) fn import_progress(&mut self, ask: AskId, done_bytes: u64, length: u64) {
+        if let Some(Step::Hashed(command, upload)) = self.steps.get(&ask) {
+            let hashing = Hashing { path: LocalPath(upload.path.clone()), done_bytes, length };
+            self.outputs.push_back(Output::Tell(*command, Frame::Hashing(hashing)));
+        }
+    }
+
+    /// The file is hashed: it is listed next, so that nobody is told of a file that cannot be found.
+    pub(super) fn imported(&mut self, ask: AskId, result: Result<Imported, Reject>) {
+        let Some(Step::Hashed(command, upload)) = self.steps.remove(&ask) else { return };
+        match result {
+            Ok(imported) => {
+                let publish = Request::Publish {
+                    group: upload.group.clone(),
+                    name: upload.name.clone(),
+                    content: imported.content,
+                    length: imported.shape.length,
+                };
+                self.ask(Step::Published(command, upload, Box::new(imported)), Call::Request(publish));
+            }
+            Err(reject) => self.fail(command, reject),
+        }
+    }
+
+    pub(super) fn destination_resolved(&mut self, ask: AskId, result: Result<PathBuf, Reject>) {
+        let Some(Step::Resolved(command, wanted, listing)) = self.steps.remove(&ask) else { return };
+        let checked = result.and_then(|destination| match self.download_into(&destination) {
+            Some(record) => Err(Reject::new(
+                ErrorCode::DESTINATION_EXISTS,
+                format!("another download is making {} already", destination.display()),
+            )
+            .hint(format!("follow it with `p2pctl wait {}`", record.id))),
+            None => Ok((destination, self.user()?.clone())),
+        });
+        match checked {
+            Ok((destination, user)) => {
+                let record = DownloadRecord {
+                    id: DownloadId(self.random.u64(..).to_be_bytes()),
+                    user,
+                    group: wanted.group,
+                    name: listing.name,
+                    owner: listing.owner,
+                    content: listing.content,
+                    length: listing.length,
+                    destination,
+                    force: wanted.force,
+                    added: self.now.wall,
+                    fetched_bytes: 0,
+                    shape: None,
+                    phase: DownloadPhase::Active,
+                };
+                let step = Step::DownloadKept(command, Box::new(record.clone()), wanted.detach);
+                self.remember(step, vec![Change::PutDownload(record)]);
+            }
+            Err(reject) => self.fail(command, reject),
+        }
+    }
+
+    pub(super) fn described(&mut self, ask: AskId, result: Result<Description, Reject>) {
+        let Some(Step::Described(command, mut info)) = self.steps.remove(&ask) else { return };
+        match result {
+            Ok(description) => {
+                info.piece_length = Some(description.shape.piece_length);
+                info.pieces = description.shape.geometry().ok().map(|geometry| geometry.piece_count());
+                info.hash = Some(description.shape.hash);
+                info.digests = description.digests.iter().map(|digest| hex(digest)).collect();
+                info.whole_sha256 = description.whole_sha256.map(|digest| hex(&digest));
+                self.tell(command, Answer::FileInfo(info));
+            }
+            // Nothing of it is here: the listing is all there is to show.
+            Err(reject) if reject.code == ErrorCode::CONTENT_NOT_FOUND => self.tell(command, Answer::FileInfo(info)),
+            Err(reject) => self.fail(command, reject),
+        }
+    }
+
+    pub(super) fn disk_measured(&mut self, ask: AskId, free_bytes: Option<u64>) {
+        if let Some(Step::Measured(command)) = self.steps.remove(&ask) {
+            let status = self.status(free_bytes);
+            self.tell(command, Answer::Status(Box::new(status)));
+        }
+    }
+
+    pub(super) fn remembered(&mut self, ask: AskId, result: Result<(), Reject>) {
+        let Some(step) = self.steps.remove(&ask) else { return };
+        if let Err(reject) = result {
+            match step.command() {
+                Some(command) => self.fail(command, reject),
+                None => self.note_problem(format!("this daemon's state cannot be kept on disk: {reject}")),
+            }
+            return;
+        }
+        match step {
+            Step::Told(command, answer) => self.tell(command, *answer),
+            Step::Shared(command, share, answer) => {
+                self.shares.put(*share);
+                self.announce_soon();
+                self.tell(command, *answer);
+            }
+            Step::DownloadKept(command, record, detach) => self.download_kept(command, *record, detach),
+            Step::DownloadChanged(command, id) => {
+                if let Some(row) = self.downloads.get(&id).map(|download| self.download_row(download)) {
+                    self.tell(command, Answer::DownloadChanged(row));
+                }
+            }
+            Step::Downloaded(id) => self.downloaded(id),
+            _ => (),
+        }
+    }
+
+    /// Hashes the file.
+    fn import(&mut self, command: CommandId, upload: Box<Upload>) {
+        let (path, hash, whole_digest) = (upload.path.clone(), upload.hash, upload.whole_digest);
+        let ask = self.expect(Step::Hashed(command, upload));
+        self.outputs.push_back(Output::Import { ask, path, hash, whole_digest });
+    }
+
+    /// The file is listed: it is shared as soon as that is remembered.
+    fn published(&mut self, command: CommandId, upload: Upload, imported: Imported) {
+        let user = match self.user() {
+            Ok(user) => user.clone(),
+            Err(reject) => return self.fail(command, reject),
+        };
+        let pieces = imported.shape.geometry().map_or(0, |geometry| geometry.piece_count());
+        let share = ShareRecord {
+            user,
+            group: upload.group.clone(),
+            name: upload.name.clone(),
+            content: imported.content,
+            shape: imported.shape,
+            path: upload.path,
+            stamp: imported.stamp,
+            added: self.now.wall,
+        };
+        let answer = Answer::Uploaded(Uploaded {
+            group: upload.group,
+            name: upload.name,
+            content: imported.content,
+            length: imported.shape.length,
+            pieces,
+            hash: imported.shape.hash,
+            whole_sha256: imported.whole_sha256.map(|digest| hex(&digest)),
+            elapsed_ms: u64::try_from(imported.elapsed.as_millis()).unwrap_or(u64::MAX),
+        });
+        let step = Step::Shared(command, Box::new(share.clone()), Box::new(answer));
+        self.remember(step, vec![Change::PutShare(share)]);
+    }
+
+    /// The file is found: where does it go?
+    fn resolve(&mut self, command: CommandId, wanted: Box<Wanted>, listing: Listing) {
+        let (destination, force) = (wanted.destination.clone(), wanted.force);
+        let (name, length) = (listing.name.clone(), listing.length);
+        let ask = self.expect(Step::Resolved(command, wanted, Box::new(listing)));
+        self.outputs.push_back(Output::ResolveDestination { ask, destination, name, length, force });
+    }
+
+    /// The download is remembered: it begins.
+    fn download_kept(&mut self, command: CommandId, record: DownloadRecord, detach: bool) {
+        let id = record.id;
+        self.add_download(record);
+        let Some(row) = self.downloads.get(&id).map(|download| self.download_row(download)) else { return };
+        if detach {
+            self.tell(command, Answer::DownloadStarted(row));
+        } else {
+            self.outputs.push_back(Output::Tell(command, Frame::Started(row)));
+            self.follow(command, id);
+        }
+    }
+}
+
+impl Step {
+    /// The command that waits for this.
+    fn command(&self) -> Option<CommandId> {
+        match self {
+            Step::Changed(command, ..)
+            | Step::Login(command, ..)
+            | Step::Logout(command, ..)
+            | Step::Join(command, ..)
+            | Step::GroupsPage(command, ..)
+            | Step::MembersPage(command, ..)
+            | Step::RequestsPage(command, ..)
+            | Step::FilesPage(command, ..)
+            | Step::InfoFound(command, ..)
+            | Step::InfoProviders(command, ..)
+            | Step::UploadGroup(command, ..)
+            | Step::Published(command, ..)
+            | Step::DownloadFound(command, ..)
+            | Step::Hashed(command, ..)
+            | Step::Resolved(command, ..)
+            | Step::Described(command, ..)
+            | Step::Measured(command)
+            | Step::Told(command, ..)
+            | Step::Shared(command, ..)
+            | Step::DownloadKept(command, ..)
+            | Step::DownloadChanged(command, ..) => Some(*command),
+            Step::LookedUp(_) | Step::Granted(_) | Step::Announced(_) | Step::Downloaded(_) | Step::Kept => None,
+        }
+    }
+}
+
+/// The last entry of a page that is full: more may follow behind it.
+fn full_page<T>(page: &[T]) -> Option<&T> {
+    if page.len() >= PAGE_ITEMS_MAX { page.last() } else { None }
+}
+
+/// The one listing that a person means.
+fn choose_listing(listings: Vec<Listing>, file: &FileSelector) -> Result<Listing, Reject> {
+    let contents: std::collections::BTreeSet<ContentId> = listings.iter().map(|listing| listing.content).collect();
+    let owners: Vec<String> = listings.iter().map(|listing| format!("{}:{}", listing.owner, listing.name)).collect();
+    match listings.into_iter().next() {
+        Some(listing) if contents.len() == 1 => Ok(listing),
+        Some(_) => {
+            Err(Reject::new(ErrorCode::AMBIGUOUS_NAME, format!("several members publish different files named {file}"))
+                .hint(format!("choose one: {}", owners.join(", "))))
+        }
+        None => Err(Reject::new(ErrorCode::FILE_NOT_FOUND, format!("no file {file} in this group"))
+            .hint("`p2pctl list_files GROUP` lists them")),
+    }
+}
+
+/// Bytes in hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // writing to a string does not fail
+        text
+    })
+}

@@ -1,0 +1,266 @@
+//! Trackers: which of them answer, and the calls that wait for one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use p2p_proto::control::{Password, TrackerState};
+use p2p_proto::grant::ClusterKey;
+use p2p_proto::id::{ContentId, NodeId, RequestId};
+use p2p_proto::name::{GroupName, UserName};
+use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::time::UnixMillis;
+use p2p_proto::tracker::{Event, HelloAck, Reply, Request};
+
+use super::input::{AskId, TrackerId};
+use super::record::Account;
+use super::steps::Step;
+use super::{Engine, Output, Timer};
+
+/// How long a command waits for a tracker that does not answer: longer than a tracker's restart, shorter than a
+/// person's patience.
+const HELD_MS: u64 = 4_000;
+
+/// How often a call is asked again after its answer was lost. Its id makes that safe.
+const RETRIES_MAX: u8 = 2;
+
+/// One tracker.
+#[derive(Debug)]
+pub(super) struct Tracker {
+    pub address: String,
+    pub state: TrackerState,
+    pub since: UnixMillis,
+    pub node: Option<NodeId>,
+    pub leader: bool,
+    pub round_trip: Option<Duration>,
+    pub key_exchange: Option<String>,
+    pub reason: Option<Reject>,
+    /// Key that its grants are signed with.
+    pub cluster: Option<ClusterKey>,
+    /// What it has been told of this node; complete or not.
+    pub announced: BTreeMap<(GroupName, ContentId), bool>,
+    /// Whether an announcement is on its way, so that the next waits.
+    pub announcing: bool,
+    /// Whether the next announcement replaces what it knew.
+    pub announce_replaces: bool,
+}
+
+impl Tracker {
+    /// A tracker that has not been heard of yet.
+    pub fn new(address: String, now: UnixMillis) -> Tracker {
+        Tracker {
+            address,
+            state: TrackerState::Connecting,
+            since: now,
+            node: None,
+            leader: false,
+            round_trip: None,
+            key_exchange: None,
+            reason: None,
+            cluster: None,
+            announced: BTreeMap::new(),
+            announcing: false,
+            announce_replaces: true,
+        }
+    }
+}
+
+/// What a tracker is asked.
+#[derive(Debug, Clone)]
+pub(super) enum Call {
+    Request(Request),
+    Register(UserName, Password),
+    Login(UserName, Password),
+}
+
+/// A call whose answer has not come.
+#[derive(Debug)]
+pub(super) struct PendingCall {
+    call: Call,
+    id: RequestId,
+    retries_left: u8,
+    /// Waits for a tracker, rather than for its answer.
+    held: bool,
+}
+
+impl Engine {
+    /// Asks a tracker for a command: waits for one a while if none answers now.
+    pub(super) fn ask(&mut self, step: Step, call: Call) {
+        let ask = AskId(self.number());
+        let retries_left = if matches!(call, Call::Request(_)) { RETRIES_MAX } else { 0 };
+        let id = RequestId(self.random.u128(..).to_le_bytes());
+        self.steps.insert(ask, step);
+        self.calls.insert(ask, PendingCall { call, id, retries_left, held: false });
+        if self.calls.values().filter(|call| call.held).count() >= self.config.limits.held_calls_max {
+            self.answer_call(ask, Err(Reject::new(ErrorCode::BUSY, "too many commands wait for a tracker")));
+        } else {
+            self.send_or_hold(ask);
+        }
+    }
+
+    /// Asks a tracker for the daemon's own sake; false if none answers now.
+    pub(super) fn ask_now(&mut self, step: Step, request: Request) -> bool {
+        if self.chosen_tracker().is_none() {
+            return false;
+        }
+        let ask = AskId(self.number());
+        let id = RequestId(self.random.u128(..).to_le_bytes());
+        self.steps.insert(ask, step);
+        self.calls.insert(ask, PendingCall { call: Call::Request(request), id, retries_left: 0, held: false });
+        self.send_or_hold(ask);
+        true
+    }
+
+    /// Asks one particular tracker, for the daemon's own sake.
+    pub(super) fn ask_tracker(&mut self, tracker: TrackerId, step: Step, request: Request) {
+        let ask = AskId(self.number());
+        let id = RequestId(self.random.u128(..).to_le_bytes());
+        self.steps.insert(ask, step);
+        self.outputs.push_back(Output::ask_tracker(ask, tracker, id, request));
+    }
+
+    /// The tracker to ask: the leader if it answers, else any that does.
+    pub(super) fn chosen_tracker(&self) -> Option<TrackerId> {
+        let mut answering = self.trackers.iter().enumerate().filter(|(_, tracker)| tracker.state == TrackerState::Ok);
+        let first = answering.clone().next();
+        answering.find(|(_, tracker)| tracker.leader).or(first).map(|(place, _)| TrackerId(place as u64))
+    }
+
+    /// The table entry of a tracker; `None` for a number that the shell made up.
+    pub(super) fn tracker_mut(&mut self, tracker: TrackerId) -> Option<&mut Tracker> {
+        usize::try_from(tracker.0).ok().and_then(|place| self.trackers.get_mut(place))
+    }
+
+    pub(super) fn tracker_connected(
+        &mut self,
+        tracker: TrackerId,
+        node: NodeId,
+        ack: HelloAck,
+        round_trip: Duration,
+        key_exchange: String,
+    ) {
+        let now = self.now.wall;
+        let Some(slot) = self.tracker_mut(tracker) else { return };
+        *slot = Tracker {
+            state: TrackerState::Ok,
+            node: Some(node),
+            leader: ack.leader,
+            cluster: Some(ack.cluster),
+            round_trip: Some(round_trip),
+            key_exchange: Some(key_exchange),
+            ..Tracker::new(std::mem::take(&mut slot.address), now)
+        };
+        self.clock_offset_ms =
+            (i128::from(ack.time.0) - i128::from(now.0)).clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+        // The tracker's word counts: it knows of a logout made elsewhere.
+        self.change_account(ack.user.map(|user| Account { user, cluster: ack.cluster }));
+        let held: Vec<AskId> = self.calls.iter().filter(|(_, call)| call.held).map(|(ask, _)| *ask).collect();
+        for ask in held {
+            self.send_or_hold(ask);
+        }
+        self.announce_soon();
+        self.review_all();
+    }
+
+    pub(super) fn tracker_lost(&mut self, tracker: TrackerId, state: TrackerState, reason: Reject) {
+        let now = self.now.wall;
+        let Some(slot) = self.tracker_mut(tracker) else { return };
+        if slot.state != state {
+            slot.since = now;
+        }
+        slot.state = state;
+        slot.reason = Some(reason.clone());
+        slot.announced.clear();
+        slot.announcing = false;
+        slot.announce_replaces = true;
+        if matches!(state, TrackerState::KeyChanged | TrackerState::Refused) && self.chosen_tracker().is_none() {
+            // Waiting does not help here: those who wait are told at once.
+            let held: Vec<AskId> = self.calls.iter().filter(|(_, call)| call.held).map(|(ask, _)| *ask).collect();
+            for ask in held {
+                self.answer_call(ask, Err(reason.clone()));
+            }
+        }
+    }
+
+    pub(super) fn tracker_answered(&mut self, ask: AskId, reply: Reply) {
+        let lost = matches!(&reply, Err(reject) if reject.code == ErrorCode::NO_TRACKER);
+        match self.calls.get_mut(&ask) {
+            Some(call) if lost && call.retries_left > 0 => {
+                call.retries_left -= 1;
+                self.hold(ask);
+            }
+            _ => self.answer_call(ask, reply),
+        }
+    }
+
+    pub(super) fn held_too_long(&mut self, ask: AskId) {
+        if self.calls.get(&ask).is_some_and(|call| call.held) {
+            let reject = self.no_tracker();
+            self.answer_call(ask, Err(reject));
+        }
+    }
+
+    pub(super) fn tracker_event(&mut self, event: Event) {
+        match event {
+            Event::Enrolment { user } => {
+                let cluster = self.account.as_ref().map(|account| account.cluster);
+                match (user, cluster) {
+                    (None, _) => self.change_account(None),
+                    (Some(user), Some(cluster)) => self.change_account(Some(Account { user, cluster })),
+                    // The login that this follows from tells the cluster's key.
+                    (Some(_), None) => (),
+                }
+            }
+            Event::Membership { group, .. } => self.membership_changed(&group),
+            Event::JoinRequested { group, user } => {
+                self.outputs.push_back(Output::Note(format!("{user} asks to join {group}")));
+            }
+            Event::Provider { group, content, provider } => self.provider_found(&group, content, provider),
+            Event::Revoked { group, node } => self.revoke(&group, node),
+        }
+    }
+
+    /// Why no tracker can be asked.
+    pub(super) fn no_tracker(&self) -> Reject {
+        let known = self.trackers.iter().find_map(|tracker| tracker.reason.clone());
+        let addresses: Vec<&str> = self.trackers.iter().map(|tracker| tracker.address.as_str()).collect();
+        known.filter(|reason| reason.code != ErrorCode::NO_TRACKER).unwrap_or_else(|| {
+            Reject::new(ErrorCode::NO_TRACKER, format!("no tracker answers at {}", addresses.join(", ")))
+                .hint("check that `tracker` runs there; p2pd takes its address from --tracker or tracker_info.txt")
+        })
+    }
+
+    /// Sends a call to a tracker that answers, or keeps it until one does.
+    fn send_or_hold(&mut self, ask: AskId) {
+        let Some(tracker) = self.chosen_tracker() else {
+            self.hold(ask);
+            return;
+        };
+        self.timers.clear(&Timer::Held(ask));
+        let Some(pending) = self.calls.get_mut(&ask) else { return };
+        pending.held = false;
+        self.outputs.push_back(match pending.call.clone() {
+            Call::Request(request) => Output::ask_tracker(ask, tracker, pending.id, request),
+            Call::Register(user, password) => Output::Register(ask, tracker, user, password),
+            Call::Login(user, password) => Output::Login(ask, tracker, user, password),
+        });
+    }
+
+    /// Keeps a call until a tracker answers, or until it has waited long enough.
+    fn hold(&mut self, ask: AskId) {
+        let until = self.after(Duration::from_millis(HELD_MS));
+        if let Some(pending) = self.calls.get_mut(&ask) {
+            pending.held = true;
+            self.timers.set_if_unset(Timer::Held(ask), until);
+            self.outputs.push_back(Output::WakeTrackers);
+        }
+    }
+
+    /// Takes a call's answer, whatever it is, to the step that waits for it.
+    fn answer_call(&mut self, ask: AskId, reply: Reply) {
+        self.calls.remove(&ask);
+        self.timers.clear(&Timer::Held(ask));
+        if let Some(step) = self.steps.remove(&ask) {
+            self.go_on(step, reply);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The daemon's parts, as a library so that tests can drive the engine without a process around it.
+
+pub mod engine;
