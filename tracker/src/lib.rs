@@ -6,4 +6,5 @@
 //! ```
 
 pub mod log;
+pub mod presence;
 pub mod state;

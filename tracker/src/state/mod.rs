@@ -26,7 +26,7 @@ mod tests;
 mod users;
 
 pub use command::{Applied, Change, Command, Entry, Outcome, Setup};
-pub(crate) use key::{GroupKey, UserKey};
+pub(crate) use key::GroupKey;
 pub use query::Readable;
 pub use snapshot::SnapshotError;
 
