@@ -5,6 +5,10 @@
 //!        ↘ presence           presence: who is online, memory only       state: the pure machine behind the log
 //! ```
 
+pub mod clock;
+pub mod config;
 pub mod log;
 pub mod presence;
+pub mod run;
+pub mod server;
 pub mod state;

@@ -117,6 +117,13 @@ impl Presence {
         self.nodes.insert(node, Node { user, observed, local, items: BTreeMap::new() });
     }
 
+    /// A node's packets come from another address than before (it moved, or its router did).
+    pub fn observe(&mut self, node: NodeId, observed: SocketAddr) {
+        if let Some(row) = self.nodes.get_mut(&node) {
+            row.observed = SocketAddr::new(observed.ip().to_canonical(), observed.port());
+        }
+    }
+
     /// A node is gone, and what it announced with it.
     pub fn disconnect(&mut self, node: NodeId, now: UnixMillis) {
         self.withdraw_all(node, now);
@@ -160,8 +167,12 @@ impl Presence {
     pub fn revoke(&mut self, node: NodeId, group: &GroupName, now: UnixMillis) {
         let Some(row) = self.nodes.get(&node) else { return };
         let from = (GroupKey::from(group), ContentId([0; 32]));
-        let items: Vec<Item> =
-            row.items.range(from.clone()..).take_while(|(item, _)| item.0 == from.0).map(|(item, _)| item.clone()).collect();
+        let items: Vec<Item> = row
+            .items
+            .range(from.clone()..)
+            .take_while(|(item, _)| item.0 == from.0)
+            .map(|(item, _)| item.clone())
+            .collect();
         for item in items {
             self.remove(node, &item, now);
         }
@@ -289,9 +300,11 @@ impl Presence {
         if complete {
             self.remember_seeder(node, item, now);
         }
-        if self.contents.get(item).is_some_and(|holders| {
-            holders.complete.nodes.is_empty() && holders.partial.nodes.is_empty()
-        }) {
+        if self
+            .contents
+            .get(item)
+            .is_some_and(|holders| holders.complete.nodes.is_empty() && holders.partial.nodes.is_empty())
+        {
             self.contents.remove(item);
         }
     }
@@ -353,7 +366,11 @@ fn candidates(node: &Node, asker: IpAddr) -> Vec<SocketAddr> {
     let observed = (!seen_at.is_loopback() || asker.is_loopback()).then_some(node.observed);
     let local = node.local.iter().copied().filter(|address| {
         let here = address.ip().is_loopback();
-        if asker == seen_at { !here || seen_at.is_loopback() } else { seen_at.is_loopback() && !asker.is_loopback() && !here }
+        if asker == seen_at {
+            !here || seen_at.is_loopback()
+        } else {
+            seen_at.is_loopback() && !asker.is_loopback() && !here
+        }
     });
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in observed.into_iter().chain(local).filter(usable) {

@@ -179,9 +179,8 @@ impl Store {
     pub fn recover(&self) -> Result<Recovered, LogError> {
         let transaction = self.database.begin_read().map_err(disk)?;
         let meta = transaction.open_table(META).map_err(disk)?;
-        let number = |key| -> Result<u64, LogError> {
-            Ok(meta.get(key).map_err(disk)?.map_or(0, |value| value.value()))
-        };
+        let number =
+            |key| -> Result<u64, LogError> { Ok(meta.get(key).map_err(disk)?.map_or(0, |value| value.value())) };
         let (snapshot, last) = (number("snapshot")?, number("last")?);
         let mut bytes = Vec::new();
         for part in transaction.open_table(SNAPSHOT).map_err(disk)?.iter().map_err(disk)? {

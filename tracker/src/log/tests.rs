@@ -191,8 +191,7 @@ async fn the_observer_sees_every_entry_once_and_none_at_the_start() {
     for number in 0..3 {
         let store = Store::with_backend(disk.clone()).expect("opens");
         let seen_here = Arc::clone(&seen);
-        let observer: Observer =
-            Box::new(move |_, entry, _| seen_here.lock().expect("whole").push(entry.at.0));
+        let observer: Observer = Box::new(move |_, entry, _| seen_here.lock().expect("whole").push(entry.at.0));
         let log = Consensus::start(store, observer).expect("starts");
         log.propose(entry(number)).await.expect("new");
     }

@@ -107,11 +107,7 @@ impl State {
         }
         self.room_for_group(&owner)?;
         changes.push(Change::GroupCreated { group: group.clone(), owner: user.name.clone(), policy });
-        changes.push(Change::Membership {
-            group: group.clone(),
-            user: user.name.clone(),
-            standing: Standing::Owner,
-        });
+        changes.push(Change::Membership { group: group.clone(), user: user.name.clone(), standing: Standing::Owner });
         let key = GroupKey::from(group);
         let epoch = self.next_epoch();
         self.users.get_mut(&owner).groups.insert(key.clone());
@@ -155,11 +151,7 @@ impl State {
             return Err(refusal::full(format!("`{}` has asked to join {REQUESTS_PER_USER_MAX} groups", row.name)));
         }
         let (group, name) = (found.name.clone(), row.name.clone());
-        changes.push(Change::Membership {
-            group: group.clone(),
-            user: name.clone(),
-            standing: Standing::Requested,
-        });
+        changes.push(Change::Membership { group: group.clone(), user: name.clone(), standing: Standing::Requested });
         changes.push(Change::JoinRequested { group, owner: owner.clone(), user: name });
         self.users.get_mut(&user).requested.insert(key.clone());
         self.groups.get_mut(&key).requests.insert(user, at);

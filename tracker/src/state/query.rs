@@ -37,6 +37,14 @@ impl State {
         self.users.find(user).map(|(_, user)| (&user.name, user.record.as_slice()))
     }
 
+    /// Refuses a name that an account has already.
+    pub fn may_create(&self, user: &UserName) -> Result<(), Reject> {
+        match self.users.find(user) {
+            Some((_, standing)) => Err(refusal::user_exists(user, &standing.name)),
+            None => Ok(()),
+        }
+    }
+
     /// The user that a node is enrolled under.
     pub fn user_of_node(&self, node: NodeId) -> Option<&UserName> {
         self.users.of_node(node).map(|(_, user)| &user.name)
@@ -63,12 +71,7 @@ impl State {
     }
 
     /// All groups, or those that the node's user belongs to, behind `after`.
-    pub fn groups_page(
-        &self,
-        node: NodeId,
-        mine: bool,
-        after: Option<&GroupName>,
-    ) -> Result<Vec<GroupShown>, Reject> {
+    pub fn groups_page(&self, node: NodeId, mine: bool, after: Option<&GroupName>) -> Result<Vec<GroupShown>, Reject> {
         let (key, user) = policy::actor(self, node)?;
         let start = after.map(GroupKey::from).map_or(Bound::Unbounded, Bound::Excluded);
         let range = (start, Bound::Unbounded);
@@ -145,10 +148,15 @@ impl State {
     ) -> Result<Vec<Listing>, Reject> {
         let group = self.readable(node, group)?;
         let found: Vec<_> = match owner.map(UserKey::from) {
-            Some(owner) => group.files.get(name, &owner).map(|listed| self.listing(&owner, listed)).into_iter().collect(),
-            None => {
-                group.files.named(name).take(PAGE_ITEMS_MAX).map(|(owner, listed)| self.listing(owner, listed)).collect()
+            Some(owner) => {
+                group.files.get(name, &owner).map(|listed| self.listing(&owner, listed)).into_iter().collect()
             }
+            None => group
+                .files
+                .named(name)
+                .take(PAGE_ITEMS_MAX)
+                .map(|(owner, listed)| self.listing(owner, listed))
+                .collect(),
         };
         match owner {
             _ if !found.is_empty() => Ok(found),

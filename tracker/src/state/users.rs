@@ -61,14 +61,8 @@ impl Users {
     }
 
     pub fn insert(&mut self, name: UserName, record: Vec<u8>, created: UnixMillis) {
-        let user = User {
-            name,
-            record,
-            created,
-            nodes: BTreeSet::new(),
-            groups: BTreeSet::new(),
-            requested: BTreeSet::new(),
-        };
+        let user =
+            User { name, record, created, nodes: BTreeSet::new(), groups: BTreeSet::new(), requested: BTreeSet::new() };
         self.by_key.insert(UserKey::from(&user.name), user);
     }
 
@@ -100,9 +94,7 @@ impl State {
         at: UnixMillis,
         changes: &mut Vec<Change>,
     ) -> Result<Outcome, Reject> {
-        if let Some((_, standing)) = self.users.find(user) {
-            return Err(refusal::user_exists(user, &standing.name));
-        }
+        self.may_create(user)?;
         if self.users.by_key.len() >= USERS_MAX {
             return Err(refusal::full(format!("this tracker has {USERS_MAX} users")));
         }
