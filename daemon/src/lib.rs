@@ -2,5 +2,10 @@
 
 pub mod clock;
 pub mod control;
+pub mod endpoint;
 pub mod engine;
+pub mod frame_stream;
+pub mod net;
+pub mod piece_buffer;
 pub mod store;
+pub mod tracker_link;

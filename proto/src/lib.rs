@@ -24,4 +24,5 @@ pub mod reject;
 pub mod time;
 pub mod tls;
 pub mod tracker;
+pub mod tracker_info;
 pub mod version;

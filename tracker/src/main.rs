@@ -1,1 +1,36 @@
-fn main() {}
+//! The program `tracker`.
+
+use std::process::ExitCode;
+
+use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_tracker::config::{Config, ConfigError};
+use p2p_tracker::run::run;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+fn main() -> ExitCode {
+    let config = match Config::read(std::env::args_os()) {
+        Ok(config) => config,
+        Err(ConfigError::Usage(usage)) => usage.exit(),
+        Err(ConfigError::Refused(reject)) => return tell(&reject),
+    };
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let ended = runtime
+        .map_err(|error| Reject::new(ErrorCode::INTERNAL, format!("the system gives no threads: {error}")))
+        .and_then(|runtime| runtime.block_on(run(config)));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reject) => tell(&reject),
+    }
+}
+
+/// Tells a person why the tracker ends.
+fn tell(reject: &Reject) -> ExitCode {
+    eprintln!("tracker: {}", reject.message);
+    if !reject.hint.is_empty() {
+        eprintln!("hint: {}", reject.hint);
+    }
+    ExitCode::from(reject.code.exit_code())
+}

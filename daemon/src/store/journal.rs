@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use p2p_proto::id::{ContentId, DownloadId};
@@ -18,7 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::StoreEvent;
 use super::error::StoreError;
-use super::journal_file::JournalFile;
+use super::journal_file::{JournalFile, Syncs};
 use super::record::{self, PartRecord, RecordError};
 use crate::engine::record::{Change, Restored};
 
@@ -49,7 +49,7 @@ pub(super) struct Journal {
     path: PathBuf,
     /// `None` after a disk was full, until it is opened again: redb itself stops at the first error.
     database: RwLock<Option<Database>>,
-    sync_failed: Arc<AtomicBool>,
+    pub syncs: Arc<Syncs>,
     /// Why nothing can be written ever again.
     lost: OnceLock<Reject>,
     events: UnboundedSender<StoreEvent>,
@@ -68,11 +68,11 @@ impl Journal {
         if !path.try_exists().map_err(|source| StoreError::Folder { path: folder.to_owned(), source })? {
             create(folder, &path)?;
         }
-        let sync_failed = Arc::new(AtomicBool::new(false));
-        let database = open_database(&path, &sync_failed).map_err(|error| open_error(&path, error))?;
+        let syncs = Arc::new(Syncs::default());
+        let database = open_database(&path, &syncs).map_err(|error| open_error(&path, error))?;
         let found = load(&path, &database)?;
         let database = RwLock::new(Some(database));
-        Ok((Journal { path, database, sync_failed, lost: OnceLock::new(), events }, found))
+        Ok((Journal { path, database, syncs, lost: OnceLock::new(), events }, found))
     }
 
     /// Applies changes in order, all or none.
@@ -189,7 +189,7 @@ impl Journal {
         }
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
         if closed(&slot) {
-            *slot = Some(open_database(&self.path, &self.sync_failed).map_err(|error| self.fail(error.into()))?);
+            *slot = Some(open_database(&self.path, &self.syncs).map_err(|error| self.fail(error.into()))?);
         }
         Ok(())
     }
@@ -199,7 +199,7 @@ impl Journal {
     /// process starts again, and trying once more as if nothing had happened would lose data.
     fn fail(&self, error: redb::Error) -> Reject {
         let full = matches!(&error, redb::Error::Io(io) if is_full(io)) || matches!(error, redb::Error::PreviousIo);
-        if full && !self.sync_failed.load(Ordering::Acquire) {
+        if full && !self.syncs.failed.load(Ordering::Acquire) {
             if let Ok(mut slot) = self.database.try_write() {
                 *slot = None;
             }
@@ -220,7 +220,7 @@ impl Journal {
 fn create(folder: &Path, path: &Path) -> Result<(), StoreError> {
     let folder_error = |source| StoreError::Folder { path: folder.to_owned(), source };
     let new = folder.join(NEW_FILE_NAME);
-    fs::create_dir_all(folder).map_err(folder_error)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(folder_error)?;
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(folder_error(error)),
         _ => {}
@@ -244,9 +244,9 @@ fn create(folder: &Path, path: &Path) -> Result<(), StoreError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(folder_error)
 }
 
-fn open_database(path: &Path, sync_failed: &Arc<AtomicBool>) -> Result<Database, DatabaseError> {
+fn open_database(path: &Path, syncs: &Arc<Syncs>) -> Result<Database, DatabaseError> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
-    let file = JournalFile::new(file, Arc::clone(sync_failed))?;
+    let file = JournalFile::new(file, Arc::clone(syncs))?;
     Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file)
 }
 

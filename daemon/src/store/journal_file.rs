@@ -16,14 +16,24 @@ use rustix::io::Errno;
 pub(super) struct JournalFile {
     backend: FileBackend,
     file: File,
-    sync_failed: Arc<AtomicBool>,
+    syncs: Arc<Syncs>,
+}
+
+/// How syncing the journal goes.
+#[derive(Debug, Default)]
+pub(super) struct Syncs {
+    /// A sync failed; never cleared.
+    pub failed: AtomicBool,
+    /// The next one shall fail.
+    #[cfg(test)]
+    pub fail_next: AtomicBool,
 }
 
 impl JournalFile {
-    /// A journal in `file`; `sync_failed` is set when a sync of it fails, and never cleared.
-    pub(super) fn new(file: File, sync_failed: Arc<AtomicBool>) -> Result<JournalFile, DatabaseError> {
+    /// A journal in `file`; `syncs` learns of a failed sync of it.
+    pub(super) fn new(file: File, syncs: Arc<Syncs>) -> Result<JournalFile, DatabaseError> {
         let backend = FileBackend::new(file.try_clone()?)?;
-        Ok(JournalFile { backend, file, sync_failed })
+        Ok(JournalFile { backend, file, syncs })
     }
 }
 
@@ -50,7 +60,13 @@ impl StorageBackend for JournalFile {
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        self.backend.sync_data().inspect_err(|_| self.sync_failed.store(true, Ordering::Release))
+        let synced = self.backend.sync_data();
+        #[cfg(test)]
+        let synced = synced.and_then(|()| match self.syncs.fail_next.swap(false, Ordering::Relaxed) {
+            true => Err(rustix::io::Errno::IO.into()),
+            false => Ok(()),
+        });
+        synced.inspect_err(|_| self.syncs.failed.store(true, Ordering::Release))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {

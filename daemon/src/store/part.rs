@@ -62,6 +62,8 @@ pub(super) struct PartState {
     pub queued: bool,
     /// Why nothing can be written any more: a failed sync, or it was closed.
     pub ended: Option<Reject>,
+    #[cfg(test)]
+    pub fail_next_sync: bool,
 }
 
 /// What [`Part::write`] did.
@@ -138,6 +140,15 @@ impl Part {
         state.unsynced_bytes += bytes.len() as u64;
         state.unsynced_since.get_or_insert_with(Instant::now);
         Ok(Wrote::New)
+    }
+
+    /// Makes what is written survive a power cut.
+    pub(super) fn sync_data(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if std::mem::take(&mut self.state().fail_next_sync) {
+            return Err(Errno::IO.into());
+        }
+        self.file.sync_data()
     }
 
     /// Whether a piece is there and verified.
@@ -314,6 +325,8 @@ impl<'a> Opening<'a> {
                 unsynced_since: None,
                 queued: false,
                 ended: None,
+                #[cfg(test)]
+                fail_next_sync: false,
             }),
         }
     }

@@ -247,7 +247,7 @@ impl Worker {
             self.give_back(bytes);
             return None;
         }
-        if let Err(error) = part.file.sync_data() {
+        if let Err(error) = part.sync_data() {
             self.give_back(bytes);
             self.fail(part, part.error("sync", &error));
             return None;

@@ -1,5 +1,6 @@
 //! Tests of the store on real files. The world they share: a state folder, a folder of files, a store that can be killed.
 
+mod full_disk;
 mod journal;
 mod parts;
 mod recovery;

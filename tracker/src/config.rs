@@ -1,0 +1,194 @@
+//! What the tracker is told when it starts: where to listen, where to keep its state.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use p2p_proto::id::NodeId;
+use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::tracker_info::{TrackerAddress, parse_tracker_info};
+
+/// Where a tracker listens that is told nothing.
+const DEFAULT_PLACE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
+
+/// Longest `tracker_info.txt` read, in bytes: the most lines it may have, with room for comments.
+const TRACKER_INFO_BYTES_MAX: u64 = 64 * 1024;
+
+/// Tracker of a private file sharing group: knows users, groups, listings and who is online, never a file or a password.
+#[derive(Debug, Parser)]
+#[command(name = "tracker", version)]
+struct Arguments {
+    /// Folder of the whole state, in its subfolder `tracker` [default: the platform's folder for state]
+    #[arg(long, env = "P2P_HOME", value_name = "DIR")]
+    home: Option<PathBuf>,
+
+    /// Where to listen: an address and port, a port of this machine alone, or a file with a line `IP PORT [TRACKER-ID]`
+    /// [default: 127.0.0.1:9000]
+    #[arg(value_name = "ADDR:PORT | PORT | tracker_info.txt")]
+    place: Option<String>,
+
+    /// Which line of tracker_info.txt this tracker is, from 1 [default: 1]
+    #[arg(value_name = "ID")]
+    id: Option<usize>,
+}
+
+/// The checked form of all that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen; port 0 takes any.
+    pub listen: SocketAddr,
+    /// Which key this tracker must have, where the file says so.
+    pub pin: Option<NodeId>,
+    /// Where the state is.
+    pub folder: PathBuf,
+}
+
+/// Why the arguments are not usable.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// Not the right words; also how `--help` and `--version` end.
+    Usage(clap::Error),
+    /// The right words, but nothing that can be done.
+    Refused(Reject),
+}
+
+impl From<Reject> for ConfigError {
+    fn from(reject: Reject) -> ConfigError {
+        ConfigError::Refused(reject)
+    }
+}
+
+impl Config {
+    /// Reads the command line and what it names.
+    ///
+    /// # Errors
+    /// Every [`ConfigError`].
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Config, ConfigError> {
+        let arguments = Arguments::try_parse_from(arguments).map_err(ConfigError::Usage)?;
+        let (listen, pin) = match arguments.place.as_deref() {
+            None => (DEFAULT_PLACE, None),
+            Some(place) => match address(place) {
+                Some(_) if arguments.id.is_some() => {
+                    return Err(
+                        usage(format!("an ID goes with a tracker_info.txt, not with the address `{place}`")).into()
+                    );
+                }
+                Some(address) => (address, None),
+                None => from_file(Path::new(place), arguments.id.unwrap_or(1))?,
+            },
+        };
+        Ok(Config { listen, pin, folder: state_folder(arguments.home.as_deref())? })
+    }
+}
+
+/// `ADDR:PORT`, or `PORT` of this machine.
+fn address(place: &str) -> Option<SocketAddr> {
+    let port = || place.parse().ok().map(|port| SocketAddr::new(DEFAULT_PLACE.ip(), port));
+    place.parse().ok().or_else(port)
+}
+
+/// The line of a `tracker_info.txt` that this tracker is.
+fn from_file(path: &Path, id: usize) -> Result<(SocketAddr, Option<NodeId>), Reject> {
+    let shown = path.display();
+    let text = read_bounded(path).map_err(|error| {
+        Reject::new(ErrorCode::USAGE, format!("`{shown}` is neither ADDR:PORT, nor a port, nor a file: {error}"))
+            .hint("an example: tracker 192.0.2.10:9000")
+    })?;
+    let trackers = parse_tracker_info(&text).map_err(|error| usage(format!("`{shown}`: {error}")))?;
+    if trackers.len() > 1 {
+        let message = format!("`{shown}` lists {} trackers, and this version runs one", trackers.len());
+        return Err(usage(message).hint("keep one line; clusters of trackers come with a later version"));
+    }
+    let Some(TrackerAddress { host_port, pin }) = id.checked_sub(1).and_then(|index| trackers.into_iter().nth(index))
+    else {
+        return Err(usage(format!("`{shown}` has no tracker {id}")).hint("the ID counts its trackers, from 1"));
+    };
+    match host_port.parse() {
+        Ok(address) => Ok((address, pin)),
+        Err(_) => Err(usage(format!("`{shown}`: `{host_port}` has a host name where a tracker needs its IP address"))),
+    }
+}
+
+/// A text file, up to [`TRACKER_INFO_BYTES_MAX`].
+fn read_bounded(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(TRACKER_INFO_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The tracker's own folder: apart from a daemon's, which may share the home.
+fn state_folder(home: Option<&Path>) -> Result<PathBuf, Reject> {
+    match home {
+        Some(home) => match std::path::absolute(home) {
+            Ok(home) => Ok(home.join("tracker")),
+            Err(error) => Err(usage(format!("the folder `{}` is not usable: {error}", home.display()))),
+        },
+        None => {
+            let project = directories::ProjectDirs::from("", "", "p2p-tracker");
+            let project =
+                project.ok_or_else(|| usage("this user has no home folder".to_owned()).hint("use --home DIR"))?;
+            Ok(project.state_dir().unwrap_or(project.data_local_dir()).to_owned())
+        }
+    }
+}
+
+fn usage(message: String) -> Reject {
+    Reject::new(ErrorCode::USAGE, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Config, String> {
+        let home = ["tracker", "--home", "/srv/t"].into_iter();
+        match Config::read(home.chain(arguments.iter().copied()).map(OsString::from)) {
+            Ok(config) => Ok(config),
+            Err(ConfigError::Refused(reject)) => Err(reject.message),
+            Err(ConfigError::Usage(error)) => Err(error.to_string()),
+        }
+    }
+
+    fn listens(arguments: &[&str]) -> String {
+        read(arguments).expect("usable").listen.to_string()
+    }
+
+    #[test]
+    fn a_place_is_an_address_a_port_or_nothing() {
+        assert_eq!(listens(&[]), "127.0.0.1:9000");
+        assert_eq!(listens(&["0"]), "127.0.0.1:0");
+        assert_eq!(listens(&["9001"]), "127.0.0.1:9001");
+        assert_eq!(listens(&["0.0.0.0:9002"]), "0.0.0.0:9002");
+        assert_eq!(listens(&["[::1]:9003"]), "[::1]:9003");
+        assert_eq!(read(&[]).expect("usable").folder, Path::new("/srv/t/tracker"));
+    }
+
+    #[test]
+    fn a_place_that_is_none_is_refused() {
+        for bad in
+            [&["70000"][..], &["localhost:9000"], &["9000", "1"], &["/nonexistent/tracker_info.txt"], &["a", "b", "c"]]
+        {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_one_tracker_says_where_to_listen() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("tracker_info.txt");
+        let path = path.to_str().expect("ASCII");
+        let id = "5d".repeat(32);
+        std::fs::write(path, format!("# ours\n127.0.0.1 9100 {id}\n")).expect("writes");
+        let config = read(&[path, "1"]).expect("usable");
+        assert_eq!((config.listen.port(), config.pin.map(|pin| pin.to_string())), (9100, Some(id)));
+        assert_eq!(read(&[path]), Ok(config));
+        assert!(read(&[path, "2"]).expect_err("one line").contains("no tracker 2"));
+        assert!(read(&[path, "0"]).is_err());
+        std::fs::write(path, "127.0.0.1 9100\n127.0.0.1 9101\n").expect("writes");
+        assert!(read(&[path, "2"]).expect_err("a cluster").contains("this version runs one"));
+        std::fs::write(path, "t.example 9100\n").expect("writes");
+        assert!(read(&[path]).expect_err("a host name").contains("host name"));
+    }
+}

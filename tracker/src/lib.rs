@@ -1,0 +1,14 @@
+//! The tracker: users, groups, listings, and who is online with what.
+//!
+//! ```text
+//! server → log → state        server: connections, requests, events      log: durable order of all changes
+//!        ↘ presence           presence: who is online, memory only       state: the pure machine behind the log
+//! ```
+
+pub mod clock;
+pub mod config;
+pub mod log;
+pub mod presence;
+pub mod run;
+pub mod server;
+pub mod state;

@@ -1,0 +1,395 @@
+//! Who is online, where, and with which contents: soft state, in memory only, made anew from what the daemons announce.
+//!
+//! Invariant: whatever stands here under a group, its node may read the group. The server checks it when an announcement
+//! comes and takes out what is lost by [`Presence::revoke`], so nobody is told of, or sent to, a node that may not.
+
+use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound;
+
+use p2p_proto::id::{ContentId, NodeId};
+use p2p_proto::limit::{LOOKUP_PROVIDERS_MAX, NODE_ADDRESSES_MAX};
+use p2p_proto::name::{GroupName, UserName};
+use p2p_proto::time::UnixMillis;
+use p2p_proto::tracker::{Event, Provider, Providers};
+
+use crate::state::GroupKey;
+
+/// Contents that one node may announce: several times what a daemon is made for. About 200 bytes of memory each.
+pub const ITEMS_PER_NODE_MAX: usize = 50_000;
+
+/// Contents that all nodes together may announce: 800 MiB of memory.
+pub const ITEMS_MAX: usize = 4_000_000;
+
+/// Contents whose last seeder is remembered, the most recently left; about 200 bytes of memory each.
+const LAST_SEEDERS_MAX: usize = 100_000;
+
+/// Nodes told of one newcomer that is not the first seeder: who downloads has others already, and asks again by lookup.
+const NOTIFIED_MAX: usize = LOOKUP_PROVIDERS_MAX;
+
+/// Ports below are not used by daemons; no dial is aimed at a well-known service.
+const PORT_MIN: u16 = 1024;
+
+/// One content as one group has it.
+type Item = (GroupKey, ContentId);
+
+/// A node, or all of them, has announced as much as is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more contents are announced than the tracker keeps, {ITEMS_PER_NODE_MAX} a node")]
+pub struct Full;
+
+/// An event and the node that it is for.
+pub type Notice = (NodeId, Event);
+
+/// All nodes that are online.
+#[derive(Debug, Default)]
+pub struct Presence {
+    nodes: HashMap<NodeId, Node>,
+    contents: HashMap<Item, Holders>,
+    groups: HashMap<GroupKey, GroupRow>,
+    last_seeders: HashMap<Item, (UserName, UnixMillis)>,
+    /// Oldest first; one for each of `last_seeders`.
+    last_seeders_order: VecDeque<Item>,
+    /// Items of all nodes.
+    items: usize,
+}
+
+#[derive(Debug)]
+struct Node {
+    user: Option<UserName>,
+    /// Where its packets come from.
+    observed: SocketAddr,
+    /// Where it says that its own network finds it; checked, at most [`NODE_ADDRESSES_MAX`].
+    local: Vec<SocketAddr>,
+    /// Whether each is complete.
+    items: BTreeMap<Item, bool>,
+}
+
+/// A group that anything is announced in.
+#[derive(Debug)]
+struct GroupRow {
+    name: GroupName,
+    /// Number of items by node.
+    nodes: HashMap<NodeId, usize>,
+}
+
+/// Who has a content.
+#[derive(Debug, Default)]
+struct Holders {
+    complete: Ring,
+    partial: Ring,
+}
+
+/// Nodes that are given out in turn: ids are as good as random, so the order tells nothing and favours nobody.
+#[derive(Debug, Default)]
+struct Ring {
+    nodes: BTreeSet<NodeId>,
+    /// Given out last.
+    last: Option<NodeId>,
+}
+
+impl Ring {
+    /// The next `count` nodes in turn, without `except`.
+    fn next(&mut self, count: usize, except: NodeId) -> Vec<NodeId> {
+        let behind = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let before = self.last.map_or(Bound::Excluded(NodeId([0; 32])), Bound::Included);
+        let turn = self.nodes.range((behind, Bound::Unbounded)).chain(self.nodes.range((Bound::Unbounded, before)));
+        let given: Vec<NodeId> = turn.copied().filter(|node| *node != except).take(count).collect();
+        self.last = given.last().copied().or(self.last);
+        given
+    }
+}
+
+impl Presence {
+    /// A node is there, with nothing announced; what an earlier connection announced is forgotten.
+    pub fn connect(
+        &mut self,
+        node: NodeId,
+        user: Option<UserName>,
+        observed: SocketAddr,
+        local: &[SocketAddr],
+        now: UnixMillis,
+    ) {
+        self.disconnect(node, now);
+        let observed = SocketAddr::new(observed.ip().to_canonical(), observed.port());
+        let local = local.iter().filter(|address| usable(address)).copied().take(NODE_ADDRESSES_MAX).collect();
+        self.nodes.insert(node, Node { user, observed, local, items: BTreeMap::new() });
+    }
+
+    /// A node's packets come from another address than before (it moved, or its router did).
+    pub fn observe(&mut self, node: NodeId, observed: SocketAddr) {
+        if let Some(row) = self.nodes.get_mut(&node) {
+            row.observed = SocketAddr::new(observed.ip().to_canonical(), observed.port());
+        }
+    }
+
+    /// A node is gone, and what it announced with it.
+    pub fn disconnect(&mut self, node: NodeId, now: UnixMillis) {
+        self.withdraw_all(node, now);
+        self.nodes.remove(&node);
+    }
+
+    /// A node belongs to another user than before; what it announced for the old one is forgotten.
+    pub fn set_user(&mut self, node: NodeId, user: Option<UserName>, now: UnixMillis) {
+        self.withdraw_all(node, now);
+        if let Some(row) = self.nodes.get_mut(&node) {
+            row.user = user;
+        }
+    }
+
+    /// Whether a node is there.
+    pub fn is_online(&self, node: NodeId) -> bool {
+        self.nodes.contains_key(&node)
+    }
+
+    /// Nodes that have announced anything in a group.
+    pub fn nodes_of_group(&self, group: &GroupName) -> Vec<NodeId> {
+        self.groups.get(&GroupKey::from(group)).map(|row| row.nodes.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// Groups that a node has announced anything in.
+    pub fn groups_of_node(&self, node: NodeId) -> Vec<GroupName> {
+        let rows = self.groups.values().filter(|row| row.nodes.contains_key(&node));
+        rows.map(|row| row.name.clone()).collect()
+    }
+
+    /// Forgets everything that a node announced.
+    pub fn withdraw_all(&mut self, node: NodeId, now: UnixMillis) {
+        let Some(row) = self.nodes.get_mut(&node) else { return };
+        let items: Vec<Item> = row.items.keys().cloned().collect();
+        for item in items {
+            self.remove(node, &item, now);
+        }
+    }
+
+    /// Forgets what a node announced in a group.
+    pub fn revoke(&mut self, node: NodeId, group: &GroupName, now: UnixMillis) {
+        let Some(row) = self.nodes.get(&node) else { return };
+        let from = (GroupKey::from(group), ContentId([0; 32]));
+        let items: Vec<Item> = row
+            .items
+            .range(from.clone()..)
+            .take_while(|(item, _)| item.0 == from.0)
+            .map(|(item, _)| item.clone())
+            .collect();
+        for item in items {
+            self.remove(node, &item, now);
+        }
+    }
+
+    /// Forgets everything that a node announced but these, which an announcement replaces the rest by.
+    pub fn keep_only(&mut self, node: NodeId, kept: &[(GroupName, ContentId)], now: UnixMillis) {
+        let Some(row) = self.nodes.get(&node) else { return };
+        let kept: BTreeSet<Item> = kept.iter().map(|(group, content)| (GroupKey::from(group), *content)).collect();
+        let items: Vec<Item> = row.items.keys().filter(|item| !kept.contains(item)).cloned().collect();
+        for item in items {
+            self.remove(node, &item, now);
+        }
+    }
+
+    /// A node no longer has a content.
+    pub fn withdraw(&mut self, node: NodeId, group: &GroupName, content: ContentId, now: UnixMillis) {
+        self.remove(node, &(GroupKey::from(group), content), now);
+    }
+
+    /// A node has all or some of a content. Says who is to be told: those who download it, when the node is new to it or
+    /// has become complete.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing has changed then.
+    pub fn announce(
+        &mut self,
+        node: NodeId,
+        group: &GroupName,
+        content: ContentId,
+        complete: bool,
+        now: UnixMillis,
+    ) -> Result<Vec<Notice>, Full> {
+        let Some(row) = self.nodes.get_mut(&node) else { return Ok(Vec::new()) };
+        let mut item = (GroupKey::from(group), content);
+        match row.items.get(&item).copied() {
+            Some(before) if before == complete => return Ok(Vec::new()),
+            Some(_) => {}
+            None if row.items.len() >= ITEMS_PER_NODE_MAX || self.items >= ITEMS_MAX => return Err(Full),
+            None => {
+                // The group's text is kept once, however many items name it.
+                item.0 = match self.groups.entry(item.0) {
+                    MapEntry::Occupied(mut entry) => {
+                        *entry.get_mut().nodes.entry(node).or_default() += 1;
+                        entry.key().clone()
+                    }
+                    MapEntry::Vacant(entry) => {
+                        let key = entry.key().clone();
+                        entry.insert(GroupRow { name: group.clone(), nodes: HashMap::from([(node, 1)]) });
+                        key
+                    }
+                };
+                self.items += 1;
+            }
+        }
+        let was_seeder = row.items.insert(item.clone(), complete) == Some(true);
+        let holders = self.contents.entry(item.clone()).or_default();
+        let (into, out_of) = if complete {
+            (&mut holders.complete, &mut holders.partial)
+        } else {
+            (&mut holders.partial, &mut holders.complete)
+        };
+        into.nodes.insert(node);
+        out_of.nodes.remove(&node);
+        if was_seeder {
+            self.remember_seeder(node, &item, now);
+            return Ok(Vec::new());
+        }
+        Ok(self.notices(node, group, &item, complete))
+    }
+
+    /// Who has a content, for a node that asks.
+    pub fn lookup(&mut self, asker: NodeId, group: &GroupName, content: ContentId) -> Providers {
+        let item = (GroupKey::from(group), content);
+        let mut providers = Vec::new();
+        if let Some(holders) = self.contents.get_mut(&item) {
+            for (complete, ring) in [(true, &mut holders.complete), (false, &mut holders.partial)] {
+                for node in ring.next(LOOKUP_PROVIDERS_MAX - providers.len(), asker) {
+                    providers.extend(provider(&self.nodes, node, asker, complete));
+                }
+            }
+        }
+        let seeded = providers.iter().any(|provider| provider.complete);
+        let last_seeder = if seeded { None } else { self.last_seeders.get(&item).cloned() };
+        Providers { providers, last_seeder }
+    }
+
+    /// How many nodes have all of a content, and how many some.
+    pub fn counts(&self, group: &GroupName, content: ContentId) -> (u32, u32) {
+        let count = |ring: &Ring| u32::try_from(ring.nodes.len()).unwrap_or(u32::MAX);
+        let holders = self.contents.get(&(GroupKey::from(group), content));
+        holders.map_or((0, 0), |holders| (count(&holders.complete), count(&holders.partial)))
+    }
+
+    /// Tells those who download an item of a node that is new to it or complete now. A first seeder is told to all, since
+    /// their downloads may be waiting for it.
+    fn notices(&mut self, newcomer: NodeId, group: &GroupName, item: &Item, complete: bool) -> Vec<Notice> {
+        let Some(holders) = self.contents.get_mut(item) else { return Vec::new() };
+        let first_seeder = complete && holders.complete.nodes.len() == 1;
+        let count = if first_seeder { usize::MAX } else { NOTIFIED_MAX };
+        let told = holders.partial.next(count, newcomer).into_iter().filter_map(|node| {
+            let provider = provider(&self.nodes, newcomer, node, complete)?;
+            Some((node, Event::Provider { group: group.clone(), content: item.1, provider }))
+        });
+        told.collect()
+    }
+
+    /// Takes an item from a node.
+    fn remove(&mut self, node: NodeId, item: &Item, now: UnixMillis) {
+        let Some(complete) = self.nodes.get_mut(&node).and_then(|row| row.items.remove(item)) else { return };
+        self.items -= 1;
+        if let Some(row) = self.groups.get_mut(&item.0) {
+            match row.nodes.get_mut(&node) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(row.nodes.remove(&node)),
+            }
+            if row.nodes.is_empty() {
+                self.groups.remove(&item.0);
+            }
+        }
+        if let Some(holders) = self.contents.get_mut(item) {
+            holders.complete.nodes.remove(&node);
+            holders.partial.nodes.remove(&node);
+        }
+        if complete {
+            self.remember_seeder(node, item, now);
+        }
+        if self
+            .contents
+            .get(item)
+            .is_some_and(|holders| holders.complete.nodes.is_empty() && holders.partial.nodes.is_empty())
+        {
+            self.contents.remove(item);
+        }
+    }
+
+    /// Remembers a seeder that left an item without any other.
+    fn remember_seeder(&mut self, node: NodeId, item: &Item, now: UnixMillis) {
+        if self.contents.get(item).is_some_and(|holders| !holders.complete.nodes.is_empty()) {
+            return;
+        }
+        let Some(user) = self.nodes.get(&node).and_then(|row| row.user.clone()) else { return };
+        if self.last_seeders.insert(item.clone(), (user, now)).is_none() {
+            self.last_seeders_order.push_back(item.clone());
+        }
+        if self.last_seeders_order.len() > LAST_SEEDERS_MAX
+            && let Some(oldest) = self.last_seeders_order.pop_front()
+        {
+            self.last_seeders.remove(&oldest);
+        }
+    }
+
+    /// Panics unless the tables fit each other.
+    #[cfg(test)]
+    fn invariant(&self) {
+        let mut items = 0;
+        for (id, node) in &self.nodes {
+            items += node.items.len();
+            for (item, complete) in &node.items {
+                let holders = self.contents.get(item).expect("an announced item has holders");
+                assert_eq!(holders.complete.nodes.contains(id), *complete);
+                assert_eq!(holders.partial.nodes.contains(id), !*complete);
+            }
+        }
+        let held = |holders: &Holders| holders.complete.nodes.len() + holders.partial.nodes.len();
+        assert_eq!((items, items), (self.items, self.contents.values().map(held).sum()));
+        assert_eq!(items, self.groups.values().flat_map(|row| row.nodes.values()).sum::<usize>());
+        assert!(self.contents.values().all(|holders| held(holders) > 0), "an item without holders is kept");
+        assert!(self.groups.values().all(|row| !row.nodes.is_empty()), "a group without nodes is kept");
+        assert_eq!(self.last_seeders.len(), self.last_seeders_order.len());
+    }
+}
+
+/// A node as it is told to another; `None` for one that cannot be reached.
+fn provider(nodes: &HashMap<NodeId, Node>, node: NodeId, asker: NodeId, complete: bool) -> Option<Provider> {
+    let (row, asker) = (nodes.get(&node)?, nodes.get(&asker)?);
+    let addresses = candidates(row, asker.observed.ip());
+    if addresses.is_empty() {
+        return None;
+    }
+    Some(Provider { node, user: row.user.clone()?, addresses, complete })
+}
+
+/// Where a node may be reached from `asker`: the address that it is seen at first.
+///
+/// What a node says of itself is told only where it can do no harm to others: to those that are seen at the same address
+/// (the same machine, or behind the same router). A node on the tracker's own machine is seen at a loopback address, which
+/// means nothing to others; those get what it says of itself in its stead.
+fn candidates(node: &Node, asker: IpAddr) -> Vec<SocketAddr> {
+    let seen_at = node.observed.ip();
+    let observed = (!seen_at.is_loopback() || asker.is_loopback()).then_some(node.observed);
+    let local = node.local.iter().copied().filter(|address| {
+        let here = address.ip().is_loopback();
+        if asker == seen_at {
+            !here || seen_at.is_loopback()
+        } else {
+            seen_at.is_loopback() && !asker.is_loopback() && !here
+        }
+    });
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in observed.into_iter().chain(local).filter(usable) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses.truncate(NODE_ADDRESSES_MAX);
+    addresses
+}
+
+/// Whether an address may be dialled at all: one machine's, at a port that no well-known service has.
+fn usable(address: &SocketAddr) -> bool {
+    let one_machine = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => !ip.is_multicast() && !ip.is_broadcast() && ip.octets()[0] != 0,
+        IpAddr::V6(ip) => !ip.is_multicast() && !ip.is_unspecified() && !ip.is_unicast_link_local(),
+    };
+    one_machine && address.port() >= PORT_MIN
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! One rule a test; the invariant is checked after every step.
+
+use super::*;
+
+const NOW: UnixMillis = UnixMillis(1_000);
+
+fn group(text: &str) -> GroupName {
+    text.parse().expect("an allowed name")
+}
+
+fn node(number: u16) -> NodeId {
+    let mut id = [0; 32];
+    id[..2].copy_from_slice(&number.to_be_bytes());
+    id[2] = 1;
+    NodeId(id)
+}
+
+const CONTENT: ContentId = ContentId([7; 32]);
+
+/// A presence whose nodes are at `192.0.2.<number>:4000`, each of the user `u<number>`.
+#[derive(Default)]
+struct Bench(Presence);
+
+impl Bench {
+    fn at(&mut self, number: u16, observed: &str, local: &[&str]) {
+        let local: Vec<SocketAddr> = local.iter().map(|text| text.parse().expect("an address")).collect();
+        let user = format!("u{number}").parse().expect("an allowed name");
+        self.0.connect(node(number), Some(user), observed.parse().expect("an address"), &local, NOW);
+        self.0.invariant();
+    }
+
+    fn online(&mut self, number: u16) {
+        let [high, low] = number.to_be_bytes();
+        self.at(number, &format!("192.0.{high}.{low}:4000"), &[]);
+    }
+
+    fn announce(&mut self, number: u16, complete: bool) -> Vec<NodeId> {
+        let notices = self.0.announce(node(number), &group("g"), CONTENT, complete, NOW).expect("within the bounds");
+        self.0.invariant();
+        let newcomer = |event: &Event| match event {
+            Event::Provider { provider, .. } => (provider.node, provider.complete),
+            other => panic!("not a provider: {other:?}"),
+        };
+        assert!(notices.iter().all(|(_, event)| newcomer(event) == (node(number), complete)));
+        notices.into_iter().map(|(to, _)| to).collect()
+    }
+
+    fn lookup(&mut self, asker: u16) -> Vec<NodeId> {
+        self.0.lookup(node(asker), &group("g"), CONTENT).providers.into_iter().map(|provider| provider.node).collect()
+    }
+
+    fn addresses(&mut self, asker: u16) -> Vec<String> {
+        let found = self.0.lookup(node(asker), &group("g"), CONTENT).providers;
+        found.iter().flat_map(|provider| &provider.addresses).map(ToString::to_string).collect()
+    }
+}
+
+#[test]
+fn seeders_come_first_and_the_asker_never() {
+    let mut bench = Bench::default();
+    for number in 1..=3 {
+        bench.online(number);
+    }
+    bench.announce(1, false);
+    bench.announce(2, true);
+    bench.announce(3, false);
+    assert_eq!(bench.lookup(3), [node(2), node(1)]);
+    assert_eq!(bench.lookup(2), [node(3), node(1)], "in turn: the one given out last comes last");
+    assert_eq!(bench.0.counts(&group("G"), CONTENT), (1, 2));
+}
+
+#[test]
+fn many_seeders_are_given_out_in_turn() {
+    let mut bench = Bench::default();
+    let count = 3 * LOOKUP_PROVIDERS_MAX as u16;
+    for number in 0..=count {
+        bench.online(number);
+    }
+    for number in 1..=count {
+        bench.announce(number, true);
+    }
+    let mut given = BTreeSet::new();
+    for _ in 0..3 {
+        let found = bench.lookup(0);
+        assert_eq!(found.len(), LOOKUP_PROVIDERS_MAX);
+        given.extend(found);
+    }
+    assert_eq!(given.len(), usize::from(count), "nobody twice before all once");
+}
+
+#[test]
+fn a_seeder_that_comes_back_is_told_to_all_who_wait() {
+    let mut bench = Bench::default();
+    for number in 1..=200 {
+        bench.online(number);
+        bench.announce(number, false);
+    }
+    bench.online(0);
+    assert_eq!(bench.announce(0, true).len(), 200);
+    assert_eq!(bench.announce(0, true), [], "said already");
+    assert_eq!(bench.announce(1, true).len(), NOTIFIED_MAX, "who waits has a seeder already");
+}
+
+#[test]
+fn who_is_complete_is_told_of_nobody() {
+    let mut bench = Bench::default();
+    bench.online(1);
+    bench.online(2);
+    bench.announce(1, true);
+    assert_eq!(bench.announce(2, false), []);
+    assert_eq!(bench.announce(2, true), []);
+}
+
+#[test]
+fn the_last_seeder_is_remembered_when_it_is_gone() {
+    let mut bench = Bench::default();
+    bench.online(1);
+    bench.online(2);
+    bench.announce(1, true);
+    assert_eq!(bench.0.lookup(node(2), &group("g"), CONTENT).last_seeder, None, "it is online");
+    bench.0.disconnect(node(1), UnixMillis(5));
+    bench.0.invariant();
+    let found = bench.0.lookup(node(2), &group("g"), CONTENT);
+    assert!(found.providers.is_empty());
+    assert_eq!(found.last_seeder, Some(("u1".parse().expect("allowed"), UnixMillis(5))));
+}
+
+#[test]
+fn a_connection_that_replaces_another_starts_with_nothing() {
+    let mut bench = Bench::default();
+    bench.online(1);
+    bench.online(2);
+    bench.announce(1, true);
+    bench.online(1);
+    assert_eq!(bench.lookup(2), []);
+}
+
+#[test]
+fn a_revoked_node_is_gone_from_that_group_only() {
+    let mut bench = Bench::default();
+    bench.online(1);
+    bench.announce(1, true);
+    bench.0.announce(node(1), &group("h"), CONTENT, true, NOW).expect("within the bounds");
+    assert_eq!(bench.0.groups_of_node(node(1)).len(), 2);
+    bench.0.revoke(node(1), &group("g"), NOW);
+    bench.0.invariant();
+    assert_eq!(bench.0.counts(&group("g"), CONTENT), (0, 0));
+    assert_eq!(bench.0.counts(&group("h"), CONTENT), (1, 0));
+    assert_eq!(bench.0.nodes_of_group(&group("g")), []);
+    bench.0.set_user(node(1), None, NOW);
+    assert_eq!(bench.0.counts(&group("h"), CONTENT), (0, 0));
+}
+
+#[test]
+fn what_is_announced_is_bounded() {
+    let mut bench = Bench::default();
+    bench.online(1);
+    let content = |number: usize| {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        ContentId(id)
+    };
+    for number in 0..ITEMS_PER_NODE_MAX {
+        bench.0.announce(node(1), &group("g"), content(number), true, NOW).expect("within the bounds");
+    }
+    assert_eq!(bench.0.announce(node(1), &group("g"), CONTENT, true, NOW), Err(Full));
+    bench.0.keep_only(node(1), &[(group("G"), content(5))], NOW);
+    bench.0.invariant();
+    assert_eq!(bench.0.items, 1);
+    bench.0.withdraw(node(1), &group("g"), content(5), NOW);
+    bench.0.invariant();
+}
+
+#[test]
+fn local_addresses_are_told_only_to_those_at_the_same_address() {
+    let mut bench = Bench::default();
+    bench.at(1, "192.0.2.1:4000", &["10.0.0.1:4000", "127.0.0.1:4000"]);
+    bench.announce(1, true);
+    bench.at(2, "192.0.2.1:5000", &[]);
+    bench.at(3, "192.0.2.3:5000", &[]);
+    assert_eq!(bench.addresses(2), ["192.0.2.1:4000", "10.0.0.1:4000"]);
+    assert_eq!(bench.addresses(3), ["192.0.2.1:4000"]);
+}
+
+#[test]
+fn a_node_on_the_trackers_machine_is_told_by_its_own_addresses() {
+    let mut bench = Bench::default();
+    bench.at(1, "127.0.0.1:4000", &["127.0.0.1:4000", "192.0.2.9:4000"]);
+    bench.announce(1, true);
+    bench.at(2, "127.0.0.1:5000", &[]);
+    bench.at(3, "192.0.2.3:5000", &[]);
+    assert_eq!(bench.addresses(2), ["127.0.0.1:4000", "192.0.2.9:4000"]);
+    assert_eq!(bench.addresses(3), ["192.0.2.9:4000"]);
+}
+
+#[test]
+fn no_dial_is_aimed_at_many_machines_or_at_a_service() {
+    let mut bench = Bench::default();
+    let bad = ["224.0.0.1:4000", "255.255.255.255:4000", "0.0.0.0:4000", "[ff02::1]:4000", "[::]:4000", "10.0.0.1:53"];
+    bench.at(1, "192.0.2.1:4000", &bad);
+    bench.announce(1, true);
+    bench.at(2, "192.0.2.1:5000", &[]);
+    assert_eq!(bench.addresses(2), ["192.0.2.1:4000"]);
+    bench.at(1, "192.0.2.1:53", &[]);
+    bench.announce(1, true);
+    assert_eq!(bench.addresses(2), [""; 0]);
+}

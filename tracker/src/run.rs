@@ -1,0 +1,115 @@
+//! The life of the process: folder, lock, identity, server, ready line, signals, end.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use p2p_proto::identity::Identity;
+use p2p_proto::reject::{ErrorCode, Reject};
+use rustix::fs::{FlockOperation, flock};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::info;
+
+use crate::config::Config;
+use crate::log::{LogError, Store};
+use crate::server::{Server, ServerError};
+
+/// Held for as long as the process lives: who holds its lock owns the folder.
+const LOCK_FILE: &str = "tracker.lock";
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why the tracker cannot start or go on, as it is told to a person: message, hint, exit code.
+pub async fn run(config: Config) -> Result<(), Reject> {
+    let _lock = own(&config.folder)?;
+    let identity = Identity::load_or_create(&config.folder)
+        .map_err(|error| Reject::new(ErrorCode::DISK_ERROR, error.to_string()))?;
+    let node = identity.node_id();
+    if let Some(pin) = config.pin.filter(|pin| *pin != node) {
+        let message = format!("tracker_info.txt names the tracker {pin} here, and this one is {node}");
+        return Err(Reject::new(ErrorCode::TRACKER_KEY_CHANGED, message)
+            .hint("put back this tracker's identity.key, or correct the file and tell all who use it"));
+    }
+    // Before the ready line, so that nobody can signal a process that would not hear.
+    let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let store = Store::open(&config.folder).map_err(log_refusal)?;
+    let server = Server::start(&identity, config.listen, store).await.map_err(server_refusal)?;
+    let address = server.address().map_err(|error| Reject::new(ErrorCode::INTERNAL, error.to_string()))?;
+    info!(%address, %node, folder = %config.folder.display(), "tracker ready");
+    // Whoever started the tracker may have stopped reading.
+    let _ = writeln!(io::stdout(), "tracker ready {address} id {node}").and_then(|()| io::stdout().flush());
+    let [terminate, interrupt] = &mut signals;
+    tokio::select! {
+        error = server.failed() => {
+            let reject = Reject::new(ErrorCode::DISK_ERROR, error.to_string()).hint(error.hint());
+            return Err(reject);
+        }
+        () = heard(terminate) => info!("stopping on SIGTERM"),
+        () = heard(interrupt) => info!("stopping on SIGINT"),
+    }
+    server.stop().await;
+    info!("tracker stopped");
+    Ok(())
+}
+
+/// Waits for a signal; for ever where the system does not let it be heard.
+async fn heard(signal: &mut io::Result<Signal>) {
+    match signal {
+        Ok(signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Makes the folder, for this user alone, and takes its lock.
+fn own(folder: &Path) -> Result<File, Reject> {
+    let refused = |what: &'static str| {
+        move |error: io::Error| {
+            Reject::new(
+                ErrorCode::NOT_WRITABLE,
+                format!("the state folder {} cannot be {what}: {error}", folder.display()),
+            )
+            .hint("choose another with --home DIR")
+        }
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refused("made"))?;
+    // It holds password records and keys, also where somebody else has made the folder.
+    fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(refused("closed to others"))?;
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK_FILE));
+    let lock = lock.map_err(refused("locked"))?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match io::Error::from(error) {
+        error if error.kind() == io::ErrorKind::WouldBlock => {
+            let message = format!("another tracker runs on the state folder {}", folder.display());
+            Reject::new(ErrorCode::WRONG_STATE, message).hint("stop that one first, or choose another with --home DIR")
+        }
+        error => refused("locked")(error),
+    })?;
+    Ok(lock)
+}
+
+fn log_refusal(error: LogError) -> Reject {
+    let code = match error {
+        LogError::Open { .. } | LogError::Folder { .. } | LogError::Disk(_) => ErrorCode::DISK_ERROR,
+        LogError::Format(_) => ErrorCode::UNSUPPORTED,
+        LogError::Missing(_) | LogError::Unexpected(_) | LogError::Entry { .. } | LogError::Snapshot(_) => {
+            ErrorCode::INTEGRITY
+        }
+    };
+    Reject::new(code, error.to_string()).hint(error.hint())
+}
+
+fn server_refusal(error: ServerError) -> Reject {
+    match error {
+        ServerError::Log(error) => log_refusal(error),
+        ServerError::Setup(reject) => reject,
+        ServerError::Listen { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
+            Reject::new(ErrorCode::WRONG_STATE, format!("another program listens at {address}"))
+                .hint("stop it, or give this tracker another port")
+        }
+        ServerError::Listen { .. } => Reject::new(ErrorCode::USAGE, error.to_string())
+            .hint("give an address of this machine, or 0.0.0.0 for all of them"),
+        ServerError::GrantKey(_) | ServerError::Password(_) => Reject::new(ErrorCode::INTEGRITY, error.to_string()),
+        ServerError::Tls(_) | ServerError::Quic(_) => Reject::new(ErrorCode::INTERNAL, error.to_string()),
+    }
+}

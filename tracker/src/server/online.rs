@@ -1,0 +1,162 @@
+//! The nodes connected here: their event queues and their presence, and what each of them hears of a change.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+
+use p2p_proto::id::NodeId;
+use p2p_proto::name::{GroupName, UserName};
+use p2p_proto::peer::close_code;
+use p2p_proto::time::UnixMillis;
+use p2p_proto::tracker::{Event, Standing};
+use quinn::{Connection, VarInt};
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::presence::{Notice, Presence};
+use crate::state::{Change, State};
+
+/// Events that wait for one node to read them, some hundred bytes each. A node with more is disconnected: it announces and
+/// looks up anew when it comes back, so it misses nothing.
+const EVENTS_MAX: usize = 4_096;
+
+/// Everybody who is connected.
+#[derive(Debug, Default)]
+pub struct Online {
+    /// Who has what.
+    pub presence: Presence,
+    sessions: HashMap<NodeId, Session>,
+    /// Given to the last session.
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Session {
+    serial: u64,
+    events: mpsc::Sender<Event>,
+    connection: Connection,
+}
+
+/// A session's own end.
+#[derive(Debug)]
+pub struct Entered {
+    /// Tells this session from a later one of the same node.
+    pub serial: u64,
+    /// What to write to the event stream.
+    pub events: mpsc::Receiver<Event>,
+}
+
+impl Online {
+    /// A node has said Hello. An older connection of the same node is closed: its daemon has given it up.
+    pub fn enter(
+        &mut self,
+        node: NodeId,
+        user: Option<UserName>,
+        connection: Connection,
+        local: &[SocketAddr],
+        now: UnixMillis,
+    ) -> Entered {
+        self.presence.connect(node, user, connection.remote_address(), local, now);
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        self.serial += 1;
+        let serial = self.serial;
+        if let Some(older) = self.sessions.insert(node, Session { serial, events: sender, connection }) {
+            older.connection.close(VarInt::from_u32(close_code::DUPLICATE), b"a newer connection of this node");
+        }
+        Entered { serial, events }
+    }
+
+    /// A session has ended.
+    pub fn leave(&mut self, node: NodeId, serial: u64, now: UnixMillis) {
+        if self.is_current(node, serial) {
+            self.sessions.remove(&node);
+            self.presence.disconnect(node, now);
+        }
+    }
+
+    /// Whether a session is its node's newest.
+    pub fn is_current(&self, node: NodeId, serial: u64) -> bool {
+        self.sessions.get(&node).is_some_and(|session| session.serial == serial)
+    }
+
+    /// Puts an event into a node's queue, if it is here.
+    pub fn tell(&self, node: NodeId, event: Event) {
+        let Some(session) = self.sessions.get(&node) else { return };
+        if let Err(mpsc::error::TrySendError::Full(_)) = session.events.try_send(event) {
+            debug!(%node, "a node does not read its events and is disconnected");
+            session.connection.close(VarInt::from_u32(close_code::BUSY), b"events are not read");
+        }
+    }
+
+    /// [`Online::tell`] for each.
+    pub fn tell_all(&self, notices: Vec<Notice>) {
+        for (node, event) in notices {
+            self.tell(node, event);
+        }
+    }
+
+    /// Takes note of changes and tells everybody whom they concern.
+    pub fn changed(&mut self, state: &State, changes: &[Change], now: UnixMillis) {
+        for change in changes {
+            match change {
+                Change::Enrolled { node, user } => {
+                    self.presence.set_user(*node, Some(user.clone()), now);
+                    self.tell(*node, Event::Enrolment { user: Some(user.clone()) });
+                }
+                Change::Withdrawn { node, .. } => {
+                    // Groups that it belongs to follow as AccessLost; these are the public ones it only read.
+                    for group in self.presence.groups_of_node(*node) {
+                        self.revoked(&group, &[*node], now);
+                    }
+                    self.presence.set_user(*node, None, now);
+                    self.tell(*node, Event::Enrolment { user: None });
+                }
+                Change::Membership { group, user, standing } => {
+                    for node in state.nodes_of_user(user) {
+                        self.tell(node, Event::Membership { group: group.clone(), standing: *standing });
+                    }
+                }
+                Change::JoinRequested { group, owner, user } => {
+                    for node in state.nodes_of_user(owner) {
+                        self.tell(node, Event::JoinRequested { group: group.clone(), user: user.clone() });
+                    }
+                }
+                Change::AccessLost { group, nodes } => self.revoked(group, nodes, now),
+                Change::GroupEnded { group } => self.ended(state, group, changes, now),
+                Change::UserCreated { .. }
+                | Change::GroupCreated { .. }
+                | Change::Published { .. }
+                | Change::Unpublished { .. } => {}
+            }
+        }
+    }
+
+    /// Nodes may not read a group any more: everybody who may be serving it to them is told.
+    fn revoked(&mut self, group: &GroupName, nodes: &[NodeId], now: UnixMillis) {
+        for node in nodes {
+            self.presence.revoke(*node, group, now);
+        }
+        for server in self.presence.nodes_of_group(group) {
+            for &node in nodes {
+                self.tell(server, Event::Revoked { group: group.clone(), node });
+            }
+        }
+    }
+
+    /// A group is gone. Its members have been told; who only read it (a public one) is told that it stands nowhere in it.
+    fn ended(&mut self, state: &State, group: &GroupName, changes: &[Change], now: UnixMillis) {
+        let told: BTreeSet<NodeId> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Membership { user, .. } => Some(state.nodes_of_user(user)),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        for node in self.presence.nodes_of_group(group) {
+            self.presence.revoke(node, group, now);
+            if !told.contains(&node) {
+                self.tell(node, Event::Membership { group: group.clone(), standing: Standing::None });
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Requests: one stream, one message in, one answer out.
+
+use std::sync::Arc;
+
+use p2p_proto::grant::GrantBody;
+use p2p_proto::id::{NodeId, RequestId};
+use p2p_proto::limit::{PAGE_ITEMS_MAX, TRACKER_FRAME_BYTES_MAX};
+use p2p_proto::name::GroupName;
+use p2p_proto::peer::stream_code;
+use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::tracker::{Announce, Answer, Envelope, Listing, Reply, Request};
+use quinn::{RecvStream, SendStream, VarInt};
+
+use super::frames::{self, ReadError};
+use super::online::Online;
+use super::session::Session;
+use super::{Shared, accounts};
+use crate::clock;
+use crate::state::{Command, Entry, State, refusal};
+
+/// Longest frame of all requests but an announcement, in bytes: three names of 255 bytes, or a password message.
+pub const SMALL_FRAME_BYTES_MAX: usize = 2 * 1024;
+
+/// Serves one stream.
+pub async fn serve(shared: Arc<Shared>, session: Arc<Session>, mut send: SendStream, mut recv: RecvStream) {
+    let reply = match read(&shared, &session, &mut recv).await {
+        Ok(Envelope { id, request }) => match request {
+            Request::RegisterStart { user, message } => {
+                accounts::register(&shared, &session, &mut send, &mut recv, user, &message).await
+            }
+            Request::LoginStart { user, message } => {
+                accounts::login(&shared, &session, &mut send, &mut recv, user, &message).await
+            }
+            request => answer(&shared, &session, id, request).await,
+        },
+        Err(refusal) => refusal.map_or_else(|| None, |reject| Some(Err(reject))),
+    };
+    let Some(reply) = reply else {
+        // An error here is a stream that is gone already.
+        let _ = send.reset(VarInt::from_u32(stream_code::TIMED_OUT));
+        return;
+    };
+    if frames::write(&mut send, &reply).await {
+        let _ = send.finish();
+    } else {
+        let _ = send.reset(VarInt::from_u32(stream_code::TIMED_OUT));
+    }
+}
+
+/// Reads a request. `Err(None)` where the stream ended or was too slow, so that nobody waits for an answer.
+async fn read(shared: &Shared, session: &Session, recv: &mut RecvStream) -> Result<Envelope, Option<Reject>> {
+    let length = frames::read_length(recv, TRACKER_FRAME_BYTES_MAX).await.map_err(refuse)?;
+    let _large = if length > SMALL_FRAME_BYTES_MAX {
+        // Only a user's node has anything long to say.
+        if shared.consensus.query(|state| state.user_of_node(session.node).is_none()) {
+            return Err(Some(refusal::login_needed()));
+        }
+        Some(shared.large_frames.acquire().await.map_err(|_| None)?)
+    } else {
+        None
+    };
+    frames::read_body(recv, length).await.map_err(refuse)
+}
+
+/// The answer to bytes that are not a request, where one is possible.
+pub fn refuse(error: ReadError) -> Option<Reject> {
+    match error {
+        ReadError::Ended | ReadError::Late => None,
+        ReadError::Frame(error) => Some(Reject::new(ErrorCode::MALFORMED, error.to_string())),
+    }
+}
+
+/// Answers everything but the first round of a password exchange. Never `None`.
+async fn answer(shared: &Shared, session: &Session, id: RequestId, request: Request) -> Option<Reply> {
+    Some(match command(request) {
+        Ok(command) => change(shared, session.node, id, command).await,
+        Err(request) => query(shared, session, request),
+    })
+}
+
+/// Proposes a command on behalf of a node.
+pub async fn change(shared: &Shared, actor: NodeId, request: RequestId, command: Command) -> Reply {
+    let open_to_all = matches!(command, Command::CreateUser { .. } | Command::EnrolNode { .. });
+    // The state refuses it as well; here it costs no write, so strangers cannot keep the disk busy.
+    if !open_to_all && shared.consensus.query(|state| state.user_of_node(actor).is_none()) {
+        return Err(refusal::login_needed());
+    }
+    let entry = Entry { request, actor, at: clock::now(), command };
+    shared.consensus.propose(entry).await.map(Answer::from)
+}
+
+/// The change that a request asks for, or the request back where it asks for none.
+fn command(request: Request) -> Result<Command, Request> {
+    Ok(match request {
+        Request::Logout => Command::WithdrawNode,
+        Request::CreateGroup { group, policy } => Command::CreateGroup { group, policy },
+        Request::JoinGroup { group } => Command::JoinGroup { group },
+        Request::LeaveGroup { group, force } => Command::LeaveGroup { group, force },
+        Request::AcceptRequest { group, user } => Command::AcceptRequest { group, user },
+        Request::RejectRequest { group, user } => Command::RejectRequest { group, user },
+        Request::RemoveMember { group, user } => Command::RemoveMember { group, user },
+        Request::TransferGroup { group, user } => Command::TransferGroup { group, user },
+        Request::DeleteGroup { group } => Command::DeleteGroup { group },
+        Request::Publish { group, name, content, length } => Command::Publish { group, name, content, length },
+        Request::Unpublish { group, name } => Command::Unpublish { group, name },
+        other => return Err(other),
+    })
+}
+
+/// Answers from what is known. The state is held still meanwhile, so that rights and presence belong together.
+fn query(shared: &Shared, session: &Session, request: Request) -> Reply {
+    let node = session.node;
+    shared.consensus.query(|state| match request {
+        Request::ListGroups { mine, after } => state.groups_page(node, mine, after.as_ref()).map(Answer::Groups),
+        Request::GroupInfo { group } => state.group_info(node, &group).map(|group| Answer::Groups(vec![group])),
+        Request::ListMembers { group, after } => {
+            let mut members = state.members_page(node, &group, after.as_ref())?;
+            let online = shared.online();
+            for member in &mut members {
+                let here = state.nodes_of_user(&member.user).filter(|node| online.presence.is_online(*node)).count();
+                member.nodes_online = u32::try_from(here).unwrap_or(u32::MAX);
+            }
+            Ok(Answer::Members(members))
+        }
+        Request::ListRequests { group, after } => {
+            state.requests_page(node, &group, after.as_ref()).map(Answer::Requests)
+        }
+        Request::ListFiles { group, after } => {
+            let files = state.files_page(node, &group, after.as_ref())?;
+            Ok(Answer::Files(counted(&shared.online(), &group, files)))
+        }
+        Request::FindFile { group, name, owner } => {
+            let files = state.find_file(node, &group, &name, owner.as_ref())?;
+            Ok(Answer::Files(counted(&shared.online(), &group, files)))
+        }
+        Request::Lookup { group, content } => {
+            state.may_read_content(node, &group, &content)?;
+            let mut online = shared.online();
+            online.presence.observe(node, session.connection.remote_address());
+            Ok(Answer::Providers(online.presence.lookup(node, &group, content)))
+        }
+        Request::Grant { group } => grant(shared, state, node, &group),
+        Request::Announce(announce) => note(shared, state, session, &announce),
+        _ => Err(Reject::new(ErrorCode::MALFORMED, "this request has no place here")),
+    })
+}
+
+/// Fills in how many nodes are online with each listing's content.
+fn counted(online: &Online, group: &GroupName, mut files: Vec<Listing>) -> Vec<Listing> {
+    for file in &mut files {
+        (file.seeders, file.partial) = online.presence.counts(group, file.content);
+    }
+    files
+}
+
+/// A statement that the node may read the group, for a few minutes.
+fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Reply {
+    let readable = state.may_read(node, group)?;
+    let user = state.user_of_node(node).cloned().ok_or_else(refusal::login_needed)?;
+    let cluster = shared.signer.public_key();
+    let body = GrantBody::new(cluster, node, user, readable.group, readable.epoch, clock::now());
+    Ok(Answer::Grant(shared.signer.sign(&body)))
+}
+
+/// Takes note of what a node has. Items that it may not read, or that the group does not list, are passed over: the
+/// daemon may not have heard of a change yet, and the rest of its announcement still counts.
+fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce) -> Reply {
+    let node = session.node;
+    if announce.present.len() > PAGE_ITEMS_MAX || announce.withdrawn.len() > PAGE_ITEMS_MAX {
+        let message = format!("an announcement has more than {PAGE_ITEMS_MAX} items");
+        return Err(Reject::new(ErrorCode::MALFORMED, message));
+    }
+    if state.user_of_node(node).is_none() {
+        return Err(refusal::login_needed());
+    }
+    let now = clock::now();
+    let mut online = shared.online();
+    online.presence.observe(node, session.connection.remote_address());
+    if announce.replace {
+        let kept: Vec<_> = announce.present.iter().map(|item| (item.group.clone(), item.content)).collect();
+        online.presence.keep_only(node, &kept, now);
+    }
+    for (group, content) in &announce.withdrawn {
+        online.presence.withdraw(node, group, *content, now);
+    }
+    for item in &announce.present {
+        let Ok(readable) = state.may_read_content(node, &item.group, &item.content) else { continue };
+        match online.presence.announce(node, &readable.group, item.content, item.complete, now) {
+            Ok(notices) => online.tell_all(notices),
+            Err(full) => return Err(Reject::new(ErrorCode::NOT_ALLOWED, full.to_string())),
+        }
+    }
+    Ok(Answer::Done)
+}

@@ -1,0 +1,5 @@
+//! The real server over real sockets, with a client made of quinn and the protocol's own parts.
+
+mod harness;
+mod hostile;
+mod sharing;

@@ -1,0 +1,183 @@
+//! What honest nodes do.
+
+use p2p_proto::id::ContentId;
+use p2p_proto::identity::Identity;
+use p2p_proto::peer::close_code;
+use p2p_proto::reject::ErrorCode;
+use p2p_proto::time::UnixMillis;
+use p2p_proto::tracker::{Answer, Event, JoinPolicy, Joined, Providers, Request, Standing};
+use quinn::{ConnectionError, TransportConfig, VarInt};
+
+use super::harness::{Client, Tracker, named, run};
+
+const CONTENT: ContentId = ContentId([7; 32]);
+
+fn lookup(group: &str) -> Request {
+    Request::Lookup { group: named(group), content: CONTENT }
+}
+
+async fn providers(client: &Client, group: &str) -> Providers {
+    match client.ok(lookup(group)).await {
+        Answer::Providers(providers) => providers,
+        other => panic!("not providers: {other:?}"),
+    }
+}
+
+#[test]
+fn a_second_node_finds_the_first_and_hears_of_it() {
+    let tracker = Tracker::start();
+    run(async {
+        let (alice, alice_key) = Client::enter(tracker.address, "alice").await;
+        let (mut bob, _) = Client::enter(tracker.address, "bob").await;
+        alice.create_group("photos", JoinPolicy::Public).await;
+        alice.publish("photos", "beach.jpg", CONTENT).await.expect("published");
+        bob.announce("photos", &[CONTENT], false).await.expect("noted");
+        assert!(providers(&bob, "photos").await.providers.is_empty());
+
+        alice.announce("photos", &[CONTENT], true).await.expect("noted");
+        let Event::Provider { provider, .. } = bob.event().await else { panic!("not a provider") };
+        assert_eq!((provider.node, provider.user.as_str(), provider.complete), (alice_key.node_id(), "alice", true));
+        let found = providers(&bob, "photos").await.providers;
+        assert_eq!(found[0].addresses, [alice.endpoint.local_addr().expect("bound")]);
+        let Answer::Files(files) = bob.ok(Request::ListFiles { group: named("photos"), after: None }).await else {
+            panic!("not files")
+        };
+        assert_eq!((files[0].seeders, files[0].partial), (1, 1));
+
+        alice.connection.close(VarInt::from_u32(close_code::DONE), b"");
+        alice.endpoint.wait_idle().await;
+        // The tracker notes the end by itself; a node that is back before is told of anew.
+        while providers(&bob, "photos").await.last_seeder.is_none() {}
+        let back = Client::connect(tracker.address, &alice_key).await;
+        assert_eq!(back.ack.user, Some(named("alice")), "the enrolment outlives the connection");
+        back.announce("photos", &[CONTENT], true).await.expect("noted");
+        assert!(matches!(bob.event().await, Event::Provider { .. }), "the download that waits is told");
+    });
+}
+
+#[test]
+fn a_grant_names_node_group_and_epoch() {
+    let tracker = Tracker::start();
+    run(async {
+        let (alice, key) = Client::enter(tracker.address, "alice").await;
+        alice.create_group("Photos", JoinPolicy::Approval).await;
+        let Answer::Grant(grant) = alice.ok(Request::Grant { group: named("photos") }).await else {
+            panic!("not a grant")
+        };
+        let now = UnixMillis::from(std::time::SystemTime::now());
+        let body = grant.verify(&alice.ack.cluster, key.node_id(), &named("Photos"), now).expect("valid");
+        assert_eq!((body.user.as_str(), body.epoch), ("alice", 1));
+        let (bob, _) = Client::enter(tracker.address, "bob").await;
+        assert_eq!(bob.refused(Request::Grant { group: named("photos") }).await, ErrorCode::NOT_MEMBER);
+        assert_eq!(bob.refused(lookup("photos")).await, ErrorCode::NOT_MEMBER);
+    });
+}
+
+#[test]
+fn wrong_password_and_unknown_user_are_one_refusal() {
+    let tracker = Tracker::start();
+    run(async {
+        let client = Client::connect(tracker.address, &Identity::generate().expect("made")).await;
+        client.register("alice", "right").await.expect("registered");
+        assert_eq!(client.register("ALICE", "other").await.expect_err("taken").code, ErrorCode::USER_EXISTS);
+        let wrong = client.login("alice", "wrong").await.expect_err("refused");
+        let unknown = client.login("nobody", "right").await.expect_err("refused");
+        assert_eq!((wrong.code, &wrong), (ErrorCode::LOGIN_REFUSED, &unknown));
+        assert_eq!(client.refused(Request::ListGroups { mine: false, after: None }).await, ErrorCode::LOGIN_NEEDED);
+        client.login("Alice", "right").await.expect("logged in");
+        client.register("bob", "right").await.expect("registered");
+        assert_eq!(client.login("bob", "right").await.expect_err("refused").code, ErrorCode::ALREADY_LOGGED_IN);
+        client.ok(Request::Logout).await;
+        assert_eq!(client.refused(Request::Logout).await, ErrorCode::LOGIN_NEEDED);
+        client.login("bob", "right").await.expect("logged in");
+    });
+}
+
+#[test]
+fn a_removed_member_is_told_and_so_are_those_who_serve() {
+    let tracker = Tracker::start();
+    run(async {
+        let (mut alice, _) = Client::enter(tracker.address, "alice").await;
+        let (mut bob, bob_key) = Client::enter(tracker.address, "bob").await;
+        alice.create_group("g", JoinPolicy::Approval).await;
+        assert!(matches!(alice.event().await, Event::Membership { standing: Standing::Owner, .. }));
+        alice.publish("g", "f", CONTENT).await.expect("published");
+        alice.announce("g", &[CONTENT], true).await.expect("noted");
+        let joined = bob.ok(Request::JoinGroup { group: named("g") }).await;
+        assert_eq!(joined, Answer::Joined(Joined::Waiting { owner: named("alice") }));
+        assert_eq!(alice.event().await, Event::JoinRequested { group: named("g"), user: named("bob") });
+        alice.ok(Request::AcceptRequest { group: named("g"), user: named("bob") }).await;
+        for standing in [Standing::Requested, Standing::Member] {
+            assert_eq!(bob.event().await, Event::Membership { group: named("g"), standing });
+        }
+        bob.announce("g", &[CONTENT], false).await.expect("noted");
+        alice.ok(Request::RemoveMember { group: named("g"), user: named("bob") }).await;
+        assert_eq!(alice.event().await, Event::Revoked { group: named("g"), node: bob_key.node_id() });
+        assert_eq!(bob.event().await, Event::Membership { group: named("g"), standing: Standing::None });
+        assert_eq!(bob.refused(lookup("g")).await, ErrorCode::NOT_MEMBER);
+        bob.announce("g", &[CONTENT], true).await.expect("passed over");
+        assert!(providers(&alice, "g").await.providers.is_empty(), "who may not read is not told of");
+    });
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_kill_and_a_stop() {
+    let mut tracker = Tracker::start();
+    let alice_key = run(async {
+        let (alice, key) = Client::enter(tracker.address, "alice").await;
+        alice.create_group("g", JoinPolicy::Open).await;
+        alice.publish("g", "f", CONTENT).await.expect("published");
+        key
+    });
+    let id = |client: &Client| (client.ack.cluster, client.ack.user.clone());
+    let before = run(async { id(&Client::connect(tracker.address, &alice_key).await) });
+    for end in [Tracker::kill, Tracker::stop] {
+        end(&mut tracker);
+        tracker.start_again();
+        run(async {
+            let alice = Client::connect(tracker.address, &alice_key).await;
+            assert_eq!(id(&alice), before, "the same cluster, and logged in still");
+            alice.announce("g", &[CONTENT], true).await.expect("noted");
+            let (bob, _) = Client::enter(tracker.address, &format!("u{}", alice.ack.time.0)).await;
+            bob.ok(Request::JoinGroup { group: named("g") }).await;
+            assert_eq!(providers(&bob, "g").await.providers.len(), 1);
+        });
+    }
+}
+
+#[test]
+fn a_client_learns_at_its_next_packet_that_the_tracker_was_killed() {
+    let mut tracker = Tracker::start();
+    let key = Identity::generate().expect("made");
+    let clients = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let mut transport = TransportConfig::default();
+    transport.max_idle_timeout(None);
+    let client = clients.block_on(Client::connect_with(tracker.address, &key, transport));
+    tracker.kill();
+    tracker.start_again();
+    clients.block_on(async {
+        // Without the reset, nothing would ever end this connection.
+        let _ = client.connection.open_bi().await.expect("not known yet").0.write_all(&[0; 2000]).await;
+        assert_eq!(client.connection.closed().await, ConnectionError::Reset);
+    });
+}
+
+#[test]
+fn a_newer_connection_of_a_node_replaces_the_older() {
+    let tracker = Tracker::start();
+    run(async {
+        let (older, key) = Client::enter(tracker.address, "alice").await;
+        older.create_group("g", JoinPolicy::Open).await;
+        let newer = Client::connect(tracker.address, &key).await;
+        match older.connection.closed().await {
+            ConnectionError::ApplicationClosed(close) => {
+                assert_eq!(close.error_code, VarInt::from_u32(close_code::DUPLICATE));
+            }
+            other => panic!("not closed by the tracker: {other}"),
+        }
+        let Answer::Members(members) = newer.ok(Request::ListMembers { group: named("g"), after: None }).await else {
+            panic!("not members")
+        };
+        assert_eq!(members[0].nodes_online, 1, "the older one's end does not end the newer");
+    });
+}

@@ -1,0 +1,179 @@
+//! A group's table of listings, and the commands on it.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use p2p_proto::id::{ContentId, NodeId};
+use p2p_proto::name::{FileName, GroupName};
+use p2p_proto::reject::Reject;
+use p2p_proto::time::UnixMillis;
+
+use super::bound::{LISTINGS_MAX, LISTINGS_PER_GROUP_MAX};
+use super::command::{Change, Outcome};
+use super::key::{FileKey, UserKey};
+use super::policy::{self, Right};
+use super::{State, refusal};
+
+/// One listing; its owner stands in its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// As it was given when it was published.
+    pub name: FileName,
+    pub content: ContentId,
+    /// Bytes.
+    pub length: u64,
+    pub added: UnixMillis,
+}
+
+/// The listings of one group, by name and owner: two members may list different files under one name, one member may not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Files {
+    listings: BTreeMap<(FileKey, UserKey), Listed>,
+    /// How many listings each content has; derived.
+    contents: BTreeMap<ContentId, u32>,
+}
+
+impl Files {
+    pub fn len(&self) -> usize {
+        self.listings.len()
+    }
+
+    pub fn get(&self, name: &FileName, owner: &UserKey) -> Option<&Listed> {
+        self.listings.get(&(FileKey::from(name), owner.clone()))
+    }
+
+    /// Whether any listing holds this content.
+    pub fn holds(&self, content: &ContentId) -> bool {
+        self.contents.contains_key(content)
+    }
+
+    /// All listings behind a name and owner, or from the first on, in order.
+    pub fn after(&self, after: Option<(FileKey, UserKey)>) -> impl Iterator<Item = (&UserKey, &Listed)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.listings.range((start, Bound::Unbounded)).map(|((_, owner), listed)| (owner, listed))
+    }
+
+    /// All owners' listings under one name.
+    pub fn named(&self, name: &FileName) -> impl Iterator<Item = (&UserKey, &Listed)> {
+        let key = FileKey::from(name);
+        let from = (key.clone(), UserKey::first());
+        self.listings
+            .range(from..)
+            .take_while(move |((listed, _), _)| *listed == key)
+            .map(|((_, owner), listed)| (owner, listed))
+    }
+
+    /// The owner of each listing.
+    pub fn owners(&self) -> impl Iterator<Item = &UserKey> {
+        self.listings.keys().map(|(_, owner)| owner)
+    }
+
+    /// Adds a listing whose name the owner has not used.
+    pub fn insert(&mut self, owner: UserKey, listed: Listed) {
+        *self.contents.entry(listed.content).or_default() += 1;
+        self.listings.insert((FileKey::from(&listed.name), owner), listed);
+    }
+
+    fn remove(&mut self, name: &FileName, owner: &UserKey) -> Option<Listed> {
+        let listed = self.listings.remove(&(FileKey::from(name), owner.clone()))?;
+        forget(&mut self.contents, &listed.content);
+        Some(listed)
+    }
+
+    /// Takes all listings of one member out and says how many there were.
+    pub fn remove_owner(&mut self, owner: &UserKey) -> usize {
+        let before = self.listings.len();
+        let Files { listings, contents } = self;
+        listings.retain(|(_, of), listed| {
+            let stays = of != owner;
+            if !stays {
+                forget(contents, &listed.content);
+            }
+            stays
+        });
+        before - self.listings.len()
+    }
+
+    pub fn invariant(&self) {
+        assert!(self.listings.len() <= LISTINGS_PER_GROUP_MAX, "a group has more listings than allowed");
+        let mut contents = BTreeMap::new();
+        for ((key, _), listed) in &self.listings {
+            assert_eq!(*key, FileKey::from(&listed.name), "a listing is filed under another name's key");
+            *contents.entry(listed.content).or_insert(0u32) += 1;
+        }
+        assert_eq!(contents, self.contents, "the count of listings by content is wrong");
+    }
+}
+
+/// Counts one listing of a content less.
+fn forget(contents: &mut BTreeMap<ContentId, u32>, content: &ContentId) {
+    if let Some(count) = contents.get_mut(content) {
+        *count -= 1;
+        if *count == 0 {
+            contents.remove(content);
+        }
+    }
+}
+
+impl State {
+    #[allow(clippy::too_many_arguments)] // The fields of one command.
+    pub(super) fn publish(
+        &mut self,
+        actor: NodeId,
+        group: &GroupName,
+        name: &FileName,
+        content: ContentId,
+        length: u64,
+        at: UnixMillis,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Reject> {
+        let (user, row) = policy::actor(self, actor)?;
+        let (key, found) = self.groups.find(group)?;
+        policy::require(self, Right::Publish, found, &user)?;
+        match found.files.get(name, &user) {
+            Some(listed) if listed.name != *name => {
+                return Err(refusal::twin_file(name, &listed.name, &found.name));
+            }
+            Some(listed) if listed.content != content || listed.length != length => {
+                return Err(refusal::other_content(name, &found.name));
+            }
+            Some(_) => return Ok(Outcome::Done),
+            None => {}
+        }
+        if found.files.len() >= LISTINGS_PER_GROUP_MAX {
+            return Err(refusal::full(format!("group `{}` has {LISTINGS_PER_GROUP_MAX} files", found.name)));
+        }
+        if self.listings >= LISTINGS_MAX {
+            return Err(refusal::full(format!("this tracker lists {LISTINGS_MAX} files")));
+        }
+        changes.push(Change::Published {
+            group: found.name.clone(),
+            name: name.clone(),
+            owner: row.name.clone(),
+            content,
+        });
+        self.listings += 1;
+        let listed = Listed { name: name.clone(), content, length, added: at };
+        self.groups.get_mut(&key).files.insert(user, listed);
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn unpublish(
+        &mut self,
+        actor: NodeId,
+        group: &GroupName,
+        name: &FileName,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Reject> {
+        let (user, row) = policy::actor(self, actor)?;
+        let (key, found) = self.groups.find(group)?;
+        policy::require(self, Right::Publish, found, &user)?;
+        let (group, owner) = (found.name.clone(), row.name.clone());
+        let Some(listed) = self.groups.get_mut(&key).files.remove(name, &user) else {
+            return Err(refusal::not_your_file(name, &group, &owner));
+        };
+        self.listings -= 1;
+        changes.push(Change::Unpublished { group, name: listed.name, owner });
+        Ok(Outcome::Done)
+    }
+}

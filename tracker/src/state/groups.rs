@@ -1,0 +1,368 @@
+//! The table of groups with their members and requests, and the commands on it.
+
+use std::collections::BTreeMap;
+
+use p2p_proto::id::NodeId;
+use p2p_proto::name::{GroupName, UserName};
+use p2p_proto::reject::Reject;
+use p2p_proto::time::UnixMillis;
+use p2p_proto::tracker::{JoinPolicy, Standing};
+
+use super::bound::{
+    GROUPS_MAX, GROUPS_PER_USER_MAX, MEMBERS_PER_GROUP_MAX, REQUESTS_PER_GROUP_MAX, REQUESTS_PER_USER_MAX,
+};
+use super::command::{Change, Outcome};
+use super::files::Files;
+use super::key::{GroupKey, UserKey};
+use super::policy::{self, Right};
+use super::{State, refusal};
+
+/// One group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Group {
+    /// As it was given when the group was made.
+    pub name: GroupName,
+    /// One of the members.
+    pub owner: UserKey,
+    pub policy: JoinPolicy,
+    pub created: UnixMillis,
+    /// Changes whenever somebody stops being a member, so that grants from before can be told from those after.
+    pub epoch: u64,
+    /// Since when each belongs to it.
+    pub members: BTreeMap<UserKey, UnixMillis>,
+    /// Since when each waits.
+    pub requests: BTreeMap<UserKey, UnixMillis>,
+    pub files: Files,
+}
+
+impl Group {
+    pub fn standing(&self, user: &UserKey) -> Standing {
+        if self.owner == *user {
+            Standing::Owner
+        } else if self.members.contains_key(user) {
+            Standing::Member
+        } else if self.requests.contains_key(user) {
+            Standing::Requested
+        } else {
+            Standing::None
+        }
+    }
+}
+
+/// Groups by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Groups {
+    pub by_key: BTreeMap<GroupKey, Group>,
+}
+
+impl Groups {
+    pub fn find(&self, group: &GroupName) -> Result<(GroupKey, &Group), Reject> {
+        let key = GroupKey::from(group);
+        let found = self.by_key.get(&key).ok_or_else(|| refusal::group_not_found(group))?;
+        Ok((key, found))
+    }
+
+    /// The group behind a key of a user's row.
+    pub fn get(&self, key: &GroupKey) -> &Group {
+        self.by_key.get(key).expect("a group in a user's row is in the groups' table")
+    }
+
+    /// As [`Groups::get`], to change it.
+    pub fn get_mut(&mut self, key: &GroupKey) -> &mut Group {
+        self.by_key.get_mut(key).expect("a group in a user's row is in the groups' table")
+    }
+
+    pub fn invariant(&self) {
+        assert!(self.by_key.len() <= GROUPS_MAX, "more groups than allowed");
+        for (key, group) in &self.by_key {
+            assert_eq!(*key, GroupKey::from(&group.name), "a group is filed under another name's key");
+            assert!(group.members.contains_key(&group.owner), "an owner is not a member");
+            assert!(group.members.keys().all(|user| !group.requests.contains_key(user)), "a member waits to join");
+            assert!(group.members.len() <= MEMBERS_PER_GROUP_MAX, "a group has more members than allowed");
+            assert!(group.requests.len() <= REQUESTS_PER_GROUP_MAX, "a group has more requests than allowed");
+            group.files.invariant();
+            assert!(
+                group.files.owners().all(|owner| group.members.contains_key(owner)),
+                "a listing's owner is not a member"
+            );
+        }
+    }
+}
+
+impl State {
+    pub(super) fn create_group(
+        &mut self,
+        actor: NodeId,
+        group: &GroupName,
+        policy: JoinPolicy,
+        at: UnixMillis,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Reject> {
+        let (owner, user) = policy::actor(self, actor)?;
+        if let Ok((_, standing)) = self.groups.find(group) {
+            return Err(refusal::group_exists(group, &standing.name));
+        }
+        if self.groups.by_key.len() >= GROUPS_MAX {
+            return Err(refusal::full(format!("this tracker has {GROUPS_MAX} groups")));
+        }
+        self.room_for_group(&owner)?;
+        changes.push(Change::GroupCreated { group: group.clone(), owner: user.name.clone(), policy });
+        changes.push(Change::Membership { group: group.clone(), user: user.name.clone(), standing: Standing::Owner });
+        let key = GroupKey::from(group);
+        let epoch = self.next_epoch();
+        self.users.get_mut(&owner).groups.insert(key.clone());
+        let row = Group {
+            name: group.clone(),
+            members: BTreeMap::from([(owner.clone(), at)]),
+            owner,
+            policy,
+            created: at,
+            epoch,
+            requests: BTreeMap::new(),
+            files: Files::default(),
+        };
+        self.groups.by_key.insert(key, row);
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn join_group(
+        &mut self,
+        actor: NodeId,
+        group: &GroupName,
+        at: UnixMillis,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Reject> {
+        let (user, row) = policy::actor(self, actor)?;
+        let (key, found) = self.groups.find(group)?;
+        let owner = self.users.name(&found.owner).clone();
+        match found.standing(&user) {
+            Standing::Owner | Standing::Member => return Err(refusal::already_member(&row.name, &found.name)),
+            Standing::Requested => return Err(refusal::already_requested(&found.name, &owner)),
+            Standing::None => {}
+        }
+        if found.policy != JoinPolicy::Approval {
+            self.admit(&key, &user, at, changes)?;
+            return Ok(Outcome::Joined);
+        }
+        if found.requests.len() >= REQUESTS_PER_GROUP_MAX {
+            return Err(refusal::full(format!("group `{}` has {REQUESTS_PER_GROUP_MAX} requests", found.name)));
+        }
+        if row.requested.len() >= REQUESTS_PER_USER_MAX {
+            return Err(refusal::full(format!("`{}` has asked to join {REQUESTS_PER_USER_MAX} groups", row.name)));
+        }
+        let (group, name) = (found.name.clone(), row.name.clone());
+        changes.push(Change::Membership { group: group.clone(), user: name.clone(), standing: Standing::Requested });
+        changes.push(Change::JoinRequested { group, owner: owner.clone(), user: name });
+        self.users.get_mut(&user).requested.insert(key.clone());
+        self.groups.get_mut(&key).requests.insert(user, at);
+        Ok(Outcome::Waiting { owner })
+    }
+
+    pub(super) fn leave_group(
+        &mut self,
+        actor: NodeId,
+        group: &GroupName,
+        force: bool,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Reject> {
+        let (user, row) = policy::actor(self, actor)?;
+        let (key, found) = self.groups.find(group)?;
+        match found.standing(&user) {
+            Standing::None => return Err(refusal::nothing_to_leave(&row.name, &found.name)),
+            Standing::Requested => self.drop_request(&key, &user, changes),
+            Standing::Member => self.drop_member(&key, &user, changes),
+            Standing::Owner if found.members.len() > 1 => return Err(refusal::owner_must_hand_over(&found.name)),
+            Standing::Owner if !force => return Err(refusal::last_member(&found.name)),
+            Standing::Owner => self.end_group(&key, changes),
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn accept_request(
+        &mut self,
+        actor: NodeId,
+        group: &GroupName,
+        user: &UserName,
+        at: UnixMillis,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Reject> {
+        let (key, user) = self.waiting(actor, group, user)?;
+        self.admit(&key, &user, at, changes)?;
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn reject_request(
+        &mut self,
+        actor: NodeId,
+        group: &GroupName,
+        user: &UserName,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Reject> {
+        let (key, user) = self.waiting(actor, group, user)?;
+        self.drop_request(&key, &user, changes);
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn remove_member(
+        &mut self,
+        actor: NodeId,
+        group: &GroupName,
+        user: &UserName,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Reject> {
+        let (key, user) = self.member(actor, group, user)?;
+        let found = self.groups.get(&key);
+        if found.owner == user {
+            return Err(refusal::owner_must_hand_over(&found.name));
+        }
+        self.drop_member(&key, &user, changes);
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn transfer_group(
+        &mut self,
+        actor: NodeId,
+        group: &GroupName,
+        user: &UserName,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Reject> {
+        let (key, new) = self.member(actor, group, user)?;
+        let found = self.groups.get_mut(&key);
+        if found.owner != new {
+            let old = std::mem::replace(&mut found.owner, new.clone());
+            for (user, standing) in [(old, Standing::Member), (new, Standing::Owner)] {
+                let user = self.users.name(&user).clone();
+                changes.push(Change::Membership { group: found.name.clone(), user, standing });
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn delete_group(
+        &mut self,
+        actor: NodeId,
+        group: &GroupName,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Reject> {
+        let key = self.owned(actor, group)?;
+        self.end_group(&key, changes);
+        Ok(Outcome::Done)
+    }
+
+    /// The group that the actor's user owns.
+    fn owned(&self, actor: NodeId, group: &GroupName) -> Result<GroupKey, Reject> {
+        let (user, _) = policy::actor(self, actor)?;
+        let (key, found) = self.groups.find(group)?;
+        policy::require(self, Right::Decide, found, &user)?;
+        Ok(key)
+    }
+
+    /// Somebody who waits at a group that the actor's user owns.
+    fn waiting(&self, actor: NodeId, group: &GroupName, user: &UserName) -> Result<(GroupKey, UserKey), Reject> {
+        let key = self.owned(actor, group)?;
+        let (user, row) = self.users.find(user).ok_or_else(|| refusal::user_not_found(user))?;
+        let found = self.groups.get(&key);
+        match found.standing(&user) {
+            Standing::Requested => Ok((key, user)),
+            Standing::None => Err(refusal::request_not_found(&row.name, &found.name)),
+            Standing::Owner | Standing::Member => Err(refusal::already_member(&row.name, &found.name)),
+        }
+    }
+
+    /// A member of a group that the actor's user owns.
+    fn member(&self, actor: NodeId, group: &GroupName, user: &UserName) -> Result<(GroupKey, UserKey), Reject> {
+        let key = self.owned(actor, group)?;
+        let (user, row) = self.users.find(user).ok_or_else(|| refusal::user_not_found(user))?;
+        let found = self.groups.get(&key);
+        if !found.members.contains_key(&user) {
+            return Err(refusal::no_such_member(&row.name, &found.name));
+        }
+        Ok((key, user))
+    }
+
+    /// Refuses a user who belongs to as many groups as are allowed.
+    fn room_for_group(&self, user: &UserKey) -> Result<(), Reject> {
+        let row = self.users.get(user);
+        if row.groups.len() >= GROUPS_PER_USER_MAX {
+            return Err(refusal::full(format!("`{}` belongs to {GROUPS_PER_USER_MAX} groups", row.name)));
+        }
+        Ok(())
+    }
+
+    /// Makes a user a member who is none; a request of theirs is answered by it.
+    fn admit(
+        &mut self,
+        key: &GroupKey,
+        user: &UserKey,
+        at: UnixMillis,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Reject> {
+        self.room_for_group(user)?;
+        let group = self.groups.get_mut(key);
+        if group.members.len() >= MEMBERS_PER_GROUP_MAX {
+            return Err(refusal::full(format!("group `{}` has {MEMBERS_PER_GROUP_MAX} members", group.name)));
+        }
+        group.requests.remove(user);
+        group.members.insert(user.clone(), at);
+        let row = self.users.get_mut(user);
+        row.requested.remove(key);
+        row.groups.insert(key.clone());
+        changes.push(Change::Membership {
+            group: group.name.clone(),
+            user: row.name.clone(),
+            standing: Standing::Member,
+        });
+        Ok(())
+    }
+
+    /// Takes back or turns away a request.
+    fn drop_request(&mut self, key: &GroupKey, user: &UserKey, changes: &mut Vec<Change>) {
+        let group = self.groups.get_mut(key);
+        group.requests.remove(user);
+        let row = self.users.get_mut(user);
+        row.requested.remove(key);
+        changes.push(Change::Membership {
+            group: group.name.clone(),
+            user: row.name.clone(),
+            standing: Standing::None,
+        });
+    }
+
+    /// Takes a member out who is not the owner. The member's listings go too: who leaves takes back what they offered,
+    /// and nobody would be left who could take it out. Copies that others have stay theirs, to list themselves.
+    fn drop_member(&mut self, key: &GroupKey, user: &UserKey, changes: &mut Vec<Change>) {
+        let epoch = self.next_epoch();
+        let group = self.groups.get_mut(key);
+        group.epoch = epoch;
+        group.members.remove(user);
+        self.listings -= group.files.remove_owner(user);
+        let row = self.users.get_mut(user);
+        row.groups.remove(key);
+        changes.push(Change::Membership {
+            group: group.name.clone(),
+            user: row.name.clone(),
+            standing: Standing::None,
+        });
+        if !policy::allows(Right::Read, group, user) {
+            let nodes = row.nodes.iter().copied().collect();
+            changes.push(Change::AccessLost { group: group.name.clone(), nodes });
+        }
+    }
+
+    /// Takes a group out with its members, requests and listings.
+    fn end_group(&mut self, key: &GroupKey, changes: &mut Vec<Change>) {
+        let Some(group) = self.groups.by_key.remove(key) else { return };
+        self.listings -= group.files.len();
+        for user in group.members.keys().chain(group.requests.keys()) {
+            let row = self.users.get_mut(user);
+            row.groups.remove(key);
+            row.requested.remove(key);
+            changes.push(Change::Membership {
+                group: group.name.clone(),
+                user: row.name.clone(),
+                standing: Standing::None,
+            });
+        }
+        changes.push(Change::GroupEnded { group: group.name });
+    }
+}

@@ -1,0 +1,125 @@
+//! Refusals of the state: one function each, so that the same refusal always reads the same.
+
+use p2p_proto::name::{FileName, GroupName, UserName};
+use p2p_proto::reject::{ErrorCode, Reject};
+
+/// The node belongs to nobody.
+pub fn login_needed() -> Reject {
+    Reject::new(ErrorCode::LOGIN_NEEDED, "this node is not logged in").hint("log in with: p2pctl login USER")
+}
+
+/// The node belongs to somebody else.
+pub fn already_logged_in(user: &UserName) -> Reject {
+    Reject::new(ErrorCode::ALREADY_LOGGED_IN, format!("this node is logged in as `{user}`"))
+        .hint("log out first with: p2pctl logout")
+}
+
+/// Wrong user or wrong password: the same words for both, so that nobody learns which names exist.
+pub fn login_refused() -> Reject {
+    Reject::new(ErrorCode::LOGIN_REFUSED, "wrong user name or password")
+}
+
+pub(super) fn user_not_found(user: &UserName) -> Reject {
+    Reject::new(ErrorCode::USER_NOT_FOUND, format!("there is no user `{user}`"))
+}
+
+pub(super) fn user_exists(asked: &UserName, standing: &UserName) -> Reject {
+    let reject = Reject::new(ErrorCode::USER_EXISTS, taken("user", asked.as_str(), standing.as_str()));
+    reject.hint("choose another name, or log in with: p2pctl login USER")
+}
+
+pub(super) fn group_not_found(group: &GroupName) -> Reject {
+    Reject::new(ErrorCode::GROUP_NOT_FOUND, format!("there is no group `{group}`"))
+        .hint("see all groups with: p2pctl list_groups")
+}
+
+pub(super) fn group_exists(asked: &GroupName, standing: &GroupName) -> Reject {
+    Reject::new(ErrorCode::GROUP_EXISTS, taken("group", asked.as_str(), standing.as_str()))
+        .hint("choose another name, or ask to join with: p2pctl join_group GROUP")
+}
+
+pub(super) fn not_member(group: &GroupName) -> Reject {
+    Reject::new(ErrorCode::NOT_MEMBER, format!("only members of group `{group}` may do this"))
+        .hint("ask to join with: p2pctl join_group GROUP")
+}
+
+pub(super) fn nothing_to_leave(user: &UserName, group: &GroupName) -> Reject {
+    let message = format!("`{user}` is not a member of group `{group}` and has not asked to join");
+    Reject::new(ErrorCode::NOT_MEMBER, message).hint("see your groups with: p2pctl list_my_groups")
+}
+
+pub(super) fn not_owner(group: &GroupName, owner: &UserName) -> Reject {
+    Reject::new(ErrorCode::NOT_OWNER, format!("only the owner of group `{group}`, `{owner}`, may do this"))
+}
+
+pub(super) fn no_such_member(user: &UserName, group: &GroupName) -> Reject {
+    Reject::new(ErrorCode::USER_NOT_FOUND, format!("group `{group}` has no member `{user}`"))
+        .hint("see its members with: p2pctl list_members GROUP")
+}
+
+pub(super) fn request_not_found(user: &UserName, group: &GroupName) -> Reject {
+    Reject::new(ErrorCode::REQUEST_NOT_FOUND, format!("`{user}` has not asked to join group `{group}`"))
+        .hint("see who waits with: p2pctl list_requests GROUP")
+}
+
+pub(super) fn already_member(user: &UserName, group: &GroupName) -> Reject {
+    Reject::new(ErrorCode::ALREADY_MEMBER, format!("`{user}` is a member of group `{group}` already"))
+}
+
+pub(super) fn already_requested(group: &GroupName, owner: &UserName) -> Reject {
+    let message = format!("the request to join group `{group}` waits already, for its owner `{owner}`");
+    Reject::new(ErrorCode::ALREADY_REQUESTED, message).hint("take it back with: p2pctl leave_group GROUP")
+}
+
+pub(super) fn owner_must_hand_over(group: &GroupName) -> Reject {
+    let message = format!("the owner cannot leave group `{group}` while it has other members");
+    Reject::new(ErrorCode::OWNER_MUST_HAND_OVER, message)
+        .hint("hand it on first with: p2pctl transfer_group GROUP USER, or end it with: p2pctl delete_group GROUP")
+}
+
+pub(super) fn last_member(group: &GroupName) -> Reject {
+    let message = format!("leaving as the last member ends group `{group}` with all its listings");
+    Reject::new(ErrorCode::WRONG_STATE, message).hint("if that is meant: p2pctl leave_group GROUP --force")
+}
+
+pub(super) fn file_not_found(name: &FileName, group: &GroupName) -> Reject {
+    Reject::new(ErrorCode::FILE_NOT_FOUND, format!("group `{group}` has no file `{name}`"))
+        .hint("see its files with: p2pctl list_files GROUP")
+}
+
+pub(super) fn not_your_file(name: &FileName, group: &GroupName, user: &UserName) -> Reject {
+    Reject::new(ErrorCode::FILE_NOT_FOUND, format!("group `{group}` has no file `{name}` of `{user}`"))
+        .hint("see its files and their owners with: p2pctl list_files GROUP")
+}
+
+pub(super) fn content_not_listed(group: &GroupName) -> Reject {
+    Reject::new(ErrorCode::FILE_NOT_FOUND, format!("group `{group}` lists no file with this content"))
+        .hint("see its files with: p2pctl list_files GROUP")
+}
+
+pub(super) fn other_content(name: &FileName, group: &GroupName) -> Reject {
+    let message = format!("you list another file as `{name}` in group `{group}`");
+    Reject::new(ErrorCode::FILE_EXISTS, message)
+        .hint("choose a name with --name, or first take the other out with: p2pctl stop_share GROUP NAME")
+}
+
+pub(super) fn twin_file(asked: &FileName, standing: &FileName, group: &GroupName) -> Reject {
+    let message = format!(
+        "you list a file as `{standing}` in group `{group}`, which `{asked}` differs from in case or composition only"
+    );
+    Reject::new(ErrorCode::FILE_EXISTS, message).hint("choose another name with --name")
+}
+
+/// A bound of [`super::bound`] is reached; `what` says whose and of what, with its number.
+pub(super) fn full(what: String) -> Reject {
+    Reject::new(ErrorCode::NOT_ALLOWED, format!("{what}, and more are not allowed"))
+}
+
+/// Says of a name why it cannot be given again.
+fn taken(kind: &str, asked: &str, standing: &str) -> String {
+    if asked == standing {
+        format!("{kind} `{asked}` exists already")
+    } else {
+        format!("{kind} `{standing}` exists already, and `{asked}` differs from it in case or composition only")
+    }
+}

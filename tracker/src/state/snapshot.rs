@@ -1,0 +1,192 @@
+//! The whole state as bytes and back: what the log starts from, and what a new tracker of a cluster is sent.
+//!
+//! ```text
+//! 0         1
+//! +---------+---------------------------------+
+//! | version |  SnapshotV1, postcard           |    version: u8, 1
+//! +---------+---------------------------------+
+//! ```
+//!
+//! Only what cannot be derived is written: keys are folded from names again, indexes are rebuilt. Two equal states have
+//! equal bytes, since every table is written in the order of its keys.
+
+use p2p_proto::codec::{self, CodecError};
+use p2p_proto::id::{ContentId, NodeId};
+use p2p_proto::name::{FileName, GroupName, UserName};
+use p2p_proto::time::UnixMillis;
+use p2p_proto::tracker::JoinPolicy;
+use serde::{Deserialize, Serialize};
+
+use super::State;
+use super::command::Setup;
+use super::files::{Files, Listed};
+use super::groups::Group;
+use super::key::{GroupKey, UserKey};
+use super::remembered::{Remembered, RememberedRow};
+
+/// The version that is written. 1: the first.
+const SNAPSHOT_VERSION: u8 = 1;
+
+/// Why bytes are not a state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// Written by a later version of the program, or not a snapshot.
+    #[error("a snapshot of version {0} where this program knows version {SNAPSHOT_VERSION}")]
+    Version(u8),
+    /// No bytes at all.
+    #[error("an empty snapshot")]
+    Empty,
+    /// Not an encoding of one.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// Tables that do not fit each other.
+    #[error("a snapshot names the user `{0}`, whom it does not hold")]
+    UnknownUser(UserName),
+}
+
+#[derive(Serialize, Deserialize)]
+struct SnapshotV1 {
+    setup: Option<Setup>,
+    epochs: u64,
+    users: Vec<UserRow>,
+    groups: Vec<GroupRow>,
+    remembered: Vec<RememberedRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct UserRow {
+    name: UserName,
+    record: Vec<u8>,
+    created: UnixMillis,
+    nodes: Vec<NodeId>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct GroupRow {
+    name: GroupName,
+    owner: UserName,
+    policy: JoinPolicy,
+    created: UnixMillis,
+    epoch: u64,
+    members: Vec<(UserName, UnixMillis)>,
+    requests: Vec<(UserName, UnixMillis)>,
+    files: Vec<FileRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FileRow {
+    name: FileName,
+    owner: UserName,
+    content: ContentId,
+    length: u64,
+    added: UnixMillis,
+}
+
+impl State {
+    /// The whole state as bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let users = self.users.by_key.values().map(|user| UserRow {
+            name: user.name.clone(),
+            record: user.record.clone(),
+            created: user.created,
+            nodes: user.nodes.iter().copied().collect(),
+        });
+        let snapshot = SnapshotV1 {
+            setup: self.setup.clone(),
+            epochs: self.epochs,
+            users: users.collect(),
+            groups: self.groups.by_key.values().map(|group| self.group_row(group)).collect(),
+            remembered: self.remembered.rows().collect(),
+        };
+        let mut bytes = vec![SNAPSHOT_VERSION];
+        bytes.extend(codec::encode(&snapshot));
+        bytes
+    }
+
+    /// The state that `bytes` hold.
+    pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
+        let snapshot: SnapshotV1 = match bytes {
+            [] => return Err(SnapshotError::Empty),
+            [SNAPSHOT_VERSION, body @ ..] => codec::decode(body)?,
+            [version, ..] => return Err(SnapshotError::Version(*version)),
+        };
+        let mut state = State {
+            setup: snapshot.setup,
+            epochs: snapshot.epochs,
+            remembered: Remembered::from_rows(snapshot.remembered),
+            ..State::default()
+        };
+        for row in snapshot.users {
+            let key = UserKey::from(&row.name);
+            state.users.insert(row.name, row.record, row.created);
+            for node in row.nodes {
+                state.users.enrol(node, key.clone());
+            }
+        }
+        for row in snapshot.groups {
+            state.insert_group(row)?;
+        }
+        Ok(state)
+    }
+
+    fn group_row(&self, group: &Group) -> GroupRow {
+        let named = |(user, since): (&UserKey, &UnixMillis)| (self.users.name(user).clone(), *since);
+        let files = group.files.after(None).map(|(owner, listed)| FileRow {
+            name: listed.name.clone(),
+            owner: self.users.name(owner).clone(),
+            content: listed.content,
+            length: listed.length,
+            added: listed.added,
+        });
+        GroupRow {
+            name: group.name.clone(),
+            owner: self.users.name(&group.owner).clone(),
+            policy: group.policy,
+            created: group.created,
+            epoch: group.epoch,
+            members: group.members.iter().map(named).collect(),
+            requests: group.requests.iter().map(named).collect(),
+            files: files.collect(),
+        }
+    }
+
+    fn insert_group(&mut self, row: GroupRow) -> Result<(), SnapshotError> {
+        let key = GroupKey::from(&row.name);
+        let mut group = Group {
+            name: row.name,
+            owner: self.known(row.owner)?,
+            policy: row.policy,
+            created: row.created,
+            epoch: row.epoch,
+            members: Default::default(),
+            requests: Default::default(),
+            files: Files::default(),
+        };
+        for (user, since) in row.members {
+            let user = self.known(user)?;
+            self.users.get_mut(&user).groups.insert(key.clone());
+            group.members.insert(user, since);
+        }
+        for (user, since) in row.requests {
+            let user = self.known(user)?;
+            self.users.get_mut(&user).requested.insert(key.clone());
+            group.requests.insert(user, since);
+        }
+        for file in row.files {
+            let owner = self.known(file.owner)?;
+            let listed = Listed { name: file.name, content: file.content, length: file.length, added: file.added };
+            group.files.insert(owner, listed);
+            self.listings += 1;
+        }
+        self.groups.by_key.insert(key, group);
+        Ok(())
+    }
+
+    /// The shared key of a user that the snapshot holds.
+    fn known(&self, user: UserName) -> Result<UserKey, SnapshotError> {
+        match self.users.find(&user) {
+            Some((key, _)) => Ok(key),
+            None => Err(SnapshotError::UnknownUser(user)),
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Random commands against the state and a naive model that keeps everything in flat lists and searches them.
+//!
+//! After each step the two must answer alike and show the same tables, the invariant must hold, the snapshot must read
+//! back, and a second state that was fed alike must be equal to the byte.
+
+use proptest::prelude::*;
+
+use p2p_proto::name::{FileName, GroupName, UserName};
+use p2p_proto::tracker::Standing;
+
+use super::*;
+
+/// Few names, twins among them, so that random commands meet each other.
+const USERS: [&str; 4] = ["ann", "Ann", "bob", "cy"];
+const GROUPS: [&str; 3] = ["g", "G", "h"];
+const FILES: [&str; 3] = ["f", "F", "x"];
+const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
+
+/// The state as a person would write it down. Names are lower-cased, which is all the folding these names need.
+#[derive(Default)]
+struct Model {
+    users: Vec<String>,
+    nodes: Vec<(String, String)>,
+    /// Group, owner, policy.
+    groups: Vec<(String, String, JoinPolicy)>,
+    /// Group, user.
+    members: Vec<(String, String)>,
+    requests: Vec<(String, String)>,
+    /// Group, owner, name as given, content.
+    files: Vec<(String, String, String, u8)>,
+}
+
+fn low(text: impl ToString) -> String {
+    text.to_string().to_lowercase()
+}
+
+impl Model {
+    fn user_of(&self, node: &str) -> Result<String, ErrorCode> {
+        self.nodes.iter().find(|(n, _)| n == node).map(|(_, user)| user.clone()).ok_or(ErrorCode::LOGIN_NEEDED)
+    }
+
+    fn group(&self, group: &GroupName) -> Result<(String, String, JoinPolicy), ErrorCode> {
+        self.groups.iter().find(|(g, ..)| *g == low(group)).cloned().ok_or(ErrorCode::GROUP_NOT_FOUND)
+    }
+
+    fn is_member(&self, group: &str, user: &str) -> bool {
+        self.members.iter().any(|(g, u)| g == group && u == user)
+    }
+
+    fn waits(&self, group: &str, user: &str) -> bool {
+        self.requests.iter().any(|(g, u)| g == group && u == user)
+    }
+
+    fn drop_member(&mut self, group: &str, user: &str) {
+        self.members.retain(|(g, u)| !(g == group && u == user));
+        self.files.retain(|(g, u, ..)| !(g == group && u == user));
+    }
+
+    fn end(&mut self, group: &str) {
+        self.groups.retain(|(g, ..)| g != group);
+        self.members.retain(|(g, _)| g != group);
+        self.requests.retain(|(g, _)| g != group);
+        self.files.retain(|(g, ..)| g != group);
+    }
+
+    /// Actor's group as its owner.
+    fn owned(&self, actor: &str, group: &GroupName) -> Result<String, ErrorCode> {
+        let user = self.user_of(actor)?;
+        let (group, owner, _) = self.group(group)?;
+        if user == owner { Ok(group) } else { Err(ErrorCode::NOT_OWNER) }
+    }
+
+    fn known(&self, user: &UserName) -> Result<String, ErrorCode> {
+        self.users.iter().find(|u| **u == low(user)).cloned().ok_or(ErrorCode::USER_NOT_FOUND)
+    }
+
+    fn waiting(&self, actor: &str, group: &GroupName, user: &UserName) -> Result<(String, String), ErrorCode> {
+        let group = self.owned(actor, group)?;
+        let user = self.known(user)?;
+        if self.waits(&group, &user) {
+            Ok((group, user))
+        } else if self.is_member(&group, &user) {
+            Err(ErrorCode::ALREADY_MEMBER)
+        } else {
+            Err(ErrorCode::REQUEST_NOT_FOUND)
+        }
+    }
+
+    fn apply(&mut self, actor: &str, command: &Command) -> Result<&'static str, ErrorCode> {
+        match command {
+            Command::Initialize(_) => {}
+            Command::CreateUser { user, .. } => {
+                if self.known(user).is_ok() {
+                    return Err(ErrorCode::USER_EXISTS);
+                }
+                self.users.push(low(user));
+            }
+            Command::EnrolNode { user } => {
+                let user = self.known(user).map_err(|_| ErrorCode::LOGIN_REFUSED)?;
+                match self.user_of(actor) {
+                    Ok(of) if of == user => {}
+                    Ok(_) => return Err(ErrorCode::ALREADY_LOGGED_IN),
+                    Err(_) => self.nodes.push((actor.to_owned(), user)),
+                }
+            }
+            Command::WithdrawNode => {
+                self.user_of(actor)?;
+                self.nodes.retain(|(n, _)| n != actor);
+            }
+            Command::CreateGroup { group, policy } => {
+                let user = self.user_of(actor)?;
+                if self.group(group).is_ok() {
+                    return Err(ErrorCode::GROUP_EXISTS);
+                }
+                self.groups.push((low(group), user.clone(), *policy));
+                self.members.push((low(group), user));
+            }
+            Command::JoinGroup { group } => {
+                let user = self.user_of(actor)?;
+                let (group, _, policy) = self.group(group)?;
+                if self.is_member(&group, &user) {
+                    return Err(ErrorCode::ALREADY_MEMBER);
+                }
+                if self.waits(&group, &user) {
+                    return Err(ErrorCode::ALREADY_REQUESTED);
+                }
+                if policy == JoinPolicy::Approval {
+                    self.requests.push((group, user));
+                    return Ok("waiting");
+                }
+                self.members.push((group, user));
+                return Ok("joined");
+            }
+            Command::LeaveGroup { group, force } => {
+                let user = self.user_of(actor)?;
+                let (group, owner, _) = self.group(group)?;
+                let members = self.members.iter().filter(|(g, _)| *g == group).count();
+                if self.waits(&group, &user) {
+                    self.requests.retain(|(g, u)| !(*g == group && *u == user));
+                } else if !self.is_member(&group, &user) {
+                    return Err(ErrorCode::NOT_MEMBER);
+                } else if owner != user {
+                    self.drop_member(&group, &user);
+                } else if members > 1 {
+                    return Err(ErrorCode::OWNER_MUST_HAND_OVER);
+                } else if !force {
+                    return Err(ErrorCode::WRONG_STATE);
+                } else {
+                    self.end(&group);
+                }
+            }
+            Command::AcceptRequest { group, user } => {
+                let pair = self.waiting(actor, group, user)?;
+                self.requests.retain(|waiting| *waiting != pair);
+                self.members.push(pair);
+            }
+            Command::RejectRequest { group, user } => {
+                let pair = self.waiting(actor, group, user)?;
+                self.requests.retain(|waiting| *waiting != pair);
+            }
+            Command::RemoveMember { group, user } => {
+                let group = self.owned(actor, group)?;
+                let user = self.known(user)?;
+                if !self.is_member(&group, &user) {
+                    return Err(ErrorCode::USER_NOT_FOUND);
+                }
+                if self.user_of(actor)? == user {
+                    return Err(ErrorCode::OWNER_MUST_HAND_OVER);
+                }
+                self.drop_member(&group, &user);
+            }
+            Command::TransferGroup { group, user } => {
+                let group = self.owned(actor, group)?;
+                let user = self.known(user)?;
+                if !self.is_member(&group, &user) {
+                    return Err(ErrorCode::USER_NOT_FOUND);
+                }
+                for row in self.groups.iter_mut().filter(|(g, ..)| *g == group) {
+                    row.1.clone_from(&user);
+                }
+            }
+            Command::DeleteGroup { group } => {
+                let group = self.owned(actor, group)?;
+                self.end(&group);
+            }
+            Command::Publish { group, name, content, .. } => {
+                let user = self.user_of(actor)?;
+                let (group, ..) = self.group(group)?;
+                if !self.is_member(&group, &user) {
+                    return Err(ErrorCode::NOT_MEMBER);
+                }
+                let mine = self.files.iter().find(|(g, u, n, _)| *g == group && *u == user && low(n) == low(name));
+                match mine {
+                    Some((_, _, n, c)) if n == name.as_str() && *c == content.0[0] => {}
+                    Some(_) => return Err(ErrorCode::FILE_EXISTS),
+                    None => self.files.push((group, user, name.to_string(), content.0[0])),
+                }
+            }
+            Command::Unpublish { group, name } => {
+                let user = self.user_of(actor)?;
+                let (group, ..) = self.group(group)?;
+                if !self.is_member(&group, &user) {
+                    return Err(ErrorCode::NOT_MEMBER);
+                }
+                let before = self.files.len();
+                self.files.retain(|(g, u, n, _)| !(*g == group && *u == user && low(n) == low(name)));
+                if self.files.len() == before {
+                    return Err(ErrorCode::FILE_NOT_FOUND);
+                }
+            }
+        }
+        Ok("done")
+    }
+
+    /// What a node sees: its groups with standing, members and files, as lines; or why not.
+    fn seen_by(&self, actor: &str) -> Result<Vec<String>, ErrorCode> {
+        let user = self.user_of(actor)?;
+        let mut lines = Vec::new();
+        for (group, owner, policy) in &self.groups {
+            let member = self.is_member(group, &user);
+            let standing = if *owner == user {
+                Standing::Owner
+            } else if member {
+                Standing::Member
+            } else if self.waits(group, &user) {
+                Standing::Requested
+            } else {
+                Standing::None
+            };
+            lines.push(format!("{group} {owner} {policy:?} {standing:?}"));
+            if member || *policy == JoinPolicy::Public {
+                let members = self.members.iter().filter(|(g, _)| g == group);
+                lines.extend(members.map(|(_, u)| format!("{group} member {u}")));
+                let files = self.files.iter().filter(|(g, ..)| g == group);
+                lines.extend(files.map(|(_, u, n, c)| format!("{group} file {n} {u} {c}")));
+            }
+            if *owner == user {
+                let requests = self.requests.iter().filter(|(g, _)| g == group);
+                lines.extend(requests.map(|(_, u)| format!("{group} request {u}")));
+            }
+        }
+        lines.sort();
+        Ok(lines)
+    }
+}
+
+/// The same lines from the real state, through its queries.
+fn seen_in(state: &State, actor: &str) -> Result<Vec<String>, ErrorCode> {
+    let node = node(actor);
+    let mut lines = Vec::new();
+    for row in state.groups_page(node, false, None).map_err(|reject| reject.code)? {
+        let group = &row.group;
+        let shown = low(group);
+        lines.push(format!("{shown} {} {:?} {:?}", low(&row.owner), row.policy, row.standing));
+        if let Ok(members) = state.members_page(node, group, None) {
+            assert_eq!(row.members as usize, members.len());
+            lines.extend(members.iter().map(|member| format!("{shown} member {}", low(&member.user))));
+        }
+        if let Ok(files) = state.files_page(node, group, None) {
+            assert_eq!(row.files as usize, files.len());
+            for file in files {
+                lines.push(format!("{shown} file {} {} {}", file.name, low(&file.owner), file.content.0[0]));
+            }
+        }
+        if let Ok(requests) = state.requests_page(node, group, None) {
+            lines.extend(requests.iter().map(|request| format!("{shown} request {}", low(&request.user))));
+        }
+    }
+    lines.sort();
+    Ok(lines)
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let user = || proptest::sample::select(&USERS[..]).prop_map(name::<UserName>);
+    let group = || proptest::sample::select(&GROUPS[..]).prop_map(name::<GroupName>);
+    let file = || proptest::sample::select(&FILES[..]).prop_map(name::<FileName>);
+    let policy = proptest::sample::select(&[JoinPolicy::Approval, JoinPolicy::Open, JoinPolicy::Public][..]);
+    prop_oneof![
+        2 => user().prop_map(|user| Command::CreateUser { user, record: vec![1] }),
+        3 => user().prop_map(|user| Command::EnrolNode { user }),
+        1 => Just(Command::WithdrawNode),
+        3 => (group(), policy).prop_map(|(group, policy)| Command::CreateGroup { group, policy }),
+        5 => group().prop_map(|group| Command::JoinGroup { group }),
+        2 => (group(), any::<bool>()).prop_map(|(group, force)| Command::LeaveGroup { group, force }),
+        4 => (group(), user()).prop_map(|(group, user)| Command::AcceptRequest { group, user }),
+        1 => (group(), user()).prop_map(|(group, user)| Command::RejectRequest { group, user }),
+        2 => (group(), user()).prop_map(|(group, user)| Command::RemoveMember { group, user }),
+        2 => (group(), user()).prop_map(|(group, user)| Command::TransferGroup { group, user }),
+        1 => group().prop_map(|group| Command::DeleteGroup { group }),
+        5 => (group(), file(), 1..3u8).prop_map(|(group, name, number)| {
+            Command::Publish { group, name, content: content(number), length: 10 }
+        }),
+        2 => (group(), file()).prop_map(|(group, name)| Command::Unpublish { group, name }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_state_agrees_with_a_naive_model(
+        steps in proptest::collection::vec((proptest::sample::select(&NODES[..]), any_command()), 1..120)
+    ) {
+        let (mut bench, mut model, mut replica) = (Bench::default(), Model::default(), State::default());
+        for (actor, command) in steps {
+            let entry = bench.entry(actor, command);
+            bench.step -= 1;
+            let before = bench.state.clone();
+            let reply = bench.apply(actor, entry.command.clone()).reply;
+            if reply.is_err() {
+                prop_assert_eq!(&before, &bench.state, "a refusal changes nothing");
+            }
+            let answer = reply.as_ref().map_err(|reject| reject.code).map(|outcome| match outcome {
+                Outcome::Done => "done",
+                Outcome::Joined => "joined",
+                Outcome::Waiting { .. } => "waiting",
+            });
+            prop_assert_eq!(answer, model.apply(actor, &entry.command), "{}: {:?}", actor, entry.command);
+            for node in NODES {
+                prop_assert_eq!(seen_in(&bench.state, node), model.seen_by(node));
+            }
+            prop_assert_eq!(replica.apply(&entry).reply, reply);
+            let bytes = bench.state.encode();
+            prop_assert_eq!(&bytes, &replica.encode(), "two states fed alike are equal to the byte");
+            let decoded = State::decode(&bytes);
+            prop_assert_eq!(decoded.as_ref(), Ok(&bench.state));
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! One rule a test.
+
+use p2p_proto::limit::PAGE_ITEMS_MAX;
+use p2p_proto::tracker::Standing;
+
+use super::super::bound::{GROUPS_PER_USER_MAX, NODES_PER_USER_MAX, REMEMBERED_MAX, REQUESTS_PER_USER_MAX};
+use super::super::{Change, Setup, SnapshotError};
+use super::JoinPolicy::{Approval, Open, Public};
+use super::*;
+
+fn create_user(user: &str) -> Command {
+    Command::CreateUser { user: name(user), record: vec![1] }
+}
+
+fn enrol(user: &str) -> Command {
+    Command::EnrolNode { user: name(user) }
+}
+
+#[test]
+fn a_twin_of_a_users_name_is_refused_and_says_why() {
+    let mut bench = Bench::with_users(&["Zoë"]);
+    let reject = bench.apply("x", create_user("zoe\u{308}")).reply.expect_err("a twin");
+    assert_eq!(reject.code, ErrorCode::USER_EXISTS);
+    assert_eq!(
+        reject.message,
+        "user `Zoë` exists already, and `zoe\u{308}` differs from it in case or composition only"
+    );
+}
+
+#[test]
+fn a_name_finds_its_row_in_any_case() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    bench.ok("alice", create("Photos", Approval));
+    bench.ok("bob", join("PHOTOS"));
+    bench.ok("alice", accept("photos", "BOB"));
+    let page = bench.state.groups_page(node("bob"), true, None).expect("bob is logged in");
+    assert_eq!((page[0].group.as_str(), page[0].standing), ("Photos", Standing::Member));
+}
+
+#[test]
+fn a_node_of_nobody_may_only_make_an_account_and_log_in() {
+    let mut bench = Bench::with_users(&["alice"]);
+    bench.ok("alice", create("g", Public));
+    let commands = [
+        Command::WithdrawNode,
+        create("h", Open),
+        join("g"),
+        leave("g", false),
+        accept("g", "alice"),
+        turn_away("g", "alice"),
+        remove("g", "alice"),
+        transfer("g", "alice"),
+        Command::DeleteGroup { group: name("g") },
+        publish("g", "f", 1),
+        unpublish("g", "f"),
+    ];
+    for command in commands {
+        assert_eq!(bench.refused("stranger", command), ErrorCode::LOGIN_NEEDED);
+    }
+    let stranger = node("stranger");
+    assert!(bench.state.groups_page(stranger, false, None).is_err());
+    assert!(bench.state.may_read(stranger, &name("g")).is_err());
+    bench.ok("stranger", create_user("eve"));
+    bench.ok("stranger", enrol("eve"));
+}
+
+#[test]
+fn a_node_belongs_to_one_user_at_a_time() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    assert_eq!(bench.ok("alice", enrol("alice")), Outcome::Done, "the same user again is no change");
+    assert_eq!(bench.refused("alice", enrol("bob")), ErrorCode::ALREADY_LOGGED_IN);
+    bench.ok("alice", Command::WithdrawNode);
+    bench.ok("alice", enrol("bob"));
+    assert_eq!(bench.state.nodes_of_user(&name("bob")).count(), 2);
+}
+
+#[test]
+fn a_user_that_is_gone_by_the_time_of_the_login_is_refused_as_a_wrong_password() {
+    let mut bench = Bench::default();
+    assert_eq!(bench.refused("x", enrol("nobody")), ErrorCode::LOGIN_REFUSED);
+}
+
+#[test]
+fn logging_out_takes_access_to_every_group_from_the_node_alone() {
+    let mut bench = Bench::with_users(&["alice"]);
+    bench.ok("laptop", enrol("alice"));
+    bench.ok("alice", create("a", Approval));
+    bench.ok("alice", create("b", Approval));
+    let applied = bench.apply("laptop", Command::WithdrawNode);
+    let lost = |group: &str| Change::AccessLost { group: name(group), nodes: vec![node("laptop")] };
+    assert!(applied.changes.contains(&lost("a")) && applied.changes.contains(&lost("b")));
+    assert!(bench.state.may_read(node("alice"), &name("a")).is_ok());
+    assert!(bench.state.may_read(node("laptop"), &name("a")).is_err());
+}
+
+#[test]
+fn a_member_who_goes_loses_access_and_listings_and_moves_the_epoch() {
+    for leaves in [true, false] {
+        let mut bench = Bench::with_users(&["alice", "bob"]);
+        bench.ok("alice", create("g", Open));
+        bench.ok("bob", join("g"));
+        bench.ok("bob", publish("g", "f", 1));
+        bench.ok("alice", publish("g", "kept", 1));
+        let before = bench.state.may_read(node("bob"), &name("g")).expect("a member").epoch;
+        let applied =
+            if leaves { bench.apply("bob", leave("g", false)) } else { bench.apply("alice", remove("g", "bob")) };
+        assert!(applied.changes.contains(&Change::AccessLost { group: name("g"), nodes: vec![node("bob")] }));
+        assert!(bench.state.may_read(node("alice"), &name("g")).expect("a member").epoch > before);
+        let files = bench.state.files_page(node("alice"), &name("g"), None).expect("a member");
+        assert_eq!(files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["kept"]);
+    }
+}
+
+#[test]
+fn leaving_a_public_group_keeps_the_right_to_read() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    bench.ok("alice", create("g", Public));
+    bench.ok("bob", join("g"));
+    let applied = bench.apply("bob", leave("g", false));
+    assert!(!applied.changes.iter().any(|change| matches!(change, Change::AccessLost { .. })));
+    assert!(bench.state.may_read(node("bob"), &name("g")).is_ok());
+    assert_eq!(bench.refused("bob", publish("g", "f", 1)), ErrorCode::NOT_MEMBER);
+}
+
+#[test]
+fn a_group_made_again_has_an_epoch_of_its_own() {
+    let mut bench = Bench::with_users(&["alice"]);
+    bench.ok("alice", create("g", Open));
+    let first = bench.state.may_read(node("alice"), &name("g")).expect("a member").epoch;
+    bench.ok("alice", leave("g", true));
+    bench.ok("alice", create("g", Open));
+    assert!(bench.state.may_read(node("alice"), &name("g")).expect("a member").epoch > first);
+}
+
+#[test]
+fn an_owner_hands_on_before_leaving() {
+    let mut bench = Bench::with_users(&["alice", "bob", "carol"]);
+    bench.ok("alice", create("g", Open));
+    bench.ok("bob", join("g"));
+    let reject = bench.apply("alice", leave("g", true)).reply.expect_err("others remain");
+    assert_eq!(reject.code, ErrorCode::OWNER_MUST_HAND_OVER);
+    assert!(reject.hint.contains("transfer_group"));
+    assert_eq!(bench.refused("alice", transfer("g", "carol")), ErrorCode::USER_NOT_FOUND);
+    assert_eq!(bench.refused("bob", transfer("g", "bob")), ErrorCode::NOT_OWNER);
+    bench.ok("alice", transfer("g", "bob"));
+    bench.ok("alice", leave("g", false));
+    assert_eq!(bench.refused("bob", leave("g", false)), ErrorCode::WRONG_STATE);
+    bench.ok("bob", leave("g", true));
+    assert_eq!(bench.refused("bob", join("g")), ErrorCode::GROUP_NOT_FOUND);
+}
+
+#[test]
+fn who_was_turned_away_may_ask_again() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    bench.ok("alice", create("g", Approval));
+    assert_eq!(bench.ok("bob", join("g")), Outcome::Waiting { owner: name("alice") });
+    assert_eq!(bench.refused("bob", join("g")), ErrorCode::ALREADY_REQUESTED);
+    bench.ok("alice", turn_away("g", "bob"));
+    assert_eq!(bench.refused("alice", accept("g", "bob")), ErrorCode::REQUEST_NOT_FOUND);
+    bench.ok("bob", join("g"));
+    bench.ok("bob", leave("g", false));
+    assert!(bench.state.requests_page(node("alice"), &name("g"), None).expect("the owner").is_empty());
+}
+
+#[test]
+fn two_members_may_list_different_files_under_one_name() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    bench.ok("alice", create("g", Open));
+    bench.ok("bob", join("g"));
+    bench.ok("alice", publish("g", "f.txt", 1));
+    bench.ok("bob", publish("g", "F.txt", 2));
+    let find = |owner: Option<&str>| {
+        let owner = owner.map(name);
+        let found = bench.state.find_file(node("alice"), &name("g"), &name("f.txt"), owner.as_ref());
+        found.map(|found| found.len()).map_err(|reject| reject.code)
+    };
+    assert_eq!(find(None), Ok(2));
+    assert_eq!(find(Some("bob")), Ok(1));
+    assert_eq!(find(Some("carol")), Err(ErrorCode::FILE_NOT_FOUND));
+}
+
+#[test]
+fn one_member_may_not_list_two_files_that_look_alike() {
+    let mut bench = Bench::with_users(&["alice"]);
+    bench.ok("alice", create("g", Open));
+    bench.ok("alice", publish("g", "A.txt", 1));
+    assert_eq!(bench.ok("alice", publish("g", "A.txt", 1)), Outcome::Done, "the same again is no change");
+    assert_eq!(bench.refused("alice", publish("g", "A.txt", 2)), ErrorCode::FILE_EXISTS);
+    let reject = bench.apply("alice", publish("g", "a.txt", 1)).reply.expect_err("a twin");
+    assert_eq!(reject.code, ErrorCode::FILE_EXISTS);
+    assert!(reject.message.contains("A.txt"), "{}", reject.message);
+}
+
+#[test]
+fn only_its_owner_takes_a_listing_out() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    bench.ok("alice", create("g", Open));
+    bench.ok("bob", join("g"));
+    bench.ok("bob", publish("g", "f", 1));
+    assert_eq!(bench.refused("alice", unpublish("g", "f")), ErrorCode::FILE_NOT_FOUND);
+    assert!(bench.state.may_read_content(node("alice"), &name("g"), &content(1)).is_ok());
+    bench.ok("bob", unpublish("g", "f"));
+    assert!(bench.state.may_read_content(node("alice"), &name("g"), &content(1)).is_err());
+}
+
+#[test]
+fn a_page_continues_where_the_last_one_ended() {
+    let mut bench = Bench::with_users(&["alice"]);
+    bench.ok("alice", create("g", Open));
+    for number in 0..PAGE_ITEMS_MAX + 5 {
+        bench.ok("alice", publish("g", &format!("{number:04}"), 1));
+    }
+    let first = bench.state.files_page(node("alice"), &name("g"), None).expect("a member");
+    assert_eq!(first.len(), PAGE_ITEMS_MAX);
+    let after = (first[PAGE_ITEMS_MAX - 1].name.clone(), name("alice"));
+    bench.ok("alice", unpublish("g", after.0.as_str()));
+    let second = bench.state.files_page(node("alice"), &name("g"), Some(&after)).expect("a member");
+    assert_eq!(second.len(), 5);
+    assert!(second[0].name > after.0);
+}
+
+#[test]
+fn a_group_that_ends_takes_requests_and_listings_with_it() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    bench.ok("alice", create("g", Approval));
+    bench.ok("alice", publish("g", "f", 1));
+    bench.ok("bob", join("g"));
+    let applied = bench.apply("alice", Command::DeleteGroup { group: name("g") });
+    for user in ["alice", "bob"] {
+        let told = Change::Membership { group: name("g"), user: name(user), standing: Standing::None };
+        assert!(applied.changes.contains(&told), "{user}");
+    }
+    bench.ok("bob", create("g", Approval));
+    assert!(bench.state.files_page(node("bob"), &name("g"), None).expect("a member").is_empty());
+}
+
+#[test]
+fn tables_do_not_grow_beyond_their_bounds() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    for number in 0..GROUPS_PER_USER_MAX {
+        let entry = bench.entry("alice", create(&format!("g{number}"), Approval));
+        bench.state.apply(&entry).reply.expect("within the bound");
+    }
+    assert_eq!(bench.refused("alice", create("one more", Open)), ErrorCode::NOT_ALLOWED);
+    for number in 0..REQUESTS_PER_USER_MAX {
+        let entry = bench.entry("bob", join(&format!("g{number}")));
+        bench.state.apply(&entry).reply.expect("within the bound");
+    }
+    assert_eq!(bench.refused("bob", join("g999")), ErrorCode::NOT_ALLOWED);
+    for number in 1..NODES_PER_USER_MAX {
+        let entry = bench.entry(&format!("n{number}"), enrol("bob"));
+        bench.state.apply(&entry).reply.expect("within the bound");
+    }
+    assert_eq!(bench.refused("one more", enrol("bob")), ErrorCode::NOT_ALLOWED);
+}
+
+#[test]
+fn a_request_id_means_nothing_without_the_key_that_chose_it() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    let entry = bench.entry("alice", create("g", Open));
+    bench.state.apply(&entry).reply.expect("new");
+    let same_id = Entry { actor: node("bob"), command: join("g"), ..entry };
+    assert_eq!(bench.state.apply(&same_id).reply, Ok(Outcome::Joined));
+}
+
+#[test]
+fn answers_are_remembered_up_to_their_bound() {
+    let mut bench = Bench::with_users(&["alice"]);
+    bench.ok("alice", create("g", Open));
+    let entry = bench.entry("alice", publish("g", "f", 1));
+    bench.state.apply(&entry).reply.expect("new");
+    for _ in 0..REMEMBERED_MAX {
+        let other = bench.entry("alice", publish("g", "f", 1));
+        bench.state.apply(&other).reply.expect("no change");
+    }
+    bench.state.invariant();
+    bench.ok("alice", unpublish("g", "f"));
+    assert!(!bench.state.apply(&entry).changes.is_empty(), "forgotten, so applied anew");
+}
+
+#[test]
+fn the_first_secrets_stay() {
+    let mut bench = Bench::default();
+    let setup = |byte| Setup { server_setup: vec![byte], cluster_key: vec![byte] };
+    bench.ok("t", Command::Initialize(setup(1)));
+    bench.ok("t", Command::Initialize(setup(2)));
+    assert_eq!(bench.state.setup(), Some(&setup(1)));
+    assert!(!format!("{:?}", setup(77)).contains("77"), "secrets are not shown");
+}
+
+#[test]
+fn a_snapshot_of_another_version_or_cut_short_is_refused() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    bench.ok("alice", create("g", Approval));
+    bench.ok("alice", publish("g", "f", 1));
+    bench.ok("bob", join("g"));
+    let bytes = bench.state.encode();
+    assert_eq!(State::decode(&bytes), Ok(bench.state));
+    assert_eq!(State::decode(&[]), Err(SnapshotError::Empty));
+    assert_eq!(State::decode(&[2, 0]), Err(SnapshotError::Version(2)));
+    for end in 1..bytes.len() {
+        assert!(State::decode(&bytes[..end]).is_err(), "cut at {end}");
+    }
+}
