@@ -26,7 +26,7 @@ const SPARE_BUFFERS_MAX: usize = 8;
 pub struct PiecePool {
     permits: Arc<Semaphore>,
     permits_total: u32,
-    spare: Arc<Mutex<Vec<Box<[u8]>>>>,
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl PiecePool {
@@ -45,8 +45,9 @@ impl PiecePool {
         let permit = Arc::clone(&self.permits).acquire_many_owned(wanted).await;
         let permit = permit.expect("the pool's semaphore is never closed");
         let storage = if bytes > BUFFER_BYTES { None } else { self.lock_spare().pop() };
-        let storage = storage.unwrap_or_else(|| vec![0; bytes.max(BUFFER_BYTES)].into_boxed_slice());
-        PieceBuffer { storage, bytes, pool: self.clone(), _permit: permit }
+        let mut storage = storage.unwrap_or_else(|| Vec::with_capacity(bytes.max(BUFFER_BYTES)));
+        storage.resize(bytes, 0);
+        PieceBuffer { storage, pool: self.clone(), _permit: permit }
     }
 
     /// Bytes that could be leased now, in whole buffers.
@@ -54,21 +55,25 @@ impl PiecePool {
         self.permits.available_permits() * BUFFER_BYTES
     }
 
-    fn lock_spare(&self) -> std::sync::MutexGuard<'_, Vec<Box<[u8]>>> {
+    fn lock_spare(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A leased buffer: returns to its pool when dropped.
 pub struct PieceBuffer {
-    storage: Box<[u8]>,
-    bytes: usize,
+    storage: Vec<u8>,
     pool: PiecePool,
     /// Dropped after [`Drop::drop`] has put the storage back, so that whoever waits finds it there.
     _permit: OwnedSemaphorePermit,
 }
 
 impl PieceBuffer {
+    /// The buffer's memory, for who lends it to another thread; its length is to be as it was.
+    pub fn as_vec_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.storage
+    }
+
     /// The buffer as shared bytes, without a copy: it returns to its pool when the last clone is gone, for a piece
     /// being sent when the peer has acknowledged all of it.
     pub fn into_bytes(self) -> Bytes {
@@ -80,13 +85,13 @@ impl Deref for PieceBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.storage[..self.bytes]
+        &self.storage
     }
 }
 
 impl DerefMut for PieceBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.storage[..self.bytes]
+        &mut self.storage
     }
 }
 
@@ -98,7 +103,7 @@ impl AsRef<[u8]> for PieceBuffer {
 
 impl fmt::Debug for PieceBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PieceBuffer({} bytes)", self.bytes)
+        write!(f, "PieceBuffer({} bytes)", self.storage.len())
     }
 }
 
@@ -106,7 +111,7 @@ impl Drop for PieceBuffer {
     fn drop(&mut self) {
         let storage = std::mem::take(&mut self.storage);
         let mut spare = self.pool.lock_spare();
-        if storage.len() == BUFFER_BYTES && spare.len() < SPARE_BUFFERS_MAX {
+        if storage.capacity() == BUFFER_BYTES && spare.len() < SPARE_BUFFERS_MAX {
             spare.push(storage);
         }
     }

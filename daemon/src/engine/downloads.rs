@@ -98,8 +98,13 @@ impl Engine {
 
     pub(super) fn part_opened(&mut self, id: DownloadId, result: Result<Opened, Reject>) {
         let Some(content) = self.running_content(id) else { return };
+        if self.transfers.get(&content).is_none_or(|transfer| transfer.phase != Phase::Opening) {
+            return;
+        }
         match result {
             Ok(opened) => self.pieces_known(content, opened),
+            // Paused and resumed while it was being opened: that answer comes too.
+            Err(reject) if reject.code == ErrorCode::BUSY => (),
             Err(reject) if reject.code == ErrorCode::CONTENT_NOT_FOUND => {
                 if let Some(transfer) = self.transfers.get_mut(&content) {
                     transfer.phase = Phase::Manifest(None);
@@ -342,7 +347,7 @@ impl Engine {
             self.cancel_fetches(content);
             self.close_interests(content);
             self.transfers.remove(&content);
-            self.outputs.push_back(Output::ClosePart(id, content));
+            self.outputs.push_back(Output::ClosePart(id));
             for timer in [Timer::Lookup(content), Timer::Have(content), Timer::Review(content)] {
                 self.timers.clear(&timer);
             }

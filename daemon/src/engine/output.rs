@@ -84,7 +84,7 @@ pub enum Output {
     /// Make the destination from a content that is complete here: [`super::Input::PartFinished`].
     CopyLocal(DownloadRecord),
     /// Close the part file and keep it.
-    ClosePart(DownloadId, ContentId),
+    ClosePart(DownloadId),
     /// Delete the part file (with `true` also a destination that is complete): [`super::Input::PartDiscarded`].
     DiscardPart(DownloadRecord, bool),
     /// Keep changes; answered by [`super::Input::Remembered`] once they are on disk.

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use p2p_proto::have_map::HaveMap;
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::Manifest;
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -50,7 +49,7 @@ type Queued = (Vec<Change>, oneshot::Sender<Result<(), Reject>>);
 /// A download's file that is open, or in its place with all its pieces.
 pub(super) enum Ready {
     Part(Arc<Part>),
-    InPlace(HaveMap, SourceStamp),
+    InPlace(Arc<Manifest>, SourceStamp),
 }
 
 impl Inner {
@@ -115,7 +114,7 @@ impl Inner {
                 let claim = Claim::Download(record.id);
                 let shape = shape_of(&manifest);
                 self.catalogue_mut().add_source(claim, record.content, shape, &record.destination, stamp);
-                Ok(Ready::InPlace(HaveMap::full(manifest.geometry().piece_count()), stamp))
+                Ok(Ready::InPlace(manifest, stamp))
             }
         }
     }

@@ -39,7 +39,7 @@ use self::error::wrong_state;
 use self::inner::{Inner, Ready, answered, shape_of};
 use self::part::{Part, Wrote, not_open};
 use self::source::SourceError;
-use crate::engine::input::{Description, Imported};
+use crate::engine::input::{Description, Imported, Opened};
 use crate::engine::record::{Change, DownloadRecord, Restored, Shape, SourceStamp};
 
 /// What a piece turned out to be.
@@ -152,10 +152,15 @@ impl Store {
 
     /// Makes the part file of a download whose manifest is kept, or finds it again, and tells which pieces are durable
     /// in it. All of them, where the file is in its place already.
-    pub async fn open_part(&self, record: DownloadRecord) -> Result<HaveMap, Reject> {
-        self.work(move |inner| match inner.open_part(&record, true)? {
-            Ready::Part(part) => Ok(part.state().durable.clone()),
-            Ready::InPlace(have, _) => Ok(have),
+    pub async fn open_part(&self, record: DownloadRecord) -> Result<Opened, Reject> {
+        self.work(move |inner| {
+            Ok(match inner.open_part(&record, true)? {
+                Ready::Part(part) => Opened { shape: shape_of(&part.manifest), have: part.state().durable.clone() },
+                Ready::InPlace(manifest, _) => {
+                    let have = HaveMap::full(manifest.geometry().piece_count());
+                    Opened { shape: shape_of(&manifest), have }
+                }
+            })
         })
         .await
     }
@@ -250,11 +255,16 @@ impl Store {
     }
 
     /// Closes a part file and keeps it; what is written becomes durable first. One that is not open stays so.
-    pub async fn close_part(&self, download: DownloadId) -> Result<(), Reject> {
-        let Some(part) = self.inner.catalogue_mut().take_part(download) else { return Ok(()) };
-        let result = answered(self.inner.syncer.flush(&part).await);
-        part.end(not_open(download));
-        result
+    /// It is closed for others when this returns; what is awaited is only that.
+    pub fn close_part(&self, download: DownloadId) -> impl Future<Output = Result<(), Reject>> + Send + use<> {
+        let taken = self.inner.catalogue_mut().take_part(download);
+        let inner = Arc::clone(&self.inner);
+        async move {
+            let Some(part) = taken else { return Ok(()) };
+            let result = answered(inner.syncer.flush(&part).await);
+            part.end(not_open(download));
+            result
+        }
     }
 
     /// Deletes a download's part file; with `finished` also the file in its place, if it is still the one that was made.

@@ -303,7 +303,7 @@ impl World {
             | Output::OpenPart(_)
             | Output::FinishPart(_)
             | Output::CopyLocal(_)
-            | Output::ClosePart(..)
+            | Output::ClosePart(_)
             | Output::DiscardPart(..)
             | Output::Remember(..)
             | Output::DescribeContent(..)

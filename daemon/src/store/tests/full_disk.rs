@@ -96,7 +96,7 @@ async fn a_full_disk_stops_the_download_and_not_the_store() {
     assert!(!disk.folder.path().join("a.bin").exists() && !disk.folder.path().join("a.bin.part").exists());
     fs::remove_file(&filler).expect("removes");
     world.store().remember(changes(remembered)).await.expect("remembers");
-    assert!(world.store().open_part(record.clone()).await.expect("opens").is_empty());
+    assert!(world.store().open_part(record.clone()).await.expect("opens").have.is_empty());
     world.write(&record, &bytes, [0, 1, 2]).await;
     world.store().finish_part(record.clone()).await.expect("finishes");
     world.store = None;

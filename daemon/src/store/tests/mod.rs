@@ -89,7 +89,7 @@ impl World {
     /// A whole download.
     async fn fetch(&self, content: &[u8], name: &str) -> DownloadRecord {
         let record = self.download(content, name).await;
-        let have = self.store().open_part(record.clone()).await.expect("opens");
+        let have = self.store().open_part(record.clone()).await.expect("opens").have;
         assert_eq!(have.len(), 0);
         self.write(&record, content, 0..have.piece_count()).await;
         self.store().finish_part(record.clone()).await.expect("finishes");
@@ -179,6 +179,7 @@ fn record_of(manifest: &Manifest, destination: PathBuf) -> DownloadRecord {
         force: false,
         added: UnixMillis(1),
         fetched_bytes: 0,
+        shape: None,
         phase: DownloadPhase::Active,
     }
 }

@@ -10,7 +10,7 @@ async fn content_of_every_size_arrives_and_is_served_while_and_after() {
         let mut world = World::new();
         let bytes = content(length);
         let record = world.download(&bytes, "a.bin").await;
-        let count = world.store().open_part(record.clone()).await.expect("opens").piece_count();
+        let count = world.store().open_part(record.clone()).await.expect("opens").have.piece_count();
         assert_eq!(fs::metadata(world.path("a.bin.part")).expect("made").len(), length as u64);
         for piece in (0..count).rev() {
             world.write(&record, &bytes, [piece]).await;
@@ -66,7 +66,7 @@ async fn a_corrupt_piece_is_refused_and_leaves_no_trace() {
     assert_eq!(code(world.read(record.content, 0).await), ErrorCode::CONTENT_NOT_FOUND);
     assert_eq!(code(world.store().finish_part(record.clone()).await), ErrorCode::WRONG_STATE);
     world.kill_and_restart();
-    assert_eq!(pieces(&world.store().open_part(record).await.expect("opens")), [0; 0]);
+    assert_eq!(pieces(&world.store().open_part(record).await.expect("opens").have), [0; 0]);
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn names_of_any_allowed_length_have_a_part_name() {
         world.write(&record, &bytes, [0]).await;
         world.store().close_part(record.id).await.expect("closes");
         world.kill_and_restart();
-        assert!(world.store().open_part(record.clone()).await.expect("finds it again").is_full());
+        assert!(world.store().open_part(record.clone()).await.expect("finds it again").have.is_full());
         world.store().finish_part(record).await.expect("finishes");
         assert_eq!(fs::read(world.path(&name)).expect("there"), bytes);
     }

@@ -16,11 +16,11 @@ async fn a_kill_loses_nothing_that_was_written() {
     world.store().inner.syncer.hold();
     world.write(&record, &bytes, [5, 8]).await;
     world.kill_and_restart();
-    assert_eq!(pieces(&world.store().open_part(record.clone()).await.expect("opens")), [0, 3, 5, 8]);
+    assert_eq!(pieces(&world.store().open_part(record.clone()).await.expect("opens").have), [0, 3, 5, 8]);
     // And what was found is marked: it is not looked for a second time.
     world.kill_and_restart();
     zero(&world, 5);
-    assert_eq!(pieces(&world.store().open_part(record.clone()).await.expect("opens")), [0, 3, 5, 8]);
+    assert_eq!(pieces(&world.store().open_part(record.clone()).await.expect("opens").have), [0, 3, 5, 8]);
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn a_power_cut_loses_only_what_was_not_told_durable() {
     let file = OpenOptions::new().write(true).open(world.path("a.bin.part")).expect("there");
     file.write_all_at(&[0; 4096], 3 * PIECE as u64 + 8192).expect("writes");
     world.restart();
-    assert_eq!(pieces(&world.store().open_part(record.clone()).await.expect("opens")), [0, 2, 5]);
+    assert_eq!(pieces(&world.store().open_part(record.clone()).await.expect("opens").have), [0, 2, 5]);
     world.write(&record, &bytes, [1, 3, 4]).await;
     world.store().finish_part(record).await.expect("finishes");
     assert_eq!(fs::read(world.path("a.bin")).expect("there"), bytes);
@@ -56,7 +56,7 @@ async fn marked_pieces_are_not_hashed_again() {
     world.kill_and_restart();
     // Hashing would find this.
     zero(&world, 1);
-    assert_eq!(pieces(&world.store().open_part(record).await.expect("opens")), [1]);
+    assert_eq!(pieces(&world.store().open_part(record).await.expect("opens").have), [1]);
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn a_clean_end_makes_everything_durable() {
     assert_eq!(code(world.store().remember(vec![Change::Account(None)]).await), ErrorCode::WRONG_STATE);
     world.kill_and_restart();
     zero(&world, 2);
-    assert_eq!(pieces(&world.store().open_part(record).await.expect("opens")), [2, 3], "marked, not hashed");
+    assert_eq!(pieces(&world.store().open_part(record).await.expect("opens").have), [2, 3], "marked, not hashed");
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn a_crash_between_rename_and_record_is_a_finished_download() {
     world.store = None;
     fs::rename(world.path("a.bin.part"), world.path("a.bin")).expect("renames");
     world.restart();
-    assert!(world.store().open_part(record.clone()).await.expect("opens").is_full());
+    assert!(world.store().open_part(record.clone()).await.expect("opens").have.is_full());
     let stamp = world.store().finish_part(record.clone()).await.expect("finished");
     assert_eq!(stamp.length, bytes.len() as u64);
     assert_eq!(world.read(record.content, 1).await.as_deref(), Ok(piece_of(&bytes, 1)));
@@ -112,13 +112,13 @@ async fn a_part_file_that_is_gone_or_another_is_begun_again() {
     begin(&mut world).await;
     fs::remove_file(&part).expect("removes");
     world.restart();
-    assert!(world.store().open_part(record.clone()).await.expect("opens").is_empty());
+    assert!(world.store().open_part(record.clone()).await.expect("opens").have.is_empty());
     world.store().discard_part(record.clone(), false).await.expect("discards");
 
     begin(&mut world).await;
     OpenOptions::new().write(true).open(&part).expect("there").set_len(7).expect("cuts");
     world.restart();
-    assert!(world.store().open_part(record.clone()).await.expect("opens").is_empty());
+    assert!(world.store().open_part(record.clone()).await.expect("opens").have.is_empty());
     world.store().discard_part(record.clone(), false).await.expect("discards");
 
     begin(&mut world).await;
@@ -140,7 +140,7 @@ async fn a_part_file_left_by_a_crash_while_it_was_made_is_ours() {
         world.store().inner.journal.put_part(record.id, &intended).expect("notes");
         File::create(world.path("a.bin.part")).expect("makes").set_len(length).expect("extends");
         world.kill_and_restart();
-        assert!(world.store().open_part(record.clone()).await.expect("opens").is_empty());
+        assert!(world.store().open_part(record.clone()).await.expect("opens").have.is_empty());
         world.store().discard_part(record.clone(), false).await.expect("discards");
     }
     // One with anything in it was never ours.
@@ -198,7 +198,7 @@ async fn after_a_failed_sync_nothing_unsynced_is_believed() {
     assert_eq!(code(late), ErrorCode::DISK_ERROR);
     assert_eq!(code(world.store().close_part(record.id).await), ErrorCode::DISK_ERROR);
     // Opened again, what the disk does hold is found.
-    assert_eq!(pieces(&world.store().open_part(record.clone()).await.expect("opens")), [0, 1]);
+    assert_eq!(pieces(&world.store().open_part(record.clone()).await.expect("opens").have), [0, 1]);
     world.write(&record, &bytes, [2]).await;
     world.store().finish_part(record).await.expect("finishes");
 }
@@ -234,7 +234,7 @@ async fn whatever_is_marked_verifies_after_any_crash() {
         let record = world.download(&bytes, "a.bin").await;
         let (mut durable, mut unsynced) = (Vec::new(), Vec::new());
         for _ in 0..12 {
-            let have = world.store().open_part(record.clone()).await.expect("opens");
+            let have = world.store().open_part(record.clone()).await.expect("opens").have;
             let on_disk = fs::read(world.path("a.bin.part")).expect("there");
             assert!(durable.iter().all(|piece| have.contains(PieceIndex(*piece))), "told durable and lost");
             assert!(

@@ -1,0 +1,272 @@
+//! The driver: one loop that owns the engine, and reads as the list of everything that can happen and be done.
+
+use std::time::Duration;
+
+use p2p_proto::geometry::PieceIndex;
+use p2p_proto::id::ContentId;
+use p2p_proto::reject::{ErrorCode, Reject};
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::control::Control;
+use crate::engine::input::{AskId, ConnectionId, FetchError, FetchId, UploadId};
+use crate::engine::{Engine, Input, Output};
+use crate::net::Net;
+use crate::piece_buffer::PiecePool;
+use crate::store::{Store, Verdict};
+use crate::tracker_link::TrackerLink;
+
+/// Inputs that wait for the engine. When it is full the shells wait, and with them the network and the commands.
+pub const INPUTS_MAX: usize = 4096;
+
+/// Inputs handled before the outputs' tasks get a turn again.
+const BATCH_MAX: usize = 64;
+
+/// How long commands have for reading their results when the daemon ends.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Everything that performs outputs. Clones share it.
+#[derive(Clone)]
+pub struct Shells {
+    /// The control socket.
+    pub control: Control,
+    /// The trackers.
+    pub tracker_link: TrackerLink,
+    /// The peers.
+    pub net: Net,
+    /// The disk.
+    pub store: Store,
+    /// Buffers for pieces that come in.
+    pub fetch_pool: PiecePool,
+    /// Buffers for pieces that go out: others' slowness never keeps this daemon's own downloads waiting.
+    pub serve_pool: PiecePool,
+    /// Where the ends of what is spawned here are told.
+    pub inputs: mpsc::Sender<Input>,
+}
+
+/// Runs the engine until it ends the daemon.
+///
+/// # Errors
+/// What forces the daemon to end.
+pub async fn run(
+    mut engine: Engine,
+    mut inputs: mpsc::Receiver<Input>,
+    shells: Shells,
+    clock: Clock,
+) -> Result<(), Reject> {
+    loop {
+        while let Some(output) = engine.poll_output() {
+            if let Output::Exit(reason) = output {
+                shells.end().await;
+                return reason;
+            }
+            shells.perform(output);
+        }
+        let deadline = engine.next_deadline().map(|at| tokio::time::Instant::from_std(clock.instant(at)));
+        let due = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            input = inputs.recv() => {
+                let input = input.expect("the shells that this loop owns hold senders");
+                engine.handle(clock.now(), input);
+                for _ in 1..BATCH_MAX {
+                    let Ok(input) = inputs.try_recv() else { break };
+                    engine.handle(clock.now(), input);
+                }
+            }
+            () = due => engine.tick(clock.now()),
+        }
+    }
+}
+
+impl Shells {
+    /// Performs one output. Never waits: what takes time goes on by itself and comes back as an input.
+    fn perform(&self, output: Output) {
+        match output {
+            Output::Tell(command, frame) => self.control.tell(command, frame),
+            Output::Note(note) => tracing::info!("{}", note.escape_debug()),
+            Output::Exit(_) => (), // handled by the loop, which ends with it
+
+            Output::AskTracker(ask, tracker, envelope) => self.tracker_link.ask(ask, tracker, envelope),
+            Output::Register(ask, tracker, user, password) => self.tracker_link.register(ask, tracker, user, password),
+            Output::Login(ask, tracker, user, password) => self.tracker_link.login(ask, tracker, user, password),
+            Output::WakeTrackers => self.tracker_link.wake(),
+
+            Output::Dial(node, addresses) => self.net.dial(node, addresses),
+            Output::Close(connection, code) => self.net.close(connection, code),
+            Output::OpenInterest(interest, connection, shown) => self.net.open_interest(interest, connection, shown),
+            Output::RenewInterest(interest, grant) => self.net.renew_interest(interest, grant),
+            Output::CloseInterest(interest) => self.net.close_interest(interest),
+            Output::Provide(served, message) => self.net.provide(served, message),
+            Output::RefuseUpload(upload, reject) => self.net.refuse(upload, reject),
+
+            Output::ServePiece(upload, content, piece, bytes) => self.serve_piece(upload, content, piece, bytes),
+            Output::ServeManifest(upload, content) => self.serve_manifest(upload, content),
+            Output::FetchManifest(fetch, connection, content) => self.fetch_manifest(fetch, connection, content),
+            Output::FetchPiece(fetch, connection, content, piece, bytes) => {
+                self.fetch_piece(fetch, connection, content, piece, bytes);
+            }
+            Output::CancelFetch(fetch) => self.net.cancel_fetch(fetch),
+
+            Output::Import { ask, path, hash, whole_digest } => {
+                let progress = self.import_progress(ask);
+                self.spawn(move |shells| async move {
+                    Input::Imported(ask, shells.store.import(path, hash, whole_digest, progress).await)
+                });
+            }
+            Output::OpenPart(record) => {
+                self.spawn(
+                    move |shells| async move { Input::PartOpened(record.id, shells.store.open_part(record).await) },
+                );
+            }
+            Output::FinishPart(record) => {
+                self.spawn(move |shells| async move {
+                    Input::PartFinished(record.id, shells.store.finish_part(record).await)
+                });
+            }
+            Output::CopyLocal(record) => {
+                self.spawn(move |shells| async move {
+                    Input::PartFinished(record.id, shells.store.copy_local(record).await)
+                });
+            }
+            Output::ClosePart(download) => {
+                // Begun here, not in the task: an open that follows must find it closed.
+                let closed = self.store.close_part(download);
+                tokio::spawn(async move {
+                    if let Err(reason) = closed.await {
+                        tracing::warn!(%reason, "a part file was not synced when it was closed");
+                    }
+                });
+            }
+            Output::DiscardPart(record, delete_data) => self.spawn(move |shells| async move {
+                Input::PartDiscarded(record.id, shells.store.discard_part(record, delete_data).await)
+            }),
+            Output::Remember(ask, changes) => {
+                // Begun here, not in the task: the order of calls is the order on disk.
+                let kept = self.store.remember(changes);
+                self.spawn(move |_| async move { Input::Remembered(ask, kept.await) });
+            }
+            Output::DescribeContent(ask, content) => {
+                self.spawn(move |shells| async move { Input::Described(ask, shells.store.describe(content).await) });
+            }
+            Output::ResolveDestination { ask, destination, name, length, force } => {
+                self.spawn(move |shells| async move {
+                    let resolved = shells.store.resolve_destination(destination, name, length, force).await;
+                    Input::DestinationResolved(ask, resolved)
+                });
+            }
+            Output::MeasureDisk(ask) => {
+                self.spawn(move |shells| async move { Input::DiskMeasured(ask, shells.store.disk_free_bytes()) });
+            }
+        }
+    }
+
+    /// Payload out: a buffer, the store fills it, the connection sends it.
+    fn serve_piece(&self, upload: UploadId, content: ContentId, piece: PieceIndex, bytes: u64) {
+        self.spawn(move |shells| async move {
+            let mut sent_bytes = 0;
+            let mut buffer = shells.serve_pool.lease(usize::try_from(bytes).unwrap_or(usize::MAX)).await;
+            // Looked for only now: a peer that gave up while this waited for a buffer costs no read.
+            if let Some(taken) = shells.net.take_upload(upload) {
+                match shells.store.read_piece(content, piece, buffer.as_vec_mut()).await {
+                    Ok(()) => sent_bytes = taken.send_piece(buffer.into_bytes()).await.0,
+                    // If the file is the reason, the store has told it.
+                    Err(_) => taken.refuse(not_served()).await,
+                }
+            }
+            Input::UploadEnded(upload, sent_bytes)
+        });
+    }
+
+    fn serve_manifest(&self, upload: UploadId, content: ContentId) {
+        self.spawn(move |shells| async move {
+            let mut sent_bytes = 0;
+            if let Some(taken) = shells.net.take_upload(upload) {
+                match shells.store.manifest_bytes(content).await {
+                    Ok(encoded) => sent_bytes = taken.send_manifest(encoded).await.0,
+                    Err(_) => taken.refuse(not_served()).await,
+                }
+            }
+            Input::UploadEnded(upload, sent_bytes)
+        });
+    }
+
+    fn fetch_manifest(&self, fetch: FetchId, connection: ConnectionId, content: ContentId) {
+        let begun = self.net.begin_fetch(fetch, connection);
+        self.spawn(move |shells| async move {
+            let kept = match begun.manifest(content).await {
+                Ok(encoded) => shells.store.keep_manifest(content, encoded).await.map_err(|reject| match reject.code {
+                    ErrorCode::INTEGRITY | ErrorCode::MALFORMED => FetchError::Corrupt,
+                    _ => FetchError::Store(reject),
+                }),
+                Err(error) => Err(error),
+            };
+            Input::ManifestFetched(fetch, kept)
+        });
+    }
+
+    /// Payload in: a buffer, the connection fills it, the store checks and writes it.
+    fn fetch_piece(&self, fetch: FetchId, connection: ConnectionId, content: ContentId, piece: PieceIndex, bytes: u64) {
+        let begun = self.net.begin_fetch(fetch, connection);
+        self.spawn(move |shells| async move {
+            let leased = tokio::select! {
+                buffer = shells.fetch_pool.lease(usize::try_from(bytes).unwrap_or(usize::MAX)) => Some(buffer),
+                () = begun.cancelled() => None,
+            };
+            let (received_bytes, result) = match leased {
+                Some(mut buffer) => match begun.piece(content, piece, &mut buffer).await {
+                    (received_bytes, Ok(())) => {
+                        let written = shells.store.write_piece(content, piece, &buffer).await;
+                        (
+                            received_bytes,
+                            match written {
+                                Ok(Verdict::Written) => Ok(()),
+                                Ok(Verdict::Corrupt) => Err(FetchError::Corrupt),
+                                Err(reject) => Err(FetchError::Store(reject)),
+                            },
+                        )
+                    }
+                    failed => failed,
+                },
+                None => (0, Err(FetchError::Cancelled)),
+            };
+            Input::PieceFetched { fetch, received_bytes, round_trip: begun.round_trip(), result }
+        });
+    }
+
+    /// Tells how far hashing is. Progress may be lost where the engine is busy; the end of it never is.
+    fn import_progress(&self, ask: AskId) -> impl Fn(u64, u64) + Send + Sync + 'static {
+        let inputs = self.inputs.clone();
+        move |done_bytes, length| {
+            let _ = inputs.try_send(Input::ImportProgress { ask, done_bytes, length });
+        }
+    }
+
+    /// Runs `work` beside the loop and tells what it ends with.
+    fn spawn<F>(&self, work: impl FnOnce(Shells) -> F)
+    where
+        F: Future<Output = Input> + Send + 'static,
+    {
+        let inputs = self.inputs.clone();
+        let work = work(self.clone());
+        tokio::spawn(async move {
+            // Refused only when the loop has ended, and with it the daemon.
+            let _ = inputs.send(work.await).await;
+        });
+    }
+
+    /// The daemon's end: what is written is synced and marked, commands read their results, connections say goodbye.
+    async fn end(self) {
+        self.store.shut_down().await;
+        self.control.drain(DRAIN_DEADLINE).await;
+    }
+}
+
+/// What a peer is told whose piece cannot be read: nothing of this machine's files.
+fn not_served() -> Reject {
+    Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this content is no longer served here")
+}

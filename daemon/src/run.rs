@@ -1,0 +1,153 @@
+//! Putting the daemon together: folders, lock, identity, store, endpoint, shells, engine; then the driver.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use p2p_proto::identity::Identity;
+use p2p_proto::paths::Folders;
+use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::version::SOFTWARE;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::config::Arguments;
+use crate::control::Control;
+use crate::driver::{self, INPUTS_MAX, Shells};
+use crate::endpoint::Endpoint;
+use crate::engine::{Config, Engine, Input, Limits};
+use crate::net::Net;
+use crate::piece_buffer::{POOL_BYTES, PiecePool};
+use crate::store::{Store, StoreEvent};
+use crate::tracker_link::TrackerLink;
+
+/// What is logged where `RUST_LOG` does not say: what an operator must know.
+pub const LOG_FILTER: &str = "info";
+
+/// Threads that run the daemon's tasks. Two measure no faster than one for a single transfer, but keep commands
+/// answered while a piece is hashed.
+const WORKER_THREADS: usize = 2;
+
+/// Runs the daemon until it is told to end.
+pub fn run(arguments: &Arguments) -> Result<(), Reject> {
+    let folders =
+        Folders::find(arguments.home.as_deref()).map_err(|error| Reject::new(ErrorCode::USAGE, error.to_string()))?;
+    create_folder(&folders.state)?;
+    let _lock = lock(&folders.state)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| Reject::new(ErrorCode::INTERNAL, format!("cannot start threads: {error}")))?;
+    runtime.block_on(serve(arguments, &folders))
+}
+
+/// Starts every part, says that it is ready, and drives the engine.
+async fn serve(arguments: &Arguments, folders: &Folders) -> Result<(), Reject> {
+    let internal = |error: &dyn std::fmt::Display| Reject::new(ErrorCode::INTERNAL, error.to_string());
+    let socket = folders.control_socket().map_err(|error| Reject::new(ErrorCode::USAGE, error.to_string()))?;
+    let trackers = arguments.tracker_list(folders)?;
+    let identity = Arc::new(Identity::load_or_create(&folders.state).map_err(|error| internal(&error))?);
+    let (inputs, received) = mpsc::channel(INPUTS_MAX);
+
+    let (store_events, told) = mpsc::unbounded_channel();
+    let (store, restored) = Store::open(&folders.state, store_events).map_err(|error| internal(&error))?;
+    tokio::spawn(tell_store_events(told, inputs.clone()));
+    let endpoint = Endpoint::bind(Arc::clone(&identity), arguments.listen).map_err(|error| {
+        Reject::new(ErrorCode::INTERNAL, error.to_string()).hint("another address or port: --listen ADDR:PORT")
+    })?;
+    let clock = Clock::start();
+    let engine = Engine::new(
+        Config {
+            node: identity.node_id(),
+            software: SOFTWARE.to_owned(),
+            trackers: trackers.iter().map(ToString::to_string).collect(),
+            seed: fastrand::u64(..),
+            process_id: std::process::id(),
+            limits: Limits { fetch_bytes_max: POOL_BYTES as u64, ..Limits::default() },
+        },
+        restored,
+        clock.now(),
+    );
+    let shells = Shells {
+        control: Control::listen(&socket, inputs.clone()).await.map_err(|error| internal(&error))?,
+        tracker_link: TrackerLink::start(endpoint.clone(), trackers, &folders.state, inputs.clone()),
+        net: Net::start(endpoint.clone(), inputs.clone()),
+        store,
+        fetch_pool: PiecePool::new(POOL_BYTES),
+        serve_pool: PiecePool::new(POOL_BYTES),
+        inputs: inputs.clone(),
+    };
+    tokio::spawn(tell_signals(inputs));
+    say_ready(&socket, &endpoint)?;
+    let ended = driver::run(engine, received, shells, clock).await;
+    endpoint.close();
+    endpoint.wait_idle().await;
+    // The lock is held until here, so what lies there is this daemon's.
+    let _ = std::fs::remove_file(&socket);
+    tracing::info!("stopped");
+    ended
+}
+
+/// The line that says: commands are answered from now on. Read by `p2pctl` when it starts the daemon, and by tests.
+fn say_ready(socket: &Path, endpoint: &Endpoint) -> Result<(), Reject> {
+    let mut stdout = std::io::stdout().lock();
+    // Whoever started the daemon may have closed its end already: the daemon runs all the same.
+    let _ = writeln!(stdout, "p2pd ready {} {} id {}", socket.display(), endpoint.local_address(), endpoint.node_id());
+    let _ = stdout.flush();
+    tracing::info!(socket = %socket.display(), address = %endpoint.local_address(), node = %endpoint.node_id(), "ready");
+    Ok(())
+}
+
+/// Takes the store's events to the engine.
+async fn tell_store_events(mut events: mpsc::UnboundedReceiver<StoreEvent>, inputs: mpsc::Sender<Input>) {
+    while let Some(event) = events.recv().await {
+        let input = match event {
+            StoreEvent::PiecesDurable(content, pieces) => Input::PiecesDurable(content, pieces),
+            StoreEvent::SyncFailed(content, reject) => Input::SyncFailed(content, reject),
+            StoreEvent::SourceChanged(content, path, reject) => Input::SourceChanged(content, path, reject),
+            StoreEvent::JournalLost(reject) => Input::JournalLost(reject),
+        };
+        if inputs.send(input).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes the first SIGTERM or SIGINT to the engine, which ends the daemon cleanly.
+async fn tell_signals(inputs: mpsc::Sender<Input>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::warn!("signals cannot be caught; the daemon ends at once when it gets one");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => (),
+        _ = interrupt.recv() => (),
+    }
+    let _ = inputs.send(Input::Terminate).await;
+}
+
+/// Makes the state folder, for this user only.
+fn create_folder(folder: &Path) -> Result<(), Reject> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
+        Reject::new(ErrorCode::NOT_WRITABLE, format!("cannot make the folder {}: {error}", folder.display()))
+    })
+}
+
+/// Takes the folder's lock: whoever holds it is its one daemon. Given back by the system when the process ends.
+fn lock(folder: &Path) -> Result<File, Reject> {
+    let path = folder.join("lock");
+    let file =
+        File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(|error| {
+            Reject::new(ErrorCode::NOT_WRITABLE, format!("cannot open {}: {error}", path.display()))
+        })?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(_) => Err(Reject::new(ErrorCode::WRONG_STATE, format!("another p2pd runs on {}", folder.display()))
+            .hint("`p2pctl status` asks it how it is; `--home DIR` is for a second one")),
+    }
+}
