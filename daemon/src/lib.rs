@@ -1,3 +1,11 @@
 //! The daemon's parts, as a library so that tests can drive the engine without a process around it.
 
+pub mod clock;
+pub mod control;
+pub mod endpoint;
 pub mod engine;
+pub mod frame_stream;
+pub mod net;
+pub mod piece_buffer;
+pub mod store;
+pub mod tracker_link;

@@ -21,7 +21,7 @@ pub enum NameError {
     #[error("`{0}` names a folder, not a file, user or group")]
     Dots(String),
     /// A character that would make it a path, or that no terminal should be shown.
-    #[error("the character {} is not allowed in a name", .0.escape_unicode())]
+    #[error("the character `{}` is not allowed in a name", .0.escape_debug())]
     Character(char),
     /// White space at either end of a user's or group's name.
     #[error("a user's or group's name must not begin or end with white space")]

@@ -179,6 +179,11 @@ impl Reject {
         self.hint = cut(hint.into());
         self
     }
+
+    /// One that came from outside, cut to what one of ours would be.
+    pub fn within_limits(self) -> Reject {
+        Reject { code: self.code, message: cut(self.message), hint: cut(self.hint) }
+    }
 }
 
 impl From<NameError> for Reject {

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use p2p_proto::control::TrackerState;
+use p2p_proto::control::{Answer, TrackerState};
 use p2p_proto::id::ContentId;
 use p2p_proto::limit::PAGE_ITEMS_MAX;
 use p2p_proto::name::GroupName;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker::{Announce, Presence, Request};
 
-use super::input::TrackerId;
+use super::input::{CommandId, TrackerId};
 use super::steps::Step;
 use super::{Engine, Timer};
 
@@ -27,11 +27,27 @@ impl Engine {
         self.timers.set_if_unset(Timer::Announce, at);
     }
 
+    /// Answers a command once what it changed is announced, so that others see it when the command has ended.
+    pub(super) fn tell_when_announced(&mut self, command: CommandId, answer: Answer) {
+        self.told_when_announced.push((command, answer));
+        self.timers.set(Timer::Announce, self.now.monotonic);
+    }
+
     /// Tells every tracker that answers the next page of what it does not know.
     pub(super) fn announce(&mut self) {
-        if self.account.is_none() {
-            return;
+        if self.account.is_some() {
+            self.announce_pages();
         }
+        let announcing = self.trackers.iter().any(|tracker| tracker.state == TrackerState::Ok && tracker.announcing);
+        if !announcing {
+            for (command, answer) in std::mem::take(&mut self.told_when_announced) {
+                self.tell(command, answer);
+            }
+        }
+    }
+
+    /// The next page to each tracker.
+    fn announce_pages(&mut self) {
         let wanted = self.announced_contents();
         for place in 0..self.trackers.len() {
             let tracker = &mut self.trackers[place];
@@ -61,14 +77,18 @@ impl Engine {
         slot.announcing = false;
         match result {
             Ok(()) => {
-                let at = self.now.monotonic;
-                self.timers.set(Timer::Announce, at);
+                self.timers.set(Timer::Announce, self.now.monotonic);
+                // From now on the tracker tells of seeders that come; those that came before are looked up.
+                self.look_up_where_lonely();
             }
             Err(reject) => {
                 slot.announced.clear();
                 slot.announce_replaces = true;
                 let at = self.after(Duration::from_millis(RETRY_MS));
                 self.timers.set(Timer::Announce, at);
+                for (command, answer) in std::mem::take(&mut self.told_when_announced) {
+                    self.tell(command, answer);
+                }
                 // Nobody is logged in for a moment between a login and its announcement; all else should be seen.
                 if reject.code != ErrorCode::LOGIN_NEEDED && reject.code != ErrorCode::NO_TRACKER {
                     self.note_problem(format!("a tracker refuses this node's announcement: {reject}"));

@@ -119,6 +119,7 @@ impl Engine {
         }
         transfer.phase = Phase::Finishing;
         let id = transfer.download;
+        self.tell_have(content);
         self.cancel_fetches(content);
         self.close_interests(content);
         if let Some(download) = self.downloads.get(&id) {

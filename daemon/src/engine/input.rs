@@ -130,15 +130,8 @@ pub enum Input {
     ManifestRequested(UploadId, ConnectionId, ContentId),
 
     // net and store together, wired by the driver
-    /// What was to be served is sent, or could not be; the error is the source's.
-    UploadEnded {
-        /// Which.
-        upload: UploadId,
-        /// Bytes of payload sent.
-        sent_bytes: u64,
-        /// What was wrong with the file it was read from.
-        source: Result<(), Reject>,
-    },
+    /// What was to be served is sent, or could not be; so many bytes of payload were.
+    UploadEnded(UploadId, u64),
     /// The end of [`super::Output::FetchManifest`]: verified and kept, or not.
     ManifestFetched(FetchId, Result<Shape, FetchError>),
     /// The end of [`super::Output::FetchPiece`]: verified and written, or not. Told once, also after a cancel.
@@ -158,8 +151,10 @@ pub enum Input {
     PiecesDurable(ContentId, Vec<PieceIndex>),
     /// Syncing written pieces failed: they must not be believed, and the download stops.
     SyncFailed(ContentId, Reject),
-    /// A shared file is no longer what was shared.
-    SourceChanged(ContentId, Reject),
+    /// The file at this path is no longer what was shared.
+    SourceChanged(ContentId, PathBuf, Reject),
+    /// What the daemon remembers can no longer be kept: it ends, to start again from what is on disk.
+    JournalLost(Reject),
     /// How far hashing is.
     ImportProgress {
         /// Which.

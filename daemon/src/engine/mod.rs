@@ -43,6 +43,7 @@ pub use output::Output;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use p2p_proto::control::Answer;
 use p2p_proto::id::{ContentId, DownloadId, NodeId};
 use p2p_proto::name::GroupName;
 use p2p_proto::time::UnixMillis;
@@ -151,6 +152,7 @@ pub struct Engine {
     calls: BTreeMap<AskId, PendingCall>,
     steps: BTreeMap<AskId, Step>,
     followers: BTreeMap<CommandId, DownloadId>,
+    told_when_announced: Vec<(CommandId, Answer)>,
 
     account: Option<Account>,
     /// How far the tracker's clock is ahead of this machine's, in milliseconds.
@@ -193,6 +195,7 @@ impl Engine {
             calls: BTreeMap::new(),
             steps: BTreeMap::new(),
             followers: BTreeMap::new(),
+            told_when_announced: Vec::new(),
             account: None,
             clock_offset_ms: 0,
             grants: BTreeMap::new(),
@@ -249,7 +252,7 @@ impl Engine {
             Input::ManifestRequested(upload, connection, content) => {
                 self.manifest_requested(upload, connection, content);
             }
-            Input::UploadEnded { upload, sent_bytes, source } => self.upload_ended(upload, sent_bytes, source),
+            Input::UploadEnded(upload, sent_bytes) => self.upload_ended(upload, sent_bytes),
             Input::ManifestFetched(fetch, result) => self.manifest_fetched(fetch, result),
             Input::PieceFetched { fetch, received_bytes, round_trip, result } => {
                 self.piece_fetched(fetch, received_bytes, round_trip, result);
@@ -257,7 +260,8 @@ impl Engine {
 
             Input::PiecesDurable(content, pieces) => self.pieces_durable(content, &pieces),
             Input::SyncFailed(content, reject) => self.fail_transfer(content, reject),
-            Input::SourceChanged(content, reject) => self.source_broken(content, reject),
+            Input::SourceChanged(content, path, reject) => self.source_broken(content, path, reject),
+            Input::JournalLost(reject) => self.outputs.push_back(Output::Exit(Err(reject))),
             Input::ImportProgress { ask, done_bytes, length } => self.import_progress(ask, done_bytes, length),
             Input::Imported(ask, result) => self.imported(ask, result),
             Input::PartOpened(download, result) => self.part_opened(download, result),
@@ -359,7 +363,7 @@ impl Engine {
     fn end(&mut self) {
         if !std::mem::replace(&mut self.ending, true) {
             self.keep_counts();
-            self.outputs.push_back(Output::Exit);
+            self.outputs.push_back(Output::Exit(Ok(())));
         }
     }
 }

@@ -24,8 +24,8 @@ pub enum Output {
     Tell(CommandId, control::Frame),
     /// A line for the log: something an operator may want to know.
     Note(String),
-    /// End the process: sync what is written, close connections, exit.
-    Exit,
+    /// End the process: sync what is written, close connections, exit; with an error if something forces it.
+    Exit(Result<(), Reject>),
 
     // tracker_link
     /// Ask a tracker; answered by [`super::Input::TrackerAnswered`], also when it is lost meanwhile.
@@ -54,14 +54,14 @@ pub enum Output {
     RefuseUpload(UploadId, Reject),
 
     // net and store together, wired by the driver
-    /// Read a piece and send it: [`super::Input::UploadEnded`].
-    ServePiece(UploadId, ContentId, PieceIndex),
+    /// Read a piece of so many bytes and send it: [`super::Input::UploadEnded`].
+    ServePiece(UploadId, ContentId, PieceIndex, u64),
     /// Send a manifest: [`super::Input::UploadEnded`].
     ServeManifest(UploadId, ContentId),
     /// Get a manifest, check it against its content id, keep it: [`super::Input::ManifestFetched`].
     FetchManifest(FetchId, ConnectionId, ContentId),
-    /// Get a piece, check it, write it: [`super::Input::PieceFetched`].
-    FetchPiece(FetchId, ConnectionId, ContentId, PieceIndex),
+    /// Get a piece of so many bytes, check it, write it: [`super::Input::PieceFetched`].
+    FetchPiece(FetchId, ConnectionId, ContentId, PieceIndex, u64),
     /// Stop a fetch.
     CancelFetch(FetchId),
 

@@ -17,6 +17,9 @@ const REDIAL_MS_MIN: u64 = 1_000;
 /// somebody announced is not flooded.
 const REDIAL_MS_MAX: u64 = 60_000;
 
+/// Failed dials in a row after which a node is left alone until a tracker names it again.
+const FAILURES_MAX: u32 = 4;
+
 /// How long a connection that nothing uses is kept for what may come next.
 const IDLE_MS: u64 = 120_000;
 
@@ -106,6 +109,7 @@ impl Engine {
             }
             self.outputs.push_back(Output::Close(old.connection, close_code::DUPLICATE));
             self.drop_connection(old.connection);
+            self.forgive(node);
         }
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.link = Some(link);
@@ -131,7 +135,11 @@ impl Engine {
         peer.dialling = false;
         if peer.link.is_none() {
             peer.failures = peer.failures.saturating_add(1);
-            self.connect_in_time(node);
+            if peer.failures >= FAILURES_MAX {
+                self.give_up(node);
+            } else {
+                self.connect_in_time(node);
+            }
         }
     }
 

@@ -70,7 +70,7 @@ impl Engine {
 
     /// A share as it is shown.
     pub(super) fn share_row(&self, share: &ShareRecord) -> control::Share {
-        let reason = self.shares.broken(share.content).map(|reject| reject.message.clone());
+        let reason = self.shares.broken(share).map(|reject| reject.message.clone());
         control::Share {
             group: share.group.clone(),
             name: share.name.clone(),
@@ -100,7 +100,7 @@ impl Engine {
             .filter(|row| row.state == DownloadState::Waiting)
             .map(|row| format!("{} waits: {}", row.name, row.reason.as_deref().unwrap_or("it is not known why")));
         let broken = self.shares.of_user().filter_map(|share| {
-            self.shares.broken(share.content).map(|reject| format!("{} is not served: {reject}", share.name))
+            self.shares.broken(share).map(|reject| format!("{} is not served: {reject}", share.name))
         });
         let trackers_down = self.trackers.iter().filter(|tracker| tracker.state != TrackerState::Ok);
         let trackers_down =

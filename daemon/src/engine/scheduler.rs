@@ -245,7 +245,7 @@ impl Engine {
         peer.outstanding_bytes += bytes;
         self.fetch_bytes += bytes;
         self.fetches.insert(fetch, Fetch { content, node, connection, what: Fetched::Piece(piece), bytes, started });
-        self.outputs.push_back(Output::FetchPiece(fetch, connection, content, piece));
+        self.outputs.push_back(Output::FetchPiece(fetch, connection, content, piece, bytes));
     }
 
     /// A piece came: whoever else was asked for it need not send it.

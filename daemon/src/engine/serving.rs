@@ -1,8 +1,9 @@
 //! Serving: who may read what from here, and the pieces they ask for.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use p2p_proto::geometry::PieceIndex;
+use p2p_proto::geometry::{Geometry, PieceIndex};
 use p2p_proto::grant::Grant;
 use p2p_proto::have_map::{HaveMap, WireHaveMap};
 use p2p_proto::id::{ContentId, NodeId};
@@ -71,9 +72,9 @@ impl Engine {
     }
 
     pub(super) fn piece_requested(&mut self, upload: UploadId, connection: ConnectionId, request: &PieceRequest) {
-        let checked = self.check_request(connection, request.content, Some(request.piece));
-        let queued = checked.and_then(|user| {
-            let piece = Upload { upload, connection, content: request.content, piece: request.piece };
+        let checked = self.check_piece(connection, request.content, request.piece);
+        let queued = checked.and_then(|(user, bytes)| {
+            let piece = Upload { upload, connection, content: request.content, piece: request.piece, bytes };
             if self.uploads.push(&user, piece) {
                 Ok(())
             } else {
@@ -87,23 +88,21 @@ impl Engine {
     }
 
     pub(super) fn manifest_requested(&mut self, upload: UploadId, connection: ConnectionId, content: ContentId) {
-        self.outputs.push_back(match self.check_request(connection, content, None) {
+        self.outputs.push_back(match self.check_request(connection, content) {
             Ok(_) => Output::ServeManifest(upload, content),
             Err(reject) => Output::RefuseUpload(upload, reject),
         });
     }
 
-    pub(super) fn upload_ended(&mut self, upload: UploadId, sent_bytes: u64, source: Result<(), Reject>) {
+    pub(super) fn upload_ended(&mut self, upload: UploadId, sent_bytes: u64) {
         self.up_rate.add(sent_bytes, self.now.monotonic);
-        if let (Some(ended), Err(reject)) = (self.uploads.end(upload), source) {
-            self.source_broken(ended.content, reject);
-        }
+        self.uploads.end(upload);
         self.start_uploads();
     }
 
     /// A shared file is no longer what was shared: it is not served any more, and those who read it are told.
-    pub(super) fn source_broken(&mut self, content: ContentId, reason: Reject) {
-        if self.shares.mark_broken(content, reason.clone()) {
+    pub(super) fn source_broken(&mut self, content: ContentId, path: PathBuf, reason: Reject) {
+        if self.shares.mark_broken(path, reason.clone()) {
             self.note_problem(format!("a shared file is no longer served: {reason}"));
             self.refuse_readers(content);
             self.announce_soon();
@@ -153,8 +152,7 @@ impl Engine {
         let untold: Vec<(ServedId, GroupName)> = untold.map(|(served, entry)| (*served, entry.group.clone())).collect();
         for (served, group) in untold {
             let map = match self.available(content, &group) {
-                Some(Available::All) => WireHaveMap::All,
-                Some(Available::Some(have)) => have.to_wire(),
+                Some(Available { have, .. }) => have.map_or(WireHaveMap::All, HaveMap::to_wire),
                 None => continue,
             };
             self.outputs.push_back(Output::Provide(served, FromProvider::HaveMap(map)));
@@ -191,7 +189,7 @@ impl Engine {
     /// Serves waiting requests while places are free.
     fn start_uploads(&mut self) {
         while let Some(upload) = self.uploads.start_next() {
-            self.outputs.push_back(Output::ServePiece(upload.upload, upload.content, upload.piece));
+            self.outputs.push_back(Output::ServePiece(upload.upload, upload.content, upload.piece, upload.bytes));
         }
     }
 
@@ -220,35 +218,42 @@ impl Engine {
         body.map(|body| (body.user, body.expires)).map_err(|error| refused(error.to_string()))
     }
 
-    /// Whether a request is covered by an open interest whose grant still holds; whose it is.
-    fn check_request(
+    /// Whether a request is covered by an open interest whose grant still holds.
+    fn check_request(&self, connection: ConnectionId, content: ContentId) -> Result<&Served, Reject> {
+        let served = self.served_by.get(&(connection, content)).and_then(|served| self.served.get(served));
+        match served {
+            None => Err(Reject::new(ErrorCode::GRANT_REFUSED, "no grant was shown for this content")),
+            Some(served) if served.expires <= self.tracker_time() => {
+                Err(Reject::new(ErrorCode::GRANT_REFUSED, "the grant has ended"))
+            }
+            Some(served) => Ok(served),
+        }
+    }
+
+    /// Whether a piece may be read and is here; by whom, and its bytes.
+    fn check_piece(
         &self,
         connection: ConnectionId,
         content: ContentId,
-        piece: Option<PieceIndex>,
-    ) -> Result<UserName, Reject> {
-        let served = self.served_by.get(&(connection, content)).and_then(|served| self.served.get(served));
-        let Some(served) = served else {
-            return Err(Reject::new(ErrorCode::GRANT_REFUSED, "no grant was shown for this content"));
-        };
-        if served.expires <= self.tracker_time() {
-            return Err(Reject::new(ErrorCode::GRANT_REFUSED, "the grant has ended"));
-        }
+        piece: PieceIndex,
+    ) -> Result<(UserName, u64), Reject> {
+        let served = self.check_request(connection, content)?;
+        let bytes = self.available(content, &served.group).and_then(|available| {
+            let here = available.have.is_none_or(|have| have.contains(piece));
+            available.geometry.piece(piece.0).filter(|_| here).map(|piece| available.geometry.piece_bytes(piece))
+        });
         let missing = || Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this piece is not here");
-        match (self.available(content, &served.group), piece) {
-            (Some(Available::All), _) | (Some(Available::Some(_)), None) => Ok(served.user.clone()),
-            (Some(Available::Some(have)), Some(piece)) if have.contains(piece) => Ok(served.user.clone()),
-            _ => Err(missing()),
-        }
+        Ok((served.user.clone(), bytes.ok_or_else(missing)?))
     }
 
     /// What of a content can be served to readers of a group.
     fn available(&self, content: ContentId, group: &GroupName) -> Option<Available<'_>> {
-        if self.shares.in_group(content, group).is_some() {
-            return Some(Available::All);
+        if let Some(share) = self.shares.in_group(content, group) {
+            return Some(Available { geometry: share.shape.geometry().ok()?, have: None });
         }
         let transfer = self.transfers.get(&content).filter(|transfer| transfer.group == *group)?;
-        transfer.pieces.as_ref().map(|pieces| Available::Some(pieces.picker.have()))
+        let pieces = transfer.pieces.as_ref()?;
+        Some(Available { geometry: pieces.geometry, have: Some(pieces.picker.have()) })
     }
 
     /// Whether a content will be here in a moment: its readers are told when it is.
@@ -267,7 +272,8 @@ impl Engine {
 }
 
 /// What of a content is here.
-enum Available<'a> {
-    All,
-    Some(&'a HaveMap),
+struct Available<'a> {
+    geometry: Geometry,
+    /// The pieces; `None` for all of them.
+    have: Option<&'a HaveMap>,
 }

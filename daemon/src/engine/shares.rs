@@ -1,6 +1,7 @@
 //! The table of shares: files that this node serves in place, by user, group and name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use p2p_proto::id::ContentId;
 use p2p_proto::name::{FileName, GroupName, UserName};
@@ -16,8 +17,8 @@ type Key = (UserName, GroupName, FileName);
 pub(super) struct Shares {
     shares: BTreeMap<Key, ShareRecord>,
     by_content: BTreeMap<ContentId, BTreeSet<Key>>,
-    /// Contents whose file is no longer what was shared, and why.
-    broken: BTreeMap<ContentId, Reject>,
+    /// Files that are no longer what was shared, and why.
+    broken: BTreeMap<PathBuf, Reject>,
     user: Option<UserName>,
 }
 
@@ -38,7 +39,7 @@ impl Shares {
     pub fn put(&mut self, record: ShareRecord) {
         let key = (record.user.clone(), record.group.clone(), record.name.clone());
         self.remove(&key);
-        self.broken.remove(&record.content);
+        self.broken.remove(&record.path);
         self.by_content.entry(record.content).or_default().insert(key.clone());
         self.shares.insert(key, record);
     }
@@ -53,14 +54,14 @@ impl Shares {
         self.shares.get(&(self.user.clone()?, group.clone(), name.clone()))
     }
 
-    /// The file of a content is no longer what was shared. True if that is news.
-    pub fn mark_broken(&mut self, content: ContentId, reason: Reject) -> bool {
-        self.by_content.contains_key(&content) && self.broken.insert(content, reason).is_none()
+    /// A file is no longer what was shared. True if it is shared and that is news.
+    pub fn mark_broken(&mut self, path: PathBuf, reason: Reject) -> bool {
+        self.shares.values().any(|share| share.path == path) && self.broken.insert(path, reason).is_none()
     }
 
     /// Shares that are served: of the user who is logged in, with a good file.
     pub fn active(&self) -> impl Iterator<Item = &ShareRecord> {
-        self.of_user().filter(|share| !self.broken.contains_key(&share.content))
+        self.of_user().filter(|share| !self.broken.contains_key(&share.path))
     }
 
     /// All shares of the user who is logged in.
@@ -68,25 +69,26 @@ impl Shares {
         self.shares.values().filter(|share| Some(&share.user) == self.user.as_ref())
     }
 
-    /// Why the file of a content is not served.
-    pub fn broken(&self, content: ContentId) -> Option<&Reject> {
-        self.broken.get(&content)
+    /// Why a share is not served, if its file is not what it was.
+    pub fn broken(&self, share: &ShareRecord) -> Option<&Reject> {
+        self.broken.get(&share.path)
     }
 
     /// An active share of a content, in whatever group.
     pub fn with_content(&self, content: ContentId) -> Option<&ShareRecord> {
-        if self.broken.contains_key(&content) {
-            return None;
-        }
-        let keys = self.by_content.get(&content)?;
-        keys.iter().filter_map(|key| self.shares.get(key)).find(|share| Some(&share.user) == self.user.as_ref())
+        self.good(content).next()
     }
 
     /// An active share of a content in one group.
     pub fn in_group(&self, content: ContentId, group: &GroupName) -> Option<&ShareRecord> {
-        let user = self.user.as_ref()?;
-        let keys = self.by_content.get(&content).filter(|_| !self.broken.contains_key(&content))?;
-        keys.iter().filter_map(|key| self.shares.get(key)).find(|share| share.user == *user && share.group == *group)
+        self.good(content).find(|share| share.group == *group)
+    }
+
+    /// The active shares of a content.
+    fn good(&self, content: ContentId) -> impl Iterator<Item = &ShareRecord> {
+        let keys = self.by_content.get(&content).into_iter().flatten();
+        let shares = keys.filter_map(|key| self.shares.get(key));
+        shares.filter(|share| Some(&share.user) == self.user.as_ref() && !self.broken.contains_key(&share.path))
     }
 
     fn remove(&mut self, key: &Key) -> Option<ShareRecord> {
@@ -95,7 +97,6 @@ impl Shares {
             keys.remove(key);
             if keys.is_empty() {
                 self.by_content.remove(&record.content);
-                self.broken.remove(&record.content);
             }
         }
         Some(record)

@@ -322,8 +322,7 @@ impl Engine {
             Step::Told(command, answer) => self.tell(command, *answer),
             Step::Shared(command, share, answer) => {
                 self.shares.put(*share);
-                self.announce_soon();
-                self.tell(command, *answer);
+                self.tell_when_announced(command, *answer);
             }
             Step::DownloadKept(command, record, detach) => self.download_kept(command, *record, detach),
             Step::DownloadChanged(command, id) => {

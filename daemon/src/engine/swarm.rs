@@ -40,12 +40,19 @@ impl Engine {
         if transfer.phase == Phase::Finishing {
             return;
         }
-        let lonely = transfer.peers.values().all(|peer| peer.interest.is_none());
+        let lonely = transfer.is_lonely();
         let group = transfer.group.clone();
         let pause = Duration::from_millis(if lonely { LOOKUP_LONELY_MS } else { LOOKUP_MS });
         let at = self.after(pause);
         self.timers.set(Timer::Lookup(content), at);
         self.ask_now(Step::LookedUp(content), Request::Lookup { group, content });
+    }
+
+    /// Looks up again now what nobody offers.
+    pub(super) fn look_up_where_lonely(&mut self) {
+        let lonely = self.transfers.iter().filter(|(_, transfer)| transfer.is_lonely());
+        let lonely: Vec<ContentId> = lonely.map(|(content, _)| *content).collect();
+        lonely.into_iter().for_each(|content| self.look_up(content));
     }
 
     pub(super) fn looked_up(&mut self, content: ContentId, result: Result<Providers, Reject>) {
@@ -78,6 +85,7 @@ impl Engine {
         if transfer.peers.len() < SWARM_PEERS_MAX {
             transfer.peers.entry(node).or_default();
             self.open_interest(content, node);
+            self.review_later(content);
         }
     }
 
@@ -119,8 +127,15 @@ impl Engine {
         }
         self.fetch_manifest(content);
         self.schedule(content);
-        let at = self.after(Duration::from_millis(REVIEW_MS));
-        self.timers.set(Timer::Review(content), at);
+        self.review_later(content);
+    }
+
+    /// Looks a transfer over again in a while, if there is anything to look at.
+    fn review_later(&mut self, content: ContentId) {
+        if self.transfers.get(&content).is_some_and(|transfer| !transfer.peers.is_empty()) {
+            let at = self.after(Duration::from_millis(REVIEW_MS));
+            self.timers.set_if_unset(Timer::Review(content), at);
+        }
     }
 
     pub(super) fn offered(&mut self, interest: InterestId, message: FromProvider) {
@@ -154,9 +169,34 @@ impl Engine {
         if let Some(peer) = transfer.peers.get_mut(&node) {
             peer.not_before = not_before;
         }
-        let group = transfer.group.clone();
-        if reason.is_some_and(|reject| reject.code == ErrorCode::GRANT_REFUSED) {
-            self.grant_disbelieved(&group);
+        match reason.map(|reject| reject.code) {
+            Some(ErrorCode::GRANT_REFUSED) => {
+                let group = transfer.group.clone();
+                self.grant_disbelieved(&group);
+            }
+            // Empty-handed: left alone until a tracker names it again. One that has lied is remembered.
+            Some(ErrorCode::CONTENT_NOT_FOUND) => {
+                transfer.peers.retain(|peer, entry| *peer != node || entry.corrupt_pieces > 0);
+            }
+            _ => (),
+        }
+    }
+
+    /// A node does not answer at all: no transfer waits for it.
+    pub(super) fn give_up(&mut self, node: NodeId) {
+        for transfer in self.transfers.values_mut() {
+            if transfer.peers.get(&node).is_some_and(|peer| peer.interest.is_none()) {
+                transfer.peers.remove(&node);
+            }
+        }
+    }
+
+    /// A node's connection was replaced by another, through no fault of its own: it is asked at once.
+    pub(super) fn forgive(&mut self, node: NodeId) {
+        for transfer in self.transfers.values_mut() {
+            if let Some(peer) = transfer.peers.get_mut(&node) {
+                peer.not_before = Duration::ZERO;
+            }
         }
     }
 
@@ -222,6 +262,7 @@ impl Engine {
         }
         transfer.peers.entry(provider.node).or_default().user = Some(provider.user);
         self.open_interest(content, provider.node);
+        self.review_later(content);
     }
 
     /// Opens an interest with a peer of a transfer, connecting first, where there is none and it is not too soon.

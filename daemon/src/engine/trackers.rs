@@ -172,6 +172,8 @@ impl Engine {
         slot.announced.clear();
         slot.announcing = false;
         slot.announce_replaces = true;
+        // Nobody can be told now; what waits for that waits no longer.
+        self.timers.set(Timer::Announce, self.now.monotonic);
         if matches!(state, TrackerState::KeyChanged | TrackerState::Refused) && self.chosen_tracker().is_none() {
             // Waiting does not help here: those who wait are told at once.
             let held: Vec<AskId> = self.calls.iter().filter(|(_, call)| call.held).map(|(ask, _)| *ask).collect();

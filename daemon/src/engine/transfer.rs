@@ -120,6 +120,15 @@ impl Transfer {
         full - last.map_or(0, |last| geometry.piece_length() - geometry.piece_bytes(last))
     }
 
+    /// Whether no peer offers a single piece.
+    pub fn is_lonely(&self) -> bool {
+        let offers = |peer: &SwarmPeer| match (&peer.have, &peer.offer) {
+            (Some(have), _) => !have.is_empty(),
+            (None, offer) => offer.is_some(),
+        };
+        !self.peers.values().any(offers)
+    }
+
     /// Takes what a peer says it has; `None` where it does not fit the content.
     pub fn take_have_map(&mut self, node: NodeId, wire: WireHaveMap) -> Option<()> {
         let peer = self.peers.get_mut(&node)?;
@@ -278,18 +287,12 @@ fn in_words(span: Duration) -> String {
 
 /// Why nothing comes in, where it is known.
 pub(super) fn waiting_reason(transfer: &Transfer, tracker_ok: bool, no_tracker: &Reject, now: UnixMillis) -> String {
-    let with_offer = transfer.peers.values().filter(|peer| peer.have.is_some() || peer.offer.is_some()).count();
-    if transfer.peers.is_empty() || with_offer == 0 {
-        if !tracker_ok && transfer.peers.is_empty() {
-            return no_tracker.message.clone();
-        }
-        if !transfer.peers.is_empty() {
-            return format!("no answer yet from {} peers", transfer.peers.len());
-        }
-        return match &transfer.last_seeder {
-            Some((user, at)) => format!("no seeder online (last: {user}, {} ago)", in_words(now.since(*at))),
-            None => "no seeder online".to_owned(),
-        };
+    let silent = transfer.peers.values().filter(|peer| peer.interest.is_none() && !peer.is_banned()).count();
+    match (transfer.is_lonely(), &transfer.last_seeder) {
+        (false, _) => "no peer online has the pieces that are missing".to_owned(),
+        (true, _) if silent > 0 => format!("connecting to {silent} peers"),
+        (true, _) if !tracker_ok => no_tracker.message.clone(),
+        (true, Some((user, at))) => format!("no seeder online (last: {user}, {} ago)", in_words(now.since(*at))),
+        (true, None) => "no seeder online".to_owned(),
     }
-    "no peer online has the pieces that are missing".to_owned()
 }

@@ -15,6 +15,7 @@ pub(super) struct Upload {
     pub connection: ConnectionId,
     pub content: ContentId,
     pub piece: PieceIndex,
+    pub bytes: u64,
 }
 
 /// Requests waiting and being served. Users take turns, a request each, however many nodes they have.
@@ -132,6 +133,7 @@ mod tests {
             connection: ConnectionId(number % 3),
             content: ContentId([0; 32]),
             piece: PieceIndex(0),
+            bytes: 1,
         }
     }
 

@@ -1,0 +1,149 @@
+//! JSON documents: the daemon's answers as they are, behind `schema` and `type`. Fields are only ever added.
+//!
+//! | document | is |
+//! |---|---|
+//! | `user_created` `logged_in` `logged_out` `status` | accounts and this node |
+//! | `group_created` `group_joined` `group_left` `group_deleted` `group_transferred` | what became of a group |
+//! | `request_accepted` `request_rejected` `member_removed` | what became of a user's standing in it |
+//! | `groups` `members` `requests` `files` `downloads` `shares` | lists, each in a field of its own name |
+//! | `uploaded` `file_info` `share_stopped` | a file |
+//! | `download_started` `download_changed` | a download that goes on, or not |
+//! | `started` `progress` `result` | a download that is followed: one, one a second, one at the end |
+//! | `shutting_down` | the daemon |
+//! | `error` | on standard error, instead of the answer; what was followed then has no `result` |
+
+use p2p_proto::control::{Answer, Frame};
+use p2p_proto::reject::Reject;
+use serde::Serialize;
+
+/// Version of all documents. 1: the first.
+const SCHEMA: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a, T> {
+    schema: u32,
+    r#type: &'a str,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    code: String,
+    message: &'a str,
+    hint: Option<&'a str>,
+    exit_code: u8,
+}
+
+/// The document of an answer.
+pub fn answer(answer: &Answer) -> String {
+    match answer {
+        Answer::UserCreated(body) => document("user_created", body),
+        Answer::LoggedIn(body) => document("logged_in", body),
+        Answer::LoggedOut(body) => document("logged_out", body),
+        Answer::Status(body) => document("status", body.as_ref()),
+        Answer::GroupCreated(body) => document("group_created", body),
+        Answer::GroupJoined(body) => document("group_joined", body),
+        Answer::GroupLeft(body) => document("group_left", body),
+        Answer::GroupDeleted(body) => document("group_deleted", body),
+        Answer::Groups(body) => document("groups", body),
+        Answer::Members(body) => document("members", body),
+        Answer::Requests(body) => document("requests", body),
+        Answer::RequestAccepted(body) => document("request_accepted", body),
+        Answer::RequestRejected(body) => document("request_rejected", body),
+        Answer::MemberRemoved(body) => document("member_removed", body),
+        Answer::GroupTransferred(body) => document("group_transferred", body),
+        Answer::Uploaded(body) => document("uploaded", body),
+        Answer::Files(body) => document("files", body),
+        Answer::FileInfo(body) => document("file_info", body.as_ref()),
+        Answer::DownloadStarted(body) => document("download_started", body),
+        Answer::Downloaded(body) => document("result", body),
+        Answer::DownloadChanged(body) => document("download_changed", body),
+        Answer::Downloads(body) => document("downloads", body),
+        Answer::ShareStopped(body) => document("share_stopped", body),
+        Answer::Shares(body) => document("shares", body),
+        Answer::ShuttingDown(body) => document("shutting_down", body),
+    }
+}
+
+/// The document of a frame before the last one, for what is followed. Hashing has none: `upload_file` answers with
+/// one document.
+pub fn frame(frame: &Frame) -> Option<String> {
+    match frame {
+        Frame::Started(body) => Some(document("started", body)),
+        Frame::Progress(body) => Some(document("progress", body)),
+        Frame::Hashing(_) | Frame::Result(_) => None,
+    }
+}
+
+/// The document of a refusal.
+pub fn error(reject: &Reject) -> String {
+    let hint = (!reject.hint.is_empty()).then_some(reject.hint.as_str());
+    let (code, exit_code) = (reject.code.word(), reject.code.exit_code());
+    document("error", &ErrorBody { code, message: &reject.message, hint, exit_code })
+}
+
+fn document<T: Serialize>(kind: &str, body: &T) -> String {
+    serde_json::to_string(&Document { schema: SCHEMA, r#type: kind, body })
+        .expect("answers are structures of texts, numbers and lists, which JSON always has room for")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::examples;
+    use p2p_proto::reject::ErrorCode;
+
+    #[test]
+    fn an_error_is_the_document_of_the_contract() {
+        let reject = Reject::new(ErrorCode::NOT_MEMBER, "only members of `photos` may").hint("ask with `join_group`");
+        assert_eq!(
+            error(&reject),
+            r#"{"schema":1,"type":"error","code":"not_member","message":"only members of `photos` may","hint":"ask with `join_group`","exit_code":5}"#
+        );
+        assert!(error(&Reject::new(ErrorCode(999), "x")).contains(r#""code":"unknown_999","message":"x","hint":null"#));
+    }
+
+    #[test]
+    fn a_list_is_a_field_and_names_are_whole() {
+        let mut files = examples::files();
+        files.files[0].name = "a\u{202e}\"b".parse().expect("allowed");
+        let document: serde_json::Value = serde_json::from_str(&answer(&Answer::Files(files))).expect("JSON");
+        assert_eq!((&document["schema"], &document["type"]), (&1.into(), &"files".into()));
+        let file = &document["files"][0];
+        assert_eq!(file["name"], "a\u{202e}\"b");
+        assert_eq!(file["length"], 44_238_012_416u64);
+        assert_eq!(file["added"], "2026-11-20T21:23:20.000Z");
+        assert_eq!(file["content"].as_str().map(str::len), Some(64), "ids are whole");
+    }
+
+    #[test]
+    fn unknown_is_null_and_none_is_an_empty_list() {
+        let status = examples::status();
+        let mut status = Answer::Status(Box::new(status));
+        if let Answer::Status(status) = &mut status {
+            status.user = None;
+            status.problems.clear();
+        }
+        let document: serde_json::Value = serde_json::from_str(&answer(&status)).expect("JSON");
+        assert_eq!(document["user"], serde_json::Value::Null);
+        assert_eq!(document["problems"], serde_json::json!([]));
+        assert_eq!(document["trackers"][2]["state"], "unreachable");
+        assert_eq!(document["started"], "2026-11-17T19:23:20.000Z");
+    }
+
+    #[test]
+    fn what_is_followed_is_started_progress_and_result() {
+        let download = examples::downloads().downloads[0].clone();
+        let started = frame(&Frame::Started(download.clone())).expect("shown");
+        assert!(
+            started.starts_with(r#"{"schema":1,"type":"started","id":"a91f0102030405ff","group":"genomics","#),
+            "{started}"
+        );
+        let progress: serde_json::Value =
+            serde_json::from_str(&frame(&Frame::Progress(download)).expect("shown")).expect("JSON");
+        assert_eq!((&progress["type"], &progress["state"]), (&"progress".into(), &"downloading".into()));
+        let result = answer(&Answer::Downloaded(examples::downloaded()));
+        assert!(result.starts_with(r#"{"schema":1,"type":"result","id":"a91f0102030405ff""#), "{result}");
+    }
+}

@@ -1,0 +1,169 @@
+//! Showing: answers on standard output, all else on standard error, for people or as JSON.
+
+pub mod escape;
+#[cfg(test)]
+pub mod examples;
+pub mod human;
+pub mod json;
+pub mod progress;
+mod status;
+mod table;
+mod unit;
+
+use std::io::{self, Write as _};
+use std::time::SystemTime;
+
+use console::Style;
+use p2p_proto::control::Answer;
+use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::time::UnixMillis;
+
+use crate::error::{Failure, cause};
+use escape::escape;
+
+/// What people are shown of an answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Text {
+    /// Data, for standard output.
+    pub lines: Vec<String>,
+    /// What has changed, or that there is nothing to show, for standard error.
+    pub message: Option<String>,
+    /// What may come next, a command or a sentence.
+    pub next: Option<String>,
+}
+
+impl Text {
+    /// Data; `none` says it where there is nothing.
+    pub fn data(lines: Vec<String>, none: impl FnOnce() -> String) -> Text {
+        let message = lines.is_empty().then(none);
+        Text { lines, message, next: None }
+    }
+
+    /// What has changed.
+    pub fn change(message: impl Into<String>) -> Text {
+        Text { message: Some(message.into()), ..Text::default() }
+    }
+
+    /// The same with what may come next.
+    pub fn next(mut self, next: impl Into<String>) -> Text {
+        self.next = Some(next.into());
+        self
+    }
+}
+
+/// What a rendering depends on beside the answer.
+#[derive(Debug, Clone, Copy)]
+pub struct View {
+    /// This machine's clock.
+    pub now: UnixMillis,
+    /// Columns of the terminal that standard output is; `None` where it is none.
+    pub width: Option<u16>,
+}
+
+/// Standard output and standard error, and what may be shown there. Everything from others is escaped here.
+#[derive(Debug)]
+pub struct Screen {
+    /// JSON documents instead of text for people.
+    pub as_json: bool,
+    quiet: bool,
+}
+
+impl Screen {
+    /// A screen for the options given.
+    pub fn new(as_json: bool, quiet: bool) -> Screen {
+        Screen { as_json, quiet }
+    }
+
+    /// Shows an answer: its document, or what `text` makes of it for people.
+    pub fn answer(&self, answer: &Answer, text: impl FnOnce(View) -> Text) -> Result<(), Failure> {
+        if self.as_json {
+            return to_stdout([json::answer(answer).as_str()]);
+        }
+        let text = text(view());
+        if !text.lines.is_empty() {
+            to_stdout(text.lines.iter().map(|line| colour_problem(&escape(line))))?;
+        }
+        if let Some(message) = &text.message {
+            self.message(message);
+        }
+        if let (Some(next), false) = (&text.next, self.quiet) {
+            Screen::lines_to_stderr([format!(
+                "{} {}",
+                Style::new().dim().for_stderr().apply_to("next:"),
+                escape(next)
+            )]);
+        }
+        Ok(())
+    }
+
+    /// Prints a document of what is followed.
+    pub fn document(&self, document: &str) -> Result<(), Failure> {
+        to_stdout([document])
+    }
+
+    /// Tells people something on standard error, unless they want to be left alone.
+    pub fn message(&self, message: &str) {
+        if self.shows_messages() {
+            Screen::lines_to_stderr([escape(message)]);
+        }
+    }
+
+    /// The same for something that is not as it should be.
+    pub fn warning(&self, message: &str) {
+        if self.shows_messages() {
+            let word = Style::new().yellow().bold().for_stderr().apply_to("warning:");
+            Screen::lines_to_stderr([format!("{word} {}", escape(message))]);
+        }
+    }
+
+    /// Whether messages and progress are shown to people.
+    pub fn shows_messages(&self) -> bool {
+        !self.quiet && !self.as_json
+    }
+
+    /// Tells people what went wrong and what to do next.
+    pub fn error(reject: &Reject) {
+        let word = Style::new().red().bold().for_stderr().apply_to("error:");
+        Screen::lines_to_stderr([format!("{word} {}", escape(&reject.message))]);
+        if !reject.hint.is_empty() {
+            let word = Style::new().dim().for_stderr().apply_to("hint:");
+            Screen::lines_to_stderr([format!("{word} {}", escape(&reject.hint))]);
+        }
+    }
+
+    /// Writes lines to standard error. There is nobody to tell if that fails.
+    pub fn lines_to_stderr<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) {
+        let mut stderr = io::stderr().lock();
+        for line in lines {
+            let _ = writeln!(stderr, "{}", line.as_ref());
+        }
+    }
+}
+
+fn view() -> View {
+    let stdout = console::Term::stdout();
+    let width = if stdout.is_term() { stdout.size_checked().map(|(_, columns)| columns) } else { None };
+    View { now: SystemTime::now().into(), width }
+}
+
+/// A line that begins with `!` says what is wrong; the sign stands out.
+fn colour_problem(line: &str) -> String {
+    match line.strip_prefix("! ") {
+        Some(problem) => format!("{} {problem}", Style::new().yellow().bold().apply_to("!")),
+        None => line.to_owned(),
+    }
+}
+
+/// Writes lines to standard output, all at once.
+fn to_stdout<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Result<(), Failure> {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(line.as_ref());
+        text.push('\n');
+    }
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::new(ErrorCode::INTERNAL, format!("standard output cannot be written: {}", cause(&error))),
+    })
+}

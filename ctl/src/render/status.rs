@@ -1,0 +1,103 @@
+//! `status` for people: who and how on four lines, and a line for each thing that is wrong.
+
+use p2p_proto::control::{Status, TrackerState, TrackerStatus};
+use p2p_proto::time::UnixMillis;
+
+use super::unit;
+
+/// The lines of COMMANDS.md's example.
+pub fn lines(status: &Status) -> Vec<String> {
+    let mut lines = vec![
+        identity(status),
+        trackers(status),
+        format!(
+            "Peers     {}     Down {}   Up {}",
+            unit::count(status.peers.into()),
+            unit::rate(status.down_rate),
+            unit::rate(status.up_rate)
+        ),
+        contents(status),
+    ];
+    lines.extend(status.problems.iter().map(|problem| format!("! {problem}")));
+    lines
+}
+
+fn identity(status: &Status) -> String {
+    let user = status.user.as_ref().map_or("not logged in".to_owned(), |user| format!("{user}   logged in"));
+    let version = status.software.rsplit(' ').next().unwrap_or_default();
+    let up = unit::span_fine(status.now.since(status.started));
+    let key_exchange = status.key_exchange.as_ref().map(|name| format!("   key exchange {name}"));
+    format!("{user}   p2pd {version}, up {up}{}", key_exchange.unwrap_or_default())
+}
+
+fn trackers(status: &Status) -> String {
+    let trackers: Vec<String> = status.trackers.iter().map(|one| tracker(one, status.now)).collect();
+    format!("Trackers  {}", if trackers.is_empty() { "none".to_owned() } else { trackers.join("   ") })
+}
+
+fn tracker(tracker: &TrackerStatus, now: UnixMillis) -> String {
+    let state = match (tracker.state, tracker.round_trip_us) {
+        (TrackerState::Connecting, _) => "connecting".to_owned(),
+        (TrackerState::Ok, Some(round_trip_us)) => format!("ok {}", unit::round_trip(round_trip_us)),
+        (TrackerState::Ok, None) => "ok".to_owned(),
+        (TrackerState::Unreachable, _) => format!("unreachable {}", unit::span(now.since(tracker.since))),
+        (TrackerState::KeyChanged, _) => "key changed".to_owned(),
+        (TrackerState::Refused, _) => "refused".to_owned(),
+    };
+    format!("{} {state}{}", tracker.address, if tracker.leader { " (leader)" } else { "" })
+}
+
+fn contents(status: &Status) -> String {
+    let shares = numbers([(status.shares_seeding, "seeding"), (status.shares_stopped, "stopped")]);
+    let downloads = numbers([
+        (status.downloads_active, "active"),
+        (status.downloads_waiting, "waiting"),
+        (status.downloads_paused, "paused"),
+        (status.downloads_failed, "failed"),
+    ]);
+    let disk = status.disk_free_bytes.map(|bytes| format!("      Disk {} free", unit::size(bytes)));
+    format!("Shares    {shares}      Downloads {downloads}{}", disk.unwrap_or_default())
+}
+
+/// The numbers that are not zero, each with its word.
+fn numbers<const N: usize>(numbers: [(u32, &str); N]) -> String {
+    let numbers = numbers.iter().filter(|(number, _)| *number > 0);
+    let words: Vec<String> =
+        numbers.map(|(number, word)| format!("{} {word}", unit::count((*number).into()))).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::examples;
+
+    #[test]
+    fn status_reads_as_the_contract_shows_it() {
+        let expected = "\
+alice   logged in   p2pd 0.1.0, up 3d 4h   key exchange X25519MLKEM768
+Trackers  192.0.2.10:9000 ok 3 ms (leader)   192.0.2.11:9000 ok 4 ms   192.0.2.12:9000 unreachable 2m
+Peers     12     Down 842 MiB/s   Up 120 MiB/s
+Shares    8 seeding      Downloads 1 active, 1 waiting      Disk 1.2 TiB free
+! maps.iso has waited 4m: no seeder online (last: bob, 2h ago)";
+        assert_eq!(lines(&examples::status()).join("\n"), expected);
+    }
+
+    #[test]
+    fn a_fresh_daemon_has_little_to_say() {
+        let mut status = examples::status();
+        status.user = None;
+        status.key_exchange = None;
+        status.started = status.now;
+        status.trackers.clear();
+        status.problems.clear();
+        status.disk_free_bytes = None;
+        (status.peers, status.down_rate, status.up_rate) = (0, 0, 0);
+        (status.shares_seeding, status.downloads_active, status.downloads_waiting) = (0, 0, 0);
+        assert_eq!(
+            lines(&status).join("\n"),
+            "not logged in   p2pd 0.1.0, up 0s\nTrackers  none\nPeers     0     Down 0 B/s   Up 0 B/s\n\
+             Shares    none      Downloads none"
+        );
+    }
+}

@@ -1,0 +1,160 @@
+//! The listening socket: who may connect, how many at once, and where each command's frames go.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use interprocess::local_socket::tokio::{Listener, Stream};
+use interprocess::local_socket::traits::StreamCommon as _;
+use interprocess::local_socket::traits::tokio::{Listener as _, Stream as _};
+use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
+use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
+use p2p_proto::control::Frame;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::engine::Input;
+use crate::engine::input::CommandId;
+
+use super::session;
+
+/// Commands connected at once: a person has a few, a script some dozens; each costs a descriptor and a task.
+const SESSIONS_MAX: usize = 128;
+
+/// Frames that wait for a command that does not read: half a minute of progress.
+const FRAMES_MAX: usize = 32;
+
+/// Pause after an accept that failed for want of descriptors: they come back when something ends, not at once.
+const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Another daemon answers there.
+    #[error("another p2pd answers at {}", .0.display())]
+    InUse(PathBuf),
+    /// Something that is not a socket lies there.
+    #[error("{} is not a socket; it is left alone", .0.display())]
+    NotASocket(PathBuf),
+    /// The system refuses.
+    #[error("cannot listen at {}: {cause}", .path.display())]
+    Refused {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+/// The shell around the control socket. Clones share it.
+#[derive(Clone)]
+pub struct Control {
+    sessions: Arc<Mutex<HashMap<CommandId, mpsc::Sender<Frame>>>>,
+    /// One for each command that may be connected.
+    places: Arc<Semaphore>,
+}
+
+impl Control {
+    /// Listens at `path` and tells commands to `inputs`. Whoever calls this owns the daemon's folder (its lock), so a
+    /// socket that nobody answers at is a dead daemon's and is replaced.
+    ///
+    /// # Errors
+    /// Every [`SocketError`].
+    pub async fn listen(path: &Path, inputs: mpsc::Sender<Input>) -> Result<Control, SocketError> {
+        let listener = bind(path).await?;
+        let control = Control { sessions: Arc::default(), places: Arc::new(Semaphore::new(SESSIONS_MAX)) };
+        tokio::spawn(accept(listener, control.clone(), inputs));
+        Ok(control)
+    }
+
+    /// Sends a frame to a command. One that has hung up gets none; one that does not read loses progress, never its
+    /// result.
+    pub fn tell(&self, command: CommandId, frame: Frame) {
+        let mut sessions = self.lock();
+        let Some(session) = sessions.get(&command) else { return };
+        if matches!(frame, Frame::Result(_)) {
+            // One place is kept free for it; its queue ends behind it.
+            let _ = session.try_send(frame);
+            sessions.remove(&command);
+        } else if session.capacity() > 1 {
+            let _ = session.try_send(frame);
+        }
+    }
+
+    /// Waits until every command has read its result or hung up, but not longer than `deadline`.
+    pub async fn drain(&self, deadline: Duration) {
+        let _ = tokio::time::timeout(deadline, self.places.acquire_many(SESSIONS_MAX as u32)).await;
+    }
+
+    /// Opens a command's queue of frames.
+    pub(super) fn open(&self, command: CommandId) -> mpsc::Receiver<Frame> {
+        let (sender, receiver) = mpsc::channel(FRAMES_MAX);
+        self.lock().insert(command, sender);
+        receiver
+    }
+
+    /// Closes it.
+    pub(super) fn close(&self, command: CommandId) {
+        self.lock().remove(&command);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<CommandId, mpsc::Sender<Frame>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Binds the socket: in a folder that only this user may enter (0700), itself for this user only (0600).
+async fn bind(path: &Path) -> Result<Listener, SocketError> {
+    let refused = |cause| SocketError::Refused { path: path.to_owned(), cause };
+    if let Some(folder) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refused)?;
+        std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(refused)?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
+        Ok(_) => {
+            let name = path.to_fs_name::<GenericFilePath>().map_err(refused)?;
+            if Stream::connect(name).await.is_ok() {
+                return Err(SocketError::InUse(path.to_owned()));
+            }
+            std::fs::remove_file(path).map_err(refused)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+        Err(error) => return Err(refused(error)),
+    }
+    let name = path.to_fs_name::<GenericFilePath>().map_err(refused)?;
+    ListenerOptions::new().name(name).mode(0o600).create_tokio().map_err(refused)
+}
+
+/// Accepts commands until the process ends.
+async fn accept(listener: Listener, control: Control, inputs: mpsc::Sender<Input>) {
+    let next_command = AtomicU64::new(1);
+    loop {
+        // With all places taken the next command waits in the socket's own queue.
+        let place = Arc::clone(&control.places).acquire_owned().await.expect("the semaphore is never closed");
+        match listener.accept().await {
+            Ok(stream) if is_same_user(&stream) => {
+                let command = CommandId(next_command.fetch_add(1, Ordering::Relaxed));
+                let (control, inputs) = (control.clone(), inputs.clone());
+                tokio::spawn(async move {
+                    session::run(stream, command, &control, &inputs).await;
+                    drop(place);
+                });
+            }
+            Ok(_) => tracing::warn!("another user tried the control socket and was refused"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a command");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+/// Whether the program at the other end runs as this user, or as root, who could become it anyway.
+fn is_same_user(stream: &Stream) -> bool {
+    let user = stream.peer_creds().ok().and_then(|credentials| credentials.euid());
+    user.is_some_and(|user| user == rustix::process::geteuid().as_raw() || user == 0)
+}

@@ -1,0 +1,110 @@
+//! One command: Hello both ways, one request, frames until its result.
+
+use std::time::Duration;
+
+use interprocess::local_socket::tokio::Stream;
+use p2p_proto::control::{Frame, Hello, HelloAck, Request};
+use p2p_proto::frame::{self, FrameError, PREFIX_BYTES};
+use p2p_proto::limit::{CONTROL_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
+use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::version::{CONTROL_PROTOCOL, SOFTWARE};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+
+use super::Control;
+use crate::engine::Input;
+use crate::engine::input::CommandId;
+
+/// A program that connects says what it wants at once; one that does not is not `p2pctl`.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A command that takes no byte for so long is stuck; its place is needed.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Largest request, in bytes: a path, three names and a password.
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// Why a frame did not come.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("the command hung up")]
+    HungUp,
+    #[error(transparent)]
+    Refused(#[from] FrameError),
+}
+
+/// Serves one command until it has its result or hangs up.
+pub(super) async fn run(mut stream: Stream, command: CommandId, control: &Control, inputs: &mpsc::Sender<Input>) {
+    match tokio::time::timeout(REQUEST_DEADLINE, receive_request(&mut stream)).await {
+        Ok(Ok(request)) => {
+            let frames = control.open(command);
+            if inputs.send(Input::Command(command, request)).await.is_ok() {
+                answer(stream, frames).await;
+                // Passed over by the engine where the command has its result.
+                let _ = inputs.send(Input::CommandGone(command)).await;
+            }
+            control.close(command);
+        }
+        Ok(Err(ReadError::Refused(error))) => {
+            let message = format!("the daemon does not understand this request: {error}");
+            let reject = Reject::new(ErrorCode::MALFORMED, message)
+                .hint("p2pctl and p2pd must come from the same version; restart the daemon after an update");
+            let _ = write_frame(&mut stream, &Frame::Result(Err(reject))).await;
+        }
+        Ok(Err(ReadError::HungUp)) | Err(_) => (),
+    }
+}
+
+/// Hello, HelloAck, and the request behind them. A command of another protocol version is told ours and hangs up.
+async fn receive_request(stream: &mut Stream) -> Result<Request, ReadError> {
+    let hello: Hello = read_frame(stream, HELLO_FRAME_BYTES_MAX).await?;
+    let ack = HelloAck { version: CONTROL_PROTOCOL, software: SOFTWARE.to_owned() };
+    write_frame(stream, &ack).await.map_err(|_| ReadError::HungUp)?;
+    if hello.version != CONTROL_PROTOCOL {
+        tracing::warn!(version = hello.version, software = ?hello.software, "a command speaks another protocol version");
+    }
+    read_frame(stream, REQUEST_BYTES_MAX).await
+}
+
+/// Sends frames as they come, until the result or until the command hangs up.
+async fn answer(stream: Stream, mut frames: mpsc::Receiver<Frame>) {
+    let (mut read, mut write) = tokio::io::split(stream);
+    let mut nothing = [0; 1];
+    loop {
+        tokio::select! {
+            frame = frames.recv() => {
+                let Some(frame) = frame else { return };
+                let last = matches!(frame, Frame::Result(_));
+                if write_frame(&mut write, &frame).await.is_err() || last {
+                    return;
+                }
+            }
+            // A command says nothing after its request: whatever is read here, its end most of all, ends it.
+            _ = read.read(&mut nothing) => return,
+        }
+    }
+}
+
+/// The next frame of at most `max` bytes.
+async fn read_frame<T: DeserializeOwned>(stream: &mut Stream, max: usize) -> Result<T, ReadError> {
+    let mut prefix = [0; PREFIX_BYTES];
+    stream.read_exact(&mut prefix).await.map_err(|_| ReadError::HungUp)?;
+    let mut body = vec![0; frame::length(prefix, max)?];
+    stream.read_exact(&mut body).await.map_err(|_| ReadError::HungUp)?;
+    Ok(frame::decode(&body)?)
+}
+
+/// Writes one frame, or gives up on a command that takes nothing.
+async fn write_frame<T: Serialize>(
+    stream: &mut (impl tokio::io::AsyncWrite + Unpin),
+    message: &T,
+) -> std::io::Result<()> {
+    let bytes = frame::encode(message);
+    debug_assert!(bytes.len() <= CONTROL_FRAME_BYTES_MAX + PREFIX_BYTES);
+    let write = async {
+        stream.write_all(&bytes).await?;
+        stream.flush().await
+    };
+    tokio::time::timeout(WRITE_DEADLINE, write).await.map_err(std::io::Error::from)?
+}

@@ -1,0 +1,228 @@
+//! Connections to peers: does what the engine asks for and tells it what happens, over the shared endpoint.
+//!
+//! ```text
+//! accept ─┐                      ┌ interest (served here)   → Input::InterestOpened …
+//!         ├→ handshake → connection ─ a task a stream ┤
+//! dial ───┘      (Hello)         └ upload (piece, manifest) → Input::PieceRequested …
+//!
+//! engine → open_interest → interest (shown to a provider)   → Input::Offered …
+//! driver → begin_fetch → fetch        driver → take_upload → upload
+//! ```
+//!
+//! What the engine can rely on:
+//! - [`Input::PeerConnected`] is the first word of a connection and [`Input::PeerLost`] the last, also after
+//!   [`Net::close`]; interests of both directions are told as ended in between. Fetches end by themselves, but their
+//!   ends pass through the driver and may come after it.
+//! - Each [`Input::InterestOpened`] is followed by exactly one [`Input::ServedClosed`]. Each [`Net::open_interest`] is
+//!   answered by exactly one [`Input::InterestClosed`], unless the engine closed it before; one may be under way then.
+//! - Each [`Net::dial`] is answered by exactly one [`Input::PeerConnected`] or [`Input::DialFailed`].
+
+mod accept;
+mod connection;
+mod dial;
+mod handshake;
+mod interest;
+mod piece_stream;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use p2p_proto::geometry::PieceIndex;
+use p2p_proto::grant::Grant;
+use p2p_proto::id::{ContentId, NodeId};
+use p2p_proto::peer::{FromProvider, Interest};
+use p2p_proto::reject::Reject;
+use quinn::VarInt;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::endpoint::Endpoint;
+use crate::engine::Input;
+use crate::engine::input::{ConnectionId, FetchError, FetchId, InterestId, ServedId, UploadId};
+use crate::piece_buffer::PieceBuffer;
+
+pub use piece_stream::Fetch;
+pub use upload::{Upload, UploadError};
+
+/// Connections that peers opened: a daemon with 50 peers is a busy one, and each may cost its windows.
+const ACCEPTED_CONNECTIONS_MAX: usize = 192;
+
+/// Connections that this daemon opened; beside the accepted ones, so that those cannot keep it from downloading.
+const DIALLED_CONNECTIONS_MAX: usize = 64;
+
+/// Dials under way at once; more wait for their turn. Each may try a few addresses.
+const DIALS_AT_ONCE_MAX: usize = 16;
+
+/// Handshakes of unknown peers under way at once: each costs a signature, a post-quantum key exchange and a task.
+const HANDSHAKES_MAX: usize = 64;
+
+/// A request takes as long as its bytes at this rate, at most: whoever is slower would hold a piece's buffer for ever.
+const RATE_MIN_BYTES_PER_SECOND: u64 = 16 * 1024;
+
+/// … and so long for waiting in the provider's queue, and for a link to come back.
+const REQUEST_GRACE: Duration = Duration::from_secs(30);
+
+/// The shell around connections to peers. Clones share it.
+#[derive(Clone)]
+pub struct Net {
+    inner: Arc<Inner>,
+}
+
+/// What all tasks share.
+struct Inner {
+    endpoint: Endpoint,
+    inputs: mpsc::Sender<Input>,
+    /// Tells this life of the daemon from earlier ones ([`p2p_proto::peer::Hello::instance`]).
+    instance: u64,
+    next_number: AtomicU64,
+    accepted_slots: Arc<Semaphore>,
+    dialled_slots: Arc<Semaphore>,
+    dial_slots: Semaphore,
+    handshake_slots: Arc<Semaphore>,
+    registry: Mutex<Registry>,
+}
+
+/// Everything that has a number, found by it. Locked for single steps only, never across an await.
+#[derive(Default)]
+struct Registry {
+    connections: HashMap<ConnectionId, connection::Entry>,
+    interests: HashMap<InterestId, interest::Shown>,
+    served: HashMap<ServedId, interest::Served>,
+    uploads: HashMap<UploadId, Upload>,
+    fetches: HashMap<FetchId, tokio::sync::watch::Sender<bool>>,
+    accepted_from: HashMap<IpAddr, usize>,
+}
+
+impl Net {
+    /// Starts to accept peers at `endpoint`, and tells everything to `inputs`. Must run inside a tokio runtime.
+    pub fn start(endpoint: Endpoint, inputs: mpsc::Sender<Input>) -> Net {
+        let inner = Arc::new(Inner {
+            endpoint,
+            inputs,
+            instance: fastrand::u64(..),
+            next_number: AtomicU64::new(1),
+            accepted_slots: Arc::new(Semaphore::new(ACCEPTED_CONNECTIONS_MAX)),
+            dialled_slots: Arc::new(Semaphore::new(DIALLED_CONNECTIONS_MAX)),
+            dial_slots: Semaphore::new(DIALS_AT_ONCE_MAX),
+            handshake_slots: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            registry: Mutex::default(),
+        });
+        tokio::spawn(accept::run(Arc::clone(&inner)));
+        Net { inner }
+    }
+
+    /// [`crate::engine::Output::Dial`]: connects to a peer at the first of its addresses where that very node answers.
+    pub fn dial(&self, node: NodeId, addresses: Vec<SocketAddr>) {
+        tokio::spawn(dial::run(Arc::clone(&self.inner), node, addresses));
+    }
+
+    /// [`crate::engine::Output::Close`]: closes a connection with one of [`p2p_proto::peer::close_code`].
+    pub fn close(&self, connection: ConnectionId, code: u32) {
+        if let Some(entry) = self.inner.lock().connections.get(&connection) {
+            entry.peer.quinn.close(VarInt::from_u32(code), b"");
+        }
+    }
+
+    /// [`crate::engine::Output::OpenInterest`]: shows a provider what is downloaded here.
+    pub fn open_interest(&self, id: InterestId, connection: ConnectionId, interest: Interest) {
+        interest::open(&self.inner, id, connection, interest);
+    }
+
+    /// [`crate::engine::Output::RenewInterest`]: shows a fresh grant on an interest.
+    pub fn renew_interest(&self, id: InterestId, grant: Grant) {
+        interest::renew(&self.inner, id, grant);
+    }
+
+    /// [`crate::engine::Output::CloseInterest`]: ends an interest; nothing new is told of it.
+    pub fn close_interest(&self, id: InterestId) {
+        self.inner.lock().interests.remove(&id);
+    }
+
+    /// [`crate::engine::Output::Provide`]: tells a peer that has an interest here. One that does not read what it is
+    /// told loses its connection.
+    pub fn provide(&self, served: ServedId, message: FromProvider) {
+        interest::provide(&self.inner, served, message);
+    }
+
+    /// The peer's request, to be answered; `None` where the peer no longer waits for it. Either way it is the caller's
+    /// to tell [`Input::UploadEnded`].
+    pub fn take_upload(&self, upload: UploadId) -> Option<Upload> {
+        let taken = self.inner.lock().uploads.remove(&upload)?;
+        taken.is_wanted().then_some(taken)
+    }
+
+    /// [`crate::engine::Output::RefuseUpload`]: refuses a peer's request.
+    pub fn refuse(&self, upload: UploadId, reason: Reject) {
+        if let Some(upload) = self.take_upload(upload) {
+            tokio::spawn(upload.refuse(reason));
+        }
+    }
+
+    /// Makes a fetch known, so that [`Net::cancel_fetch`] finds it while it still waits for a buffer.
+    pub fn begin_fetch(&self, fetch: FetchId, connection: ConnectionId) -> Fetch {
+        Fetch::begin(&self.inner, fetch, connection)
+    }
+
+    /// [`crate::engine::Output::FetchPiece`]: gets a piece of exactly the buffer's length. [`Net::begin_fetch`] and
+    /// [`Fetch::piece`] in one.
+    pub async fn fetch_piece(
+        &self,
+        fetch: FetchId,
+        connection: ConnectionId,
+        content: ContentId,
+        piece: PieceIndex,
+        buffer: &mut PieceBuffer,
+    ) -> (u64, Result<(), FetchError>) {
+        self.begin_fetch(fetch, connection).piece(content, piece, buffer).await
+    }
+
+    /// [`crate::engine::Output::FetchManifest`]: gets an encoded manifest, not checked against its id yet.
+    pub async fn fetch_manifest(
+        &self,
+        fetch: FetchId,
+        connection: ConnectionId,
+        content: ContentId,
+    ) -> Result<Vec<u8>, FetchError> {
+        self.begin_fetch(fetch, connection).manifest(content).await
+    }
+
+    /// [`crate::engine::Output::CancelFetch`]: ends a fetch with [`FetchError::Cancelled`], unless it has ended.
+    pub fn cancel_fetch(&self, fetch: FetchId) {
+        if let Some(cancel) = self.inner.lock().fetches.get(&fetch) {
+            cancel.send_replace(true);
+        }
+    }
+
+    /// A connection's round trip as QUIC measures it; zero for one that is gone.
+    pub fn round_trip(&self, connection: ConnectionId) -> Duration {
+        self.inner.lock().connections.get(&connection).map_or(Duration::ZERO, |entry| entry.peer.quinn.rtt())
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number not given before. Connections, served interests and uploads draw from the same row.
+    fn draw_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Tells the engine; waits while it is busy, which is what holds the peers back.
+    async fn tell(&self, input: Input) {
+        // Without a receiver the daemon is ending, and nobody is left to be told.
+        let _ = self.inputs.send(input).await;
+    }
+}
+
+/// How long a request for so many bytes may take in all.
+fn request_deadline(bytes: u64) -> Duration {
+    REQUEST_GRACE + Duration::from_secs(bytes / RATE_MIN_BYTES_PER_SECOND)
+}

@@ -1,0 +1,159 @@
+//! A peer's request for a piece or a manifest: kept until the engine decides, then answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use p2p_proto::frame;
+use p2p_proto::id::ContentId;
+use p2p_proto::peer::{ManifestReply, PieceReply, PieceRequest, stream_code};
+use p2p_proto::reject::{ErrorCode, Reject};
+use quinn::WriteError;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::connection::{Peer, give_up, try_take};
+use super::{Inner, request_deadline};
+use crate::engine::Input;
+use crate::engine::input::{ConnectionId, UploadId};
+use crate::frame_stream::{StreamPair, expect_end};
+
+/// The request's stream ends behind its one frame within this time, or is abandoned.
+const REQUEST_END_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a peer asks for.
+pub(super) enum Wanted {
+    Piece(PieceRequest),
+    Manifest(ContentId),
+}
+
+/// Why an answer did not reach the peer.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The peer no longer wants it, or its connection is gone.
+    #[error("the peer gave it up")]
+    GivenUp,
+    /// The peer takes it too slowly.
+    #[error("the peer took too long")]
+    TimedOut,
+    /// More bytes than an answer can carry.
+    #[error("too long for one answer")]
+    TooLong,
+}
+
+/// A request of a peer, with the stream to answer it on. Dropped unanswered, it tells the peer that it failed.
+pub struct Upload {
+    streams: StreamPair,
+    is_manifest: bool,
+    peer: Arc<Peer>,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// Keeps a request and tells the engine, or refuses it where the peer has too many.
+pub(super) async fn queue(net: &Inner, peer: Arc<Peer>, mut streams: StreamPair, wanted: Wanted) {
+    if let Err(error) = expect_end(&mut streams.recv, REQUEST_END_DEADLINE).await {
+        return give_up(&peer, streams, &error);
+    }
+    let is_manifest = matches!(wanted, Wanted::Manifest(_));
+    let Some(slot) = try_take(&peer.upload_slots) else {
+        let busy = Reject::new(ErrorCode::BUSY, "too many requests at once");
+        let _ = send(&mut streams, refusal(is_manifest, busy), Bytes::new(), &mut 0).await.map(|()| streams.complete());
+        return;
+    };
+    let id = UploadId(net.draw_number());
+    let input = match wanted {
+        Wanted::Piece(request) => Input::PieceRequested(id, peer.id, request),
+        Wanted::Manifest(content) => Input::ManifestRequested(id, peer.id, content),
+    };
+    net.lock().uploads.insert(id, Upload { streams, is_manifest, peer, _slot: slot });
+    net.tell(input).await;
+}
+
+impl Upload {
+    /// Sends a piece; gives the bytes of it that were handed to the connection, and returns once the peer has
+    /// acknowledged all of them. The bytes are not copied: a leased buffer is back in its pool by then.
+    pub async fn send_piece(self, payload: Bytes) -> (u64, Result<(), UploadError>) {
+        self.send_payload(payload).await
+    }
+
+    /// Sends a manifest, likewise.
+    pub async fn send_manifest(self, encoded: Vec<u8>) -> (u64, Result<(), UploadError>) {
+        self.send_payload(encoded.into()).await
+    }
+
+    /// Refuses the request.
+    pub async fn refuse(mut self, reason: Reject) {
+        if send(&mut self.streams, refusal(self.is_manifest, reason), Bytes::new(), &mut 0).await.is_ok() {
+            self.streams.complete();
+        }
+    }
+
+    /// On which connection it came.
+    pub fn connection(&self) -> ConnectionId {
+        self.peer.id
+    }
+
+    /// Whether the peer still waits for it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.streams.send.stopped().now_or_never().is_none()
+    }
+
+    async fn send_payload(mut self, payload: Bytes) -> (u64, Result<(), UploadError>) {
+        let Ok(length) = u32::try_from(payload.len()) else {
+            return (0, Err(UploadError::TooLong));
+        };
+        let header = match self.is_manifest {
+            true => frame::encode(&ManifestReply::Bytes(length)),
+            false => frame::encode(&PieceReply::Bytes(length)),
+        };
+        let mut sent_bytes = 0;
+        let result = send(&mut self.streams, header.into(), payload, &mut sent_bytes).await;
+        match &result {
+            Ok(()) => self.streams.complete(),
+            Err(UploadError::TimedOut) => self.streams.abandon(stream_code::TIMED_OUT),
+            Err(_) => drop(self.streams),
+        }
+        (sent_bytes, result)
+    }
+}
+
+fn refusal(is_manifest: bool, reason: Reject) -> Bytes {
+    match is_manifest {
+        true => frame::encode(&ManifestReply::Refused(reason)).into(),
+        false => frame::encode(&PieceReply::Refused(reason)).into(),
+    }
+}
+
+/// Writes header and payload, finishes, and waits until all is acknowledged: quinn keeps what is not, and a peer that
+/// acknowledges nothing would otherwise keep it there for as long as it likes. Counts the payload in `sent_bytes`.
+async fn send(
+    streams: &mut StreamPair,
+    header: Bytes,
+    payload: Bytes,
+    sent_bytes: &mut u64,
+) -> Result<(), UploadError> {
+    let (header_bytes, payload_bytes) = (header.len(), payload.len());
+    let deadline = request_deadline(payload_bytes as u64);
+    let delivery = async {
+        let mut chunks = [header, payload];
+        let mut written = 0;
+        while written < header_bytes + payload_bytes {
+            // An empty chunk counts as written, so the first one left is where to go on.
+            let first = chunks.iter().position(|chunk| !chunk.is_empty()).unwrap_or(0);
+            written += streams.send.write_chunks(&mut chunks[first..]).await?.bytes;
+            *sent_bytes = written.saturating_sub(header_bytes) as u64;
+        }
+        streams.send.finish().map_err(|_| UploadError::GivenUp)?;
+        match streams.send.stopped().await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) | Err(_) => Err(UploadError::GivenUp),
+        }
+    };
+    tokio::time::timeout(deadline, delivery).await.unwrap_or(Err(UploadError::TimedOut))
+}
+
+impl From<WriteError> for UploadError {
+    fn from(_: WriteError) -> UploadError {
+        UploadError::GivenUp
+    }
+}

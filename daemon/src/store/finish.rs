@@ -1,0 +1,193 @@
+//! The ends of a part file: into its place, copied from a file that is here already, or deleted.
+
+use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use p2p_proto::name::FileName;
+use p2p_proto::reject::{ErrorCode, Reject};
+use sha2::Digest as _;
+
+use super::error::{Aim, io_reject, wrong_state};
+use super::folder::{Folder, part_name};
+use super::inner::shape_of;
+use super::journal::Journal;
+use super::part::{Part, check_space, destination_exists, foreign_part, not_open};
+use super::record::{FileMark, PartRecord};
+use super::stamp;
+use crate::engine::record::{DownloadRecord, SourceStamp};
+
+/// Bytes read at a time when a whole file's digest is checked.
+const READ_BYTES: usize = 1024 * 1024;
+
+/// What others may do with a finished file before the user's mask is applied.
+const FILE_MODE: u32 = 0o666;
+
+/// Moves a part file whose pieces are all durable into its place. Blocks.
+pub(super) fn move_into_place(part: &Part, force: bool, umask: u32, journal: &Journal) -> Result<SourceStamp, Reject> {
+    let complete = {
+        let state = part.state();
+        match &state.ended {
+            Some(ended) => return Err(ended.clone()),
+            None => state.durable.is_full(),
+        }
+    };
+    if !complete {
+        return Err(wrong_state(format!("{} is not complete", part.destination.display())));
+    }
+    // It is in its place already where only what follows had failed.
+    if !is_named(part, &part.name)? {
+        check_whole(part)?;
+        rename(part, force, umask)?;
+    }
+    part.folder.sync().map_err(|error| part.error("sync the folder of", &error))?;
+    let metadata = part.file.metadata().map_err(|error| part.error("look at", &error))?;
+    let stamped = stamp::stamp(&metadata);
+    let record = PartRecord {
+        content: part.content,
+        shape: shape_of(&part.manifest),
+        file: Some(part.mark),
+        in_place: Some(stamped),
+    };
+    journal.put_part(part.download, &record)?;
+    Ok(stamped)
+}
+
+fn rename(part: &Part, force: bool, umask: u32) -> Result<(), Reject> {
+    let mode = Permissions::from_mode(FILE_MODE & !umask);
+    part.file.set_permissions(mode).map_err(|error| part.error("set the permissions of", &error))?;
+    part.file.sync_all().map_err(|error| part.error("sync", &error))?;
+    // What is renamed is a name: it must still be that of the file that was checked.
+    if !is_named(part, &part.part_name)? {
+        let path = part.folder.path_of(&part.part_name);
+        let message = format!("{} was moved or replaced by another program", path.display());
+        let gone = Reject::new(ErrorCode::DISK_ERROR, message).hint("resume to start this download again");
+        part.end(gone.clone());
+        return Err(gone);
+    }
+    part.folder.rename(&part.part_name, &part.name, force).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => destination_exists(&part.destination),
+        _ => part.error("rename", &error),
+    })
+}
+
+fn is_named(part: &Part, name: &OsStr) -> Result<bool, Reject> {
+    let metadata = part.folder.look(name).map_err(|error| part.error("look at", &error))?;
+    Ok(metadata.is_some_and(|metadata| stamp::is_marked(&metadata, &part.mark)))
+}
+
+/// Checks the whole file's digest where the manifest has one: every piece may be as its digest says, and the publisher
+/// still have described another file.
+fn check_whole(part: &Part) -> Result<(), Reject> {
+    let Some(expected) = part.manifest.whole_sha256() else { return Ok(()) };
+    let mut digest = sha2::Sha256::new();
+    let mut buffer = vec![0; READ_BYTES];
+    let (mut offset, length) = (0, part.manifest.geometry().length());
+    while offset < length {
+        let bytes = usize::try_from(length - offset).unwrap_or(READ_BYTES).min(READ_BYTES);
+        part.file.read_exact_at(&mut buffer[..bytes], offset).map_err(|error| part.error("read", &error))?;
+        digest.update(&buffer[..bytes]);
+        offset += bytes as u64;
+    }
+    if digest.finalize()[..] == expected[..] {
+        return Ok(());
+    }
+    let message = format!("the whole of {} has another SHA-256 than was published with it", part.destination.display());
+    Err(Reject::new(ErrorCode::INTEGRITY, message).hint("ask who published it to upload it again"))
+}
+
+/// Deletes a download's part file, and with `finished` the file in its place, as far as they are the ones this download
+/// made. Needs no room on the disk. Blocks.
+pub(super) fn discard(
+    record: &DownloadRecord,
+    part: Option<Arc<Part>>,
+    finished: bool,
+    journal: &Journal,
+) -> Result<(), Reject> {
+    if let Some(part) = &part {
+        part.end(not_open(part.download));
+    }
+    let mark = match &part {
+        Some(part) => Some(part.mark),
+        None => journal.part(record.id)?.and_then(|(known, _)| known.file),
+    };
+    if let (Some(mark), Some(parent), Some(name)) = (mark, record.destination.parent(), record.destination.file_name())
+    {
+        let folder = match part {
+            Some(part) => Some(part.folder.clone()),
+            // A folder that is gone took the file with it.
+            None => Folder::open(parent).ok(),
+        };
+        if let Some(folder) = folder {
+            remove_marked(&folder, &part_name(name), &mark)?;
+            if finished {
+                remove_marked(&folder, name, &mark)?;
+            }
+            let _ = folder.sync();
+        }
+    }
+    if let Err(reason) = journal.forget_part(record.id) {
+        tracing::warn!(download = %record.id, %reason, "a discarded part file stays in the journal until the next start");
+    }
+    Ok(())
+}
+
+fn remove_marked(folder: &Folder, name: &OsStr, mark: &FileMark) -> Result<(), Reject> {
+    let removed = match folder.look(name) {
+        Ok(Some(metadata)) if stamp::is_marked(&metadata, mark) => folder.remove(name),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    };
+    removed.map_err(|error| io_reject(Aim::Write, "delete", &folder.path_of(name), &error))
+}
+
+/// The file that `destination` means for a file called `name`: itself, or in it where it is a folder. Its folder comes
+/// back free of symbolic links, so that one found in it later is a trap. Blocks.
+pub(super) fn resolve_destination(
+    destination: &Path,
+    name: &FileName,
+    length: u64,
+    force: bool,
+    others_need_bytes: impl Fn(u64) -> u64,
+) -> Result<PathBuf, Reject> {
+    let (parent, file_name) =
+        if destination.is_dir() { (destination, OsStr::new(name.as_str())) } else { split(destination)? };
+    let real_parent =
+        std::fs::canonicalize(parent).map_err(|error| io_reject(Aim::Write, "use the folder", parent, &error))?;
+    let folder = Folder::open(&real_parent)?;
+    let path = folder.path_of(file_name);
+    folder.check_writable().map_err(|error| io_reject(Aim::Write, "write in", &real_parent, &error))?;
+    let error = |error| io_reject(Aim::Write, "look at", &path, &error);
+    match folder.look(file_name).map_err(error)? {
+        Some(metadata) if metadata.is_dir() => {
+            return Err(Reject::new(ErrorCode::DESTINATION_EXISTS, format!("{} is a folder", path.display()))
+                .hint("choose another destination"));
+        }
+        Some(_) if !force => return Err(destination_exists(&path)),
+        Some(metadata) if !metadata.is_file() && !metadata.is_symlink() => {
+            return Err(Reject::new(ErrorCode::NOT_A_FILE, format!("{} is not a regular file", path.display()))
+                .hint("choose another destination"));
+        }
+        _ => {}
+    }
+    let part = part_name(file_name);
+    if folder.look(&part).map_err(error)?.is_some() {
+        return Err(foreign_part(&folder.path_of(&part)));
+    }
+    check_space(&folder, &path, length, others_need_bytes)?;
+    Ok(path)
+}
+
+/// The folder and the name of a file that may not exist yet.
+fn split(destination: &Path) -> Result<(&Path, &OsStr), Reject> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let text = destination.as_os_str().as_bytes();
+    match (destination.parent(), destination.file_name()) {
+        (Some(parent), Some(name)) if !text.ends_with(b"/") && !text.ends_with(b"/.") => Ok((parent, name)),
+        _ => Err(Reject::new(ErrorCode::NOT_WRITABLE, format!("there is no folder {}", destination.display()))
+            .hint("make the folder first")),
+    }
+}

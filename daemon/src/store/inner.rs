@@ -1,0 +1,192 @@
+//! What stands behind the store's handle, and its work that may wait for the disk.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use p2p_proto::have_map::HaveMap;
+use p2p_proto::id::{ContentId, DownloadId};
+use p2p_proto::manifest::Manifest;
+use p2p_proto::reject::{ErrorCode, Reject};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::catalogue::{Catalogue, Claim};
+use super::error::wrong_state;
+use super::finish;
+use super::journal::Journal;
+use super::part::{Opened, Part, not_open};
+use super::source::Pool;
+use super::sync::Syncer;
+use super::{StoreError, StoreEvent};
+use crate::engine::record::{Change, DownloadRecord, Restored, Shape, SourceStamp};
+
+/// The store's parts.
+pub(super) struct Inner {
+    pub folder: PathBuf,
+    // Before the journal: fields are dropped in this order, and the syncer's thread uses it.
+    pub syncer: Syncer,
+    pub journal: Arc<Journal>,
+    pub pool: Pool,
+    pub events: UnboundedSender<StoreEvent>,
+    /// Imports, one at a time: each uses all cores.
+    pub imports: Semaphore,
+    /// Whether long work should end early.
+    pub stopping: AtomicBool,
+    umask: u32,
+    catalogue: RwLock<Catalogue>,
+    /// Downloads whose part is being opened.
+    opening: Mutex<HashSet<DownloadId>>,
+    queued: Mutex<Vec<Queued>>,
+    committing: Mutex<()>,
+}
+
+/// Changes on their way to the journal, and who waits for them.
+type Queued = (Vec<Change>, oneshot::Sender<Result<(), Reject>>);
+
+/// A download's file that is open, or in its place with all its pieces.
+pub(super) enum Ready {
+    Part(Arc<Part>),
+    InPlace(HaveMap, SourceStamp),
+}
+
+impl Inner {
+    pub(super) fn open(folder: &Path, events: UnboundedSender<StoreEvent>) -> Result<(Inner, Restored), StoreError> {
+        let (journal, found) = Journal::open(folder, events.clone())?;
+        let journal = Arc::new(journal);
+        let inner = Inner {
+            folder: folder.to_owned(),
+            syncer: Syncer::start(Arc::clone(&journal), events.clone())?,
+            journal,
+            pool: Pool::default(),
+            events,
+            imports: Semaphore::new(1),
+            stopping: AtomicBool::new(false),
+            umask: umask(),
+            catalogue: RwLock::new(Catalogue::new(&found)),
+            opening: Mutex::default(),
+            queued: Mutex::default(),
+            committing: Mutex::default(),
+        };
+        Ok((inner, found.restored))
+    }
+
+    /// A kept manifest's bytes.
+    pub(super) fn manifest_bytes(&self, content: ContentId) -> Result<Vec<u8>, Reject> {
+        let missing = || Reject::new(ErrorCode::CONTENT_NOT_FOUND, format!("there is no manifest of {content} here"));
+        self.journal.manifest(content)?.ok_or_else(missing)
+    }
+
+    /// A kept manifest.
+    pub(super) fn manifest(&self, content: ContentId) -> Result<Manifest, Reject> {
+        Manifest::decode(&self.manifest_bytes(content)?, content).map_err(|error| {
+            Reject::new(ErrorCode::INTEGRITY, format!("manifest of {content} in the journal: {error}"))
+        })
+    }
+
+    /// The open part of a download, opened if it is not; one that a fault has ended is opened afresh.
+    pub(super) fn open_part(&self, record: &DownloadRecord, told: bool) -> Result<Ready, Reject> {
+        let open = self.catalogue().part(record.id);
+        match open {
+            Some(part) if part.state().ended.is_none() => return Ok(Ready::Part(part)),
+            Some(part) => drop(self.catalogue_mut().take_part(part.download)),
+            None => {}
+        }
+        if !lock(&self.opening).insert(record.id) {
+            return Err(Reject::new(ErrorCode::BUSY, format!("download {} is being opened", record.id)));
+        }
+        let opened = self.open_part_alone(record, told);
+        lock(&self.opening).remove(&record.id);
+        opened
+    }
+
+    fn open_part_alone(&self, record: &DownloadRecord, told: bool) -> Result<Ready, Reject> {
+        self.catalogue().check_part(record.id, record.content, told)?;
+        let manifest = Arc::new(self.manifest(record.content)?);
+        match Part::open(record, Arc::clone(&manifest), &self.journal, told, |device| self.promised_bytes(device))? {
+            Opened::Part(part) => {
+                self.catalogue_mut().add_part(&part)?;
+                Ok(Ready::Part(part))
+            }
+            Opened::InPlace(stamp) => {
+                let claim = Claim::Download(record.id);
+                let shape = shape_of(&manifest);
+                self.catalogue_mut().add_source(claim, record.content, shape, &record.destination, stamp);
+                Ok(Ready::InPlace(HaveMap::full(manifest.geometry().piece_count()), stamp))
+            }
+        }
+    }
+
+    /// Moves a part whose pieces are all written into its place; the content is read from there at once.
+    pub(super) fn finish(&self, part: &Arc<Part>, force: bool) -> Result<SourceStamp, Reject> {
+        answered(self.syncer.flush(part).blocking_recv())?;
+        let stamp = finish::move_into_place(part, force, self.umask, &self.journal)?;
+        let claim = Claim::Download(part.download);
+        let mut catalogue = self.catalogue_mut();
+        catalogue.add_source(claim, part.content, shape_of(&part.manifest), &part.destination, stamp);
+        catalogue.take_part(part.download);
+        drop(catalogue);
+        part.end(not_open(part.download));
+        Ok(stamp)
+    }
+
+    /// Bytes of a disk that open parts will still take, where the file system could not set them aside.
+    pub(super) fn promised_bytes(&self, device: u64) -> u64 {
+        let on_device = |part: &&Arc<Part>| part.file.metadata().is_ok_and(|metadata| metadata.dev() == device);
+        self.catalogue().parts().filter(on_device).map(|part| part.unallocated_bytes()).sum()
+    }
+
+    /// Puts changes in line for the next transaction.
+    pub(super) fn queue_changes(&self, changes: Vec<Change>, told: oneshot::Sender<Result<(), Reject>>) {
+        let mut queued = lock(&self.queued);
+        self.catalogue_mut().apply(&changes);
+        queued.push((changes, told));
+    }
+
+    /// Commits all that is in line, in order, in one transaction.
+    pub(super) fn commit_queued(&self) {
+        let _one_at_a_time = lock(&self.committing);
+        let (changes, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut *lock(&self.queued)).into_iter().unzip();
+        if waiting.is_empty() {
+            return;
+        }
+        let result = self.journal.apply(&changes.concat());
+        for told in waiting {
+            let _ = told.send(result.clone());
+        }
+    }
+
+    pub(super) fn catalogue(&self) -> RwLockReadGuard<'_, Catalogue> {
+        self.catalogue.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn catalogue_mut(&self) -> RwLockWriteGuard<'_, Catalogue> {
+        self.catalogue.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the engine has to know of a manifest.
+pub(super) fn shape_of(manifest: &Manifest) -> Shape {
+    let geometry = manifest.geometry();
+    Shape { length: geometry.length(), piece_length: geometry.piece_length(), hash: manifest.hash() }
+}
+
+/// The answer of one of the store's own threads, or that it has ended.
+pub(super) fn answered<E>(answer: Result<Result<(), Reject>, E>) -> Result<(), Reject> {
+    answer.unwrap_or_else(|_| Err(wrong_state("the store is shut down")))
+}
+
+/// What new files of this process may not allow. Read, since asking the system means setting it, for all threads. Where
+/// that fails, files are their owner's alone.
+fn umask() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o077)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,315 @@
+//! The piece store: files shared in place, files being made, and the journal that outlives the process.
+//!
+//! FORMAT.md draws what is on disk and derives the order of writes.
+
+mod catalogue;
+mod error;
+mod finish;
+mod folder;
+mod import;
+mod inner;
+mod journal;
+mod journal_file;
+mod part;
+mod record;
+mod recover;
+mod source;
+mod stamp;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use p2p_proto::geometry::PieceIndex;
+use p2p_proto::have_map::HaveMap;
+use p2p_proto::id::{ContentId, DownloadId};
+use p2p_proto::manifest::{HashAlgorithm, Manifest};
+use p2p_proto::name::FileName;
+use p2p_proto::reject::{ErrorCode, Reject};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+
+use self::catalogue::Claim;
+pub use self::error::StoreError;
+use self::error::wrong_state;
+use self::inner::{Inner, Ready, answered, shape_of};
+use self::part::{Part, Wrote, not_open};
+use self::source::SourceError;
+use crate::engine::input::{Description, Imported};
+use crate::engine::record::{Change, DownloadRecord, Restored, Shape, SourceStamp};
+
+/// What a piece turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Verified and written: it may be offered, and is durable once [`StoreEvent::PiecesDurable`] says so.
+    Written,
+    /// Not what its digest says; nothing was written.
+    Corrupt,
+}
+
+/// What the store tells without being asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreEvent {
+    /// Pieces that survive a power cut now.
+    PiecesDurable(ContentId, Vec<PieceIndex>),
+    /// Syncing failed: what was written and not told durable must not be believed, and the part takes nothing more until
+    /// it is closed and opened again.
+    SyncFailed(ContentId, Reject),
+    /// The file at this path is no longer what was shared and is not read any more. Told once for a file.
+    SourceChanged(ContentId, PathBuf, Reject),
+    /// The journal cannot be trusted to keep anything: the process must end, and starts from what is on disk.
+    JournalLost(Reject),
+}
+
+/// The store's handle: cheap to clone. Dropping the last one stops at once, as a kill does, and loses nothing that was
+/// told durable; [`Store::shut_down`] syncs first.
+///
+/// Methods are of three kinds:
+/// - called for every piece, and quick: [`Store::write_piece`], [`Store::read_piece`];
+/// - called once a transfer or command, and done on threads that may wait for the disk: all others that are `async`;
+/// - [`Store::remember`], whose order of calls is the order on disk, whatever the order its answers are awaited in.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+impl Store {
+    /// Opens the store whose journal lies in `folder`, or makes it, and tells what was remembered. No file is read.
+    ///
+    /// The channel holds at most one event for each sync (of which there are two a second for a slow download) and one
+    /// for each source that broke.
+    pub fn open(folder: &Path, events: UnboundedSender<StoreEvent>) -> Result<(Store, Restored), StoreError> {
+        let (inner, restored) = Inner::open(folder, events)?;
+        Ok((Store { inner: Arc::new(inner) }, restored))
+    }
+
+    /// Hashes the file at `path` and keeps its manifest. `progress` is told the bytes hashed and the file's length, from
+    /// several threads, every 32 MiB and at the end.
+    pub async fn import(
+        &self,
+        path: PathBuf,
+        hash: HashAlgorithm,
+        whole_digest: bool,
+        progress: impl Fn(u64, u64) + Send + Sync + 'static,
+    ) -> Result<Imported, Reject> {
+        let _turn = self.inner.imports.acquire().await;
+        self.work(move |inner| {
+            let (imported, manifest) = import::import(&path, hash, whole_digest, &progress, &inner.stopping)?;
+            inner.journal.put_manifest(imported.content, &manifest.encode())?;
+            Ok(imported)
+        })
+        .await
+    }
+
+    /// Keeps a manifest that a peer sent, if it is that of `content`; else the refusal is `integrity`.
+    pub async fn keep_manifest(&self, content: ContentId, bytes: Vec<u8>) -> Result<Shape, Reject> {
+        self.work(move |inner| {
+            let manifest = Manifest::decode(&bytes, content)
+                .map_err(|error| Reject::new(ErrorCode::INTEGRITY, format!("manifest of {content}: {error}")))?;
+            if !inner.journal.has_manifest(content)? {
+                inner.journal.put_manifest(content, &bytes)?;
+            }
+            Ok(shape_of(&manifest))
+        })
+        .await
+    }
+
+    /// A kept manifest as it travels.
+    pub async fn manifest_bytes(&self, content: ContentId) -> Result<Vec<u8>, Reject> {
+        self.work(move |inner| inner.manifest_bytes(content)).await
+    }
+
+    /// What a kept manifest says.
+    pub async fn describe(&self, content: ContentId) -> Result<Description, Reject> {
+        self.work(move |inner| {
+            let manifest = inner.manifest(content)?;
+            Ok(Description {
+                shape: shape_of(&manifest),
+                digests: manifest.geometry().pieces().map(|piece| manifest.digest(piece).to_vec()).collect(),
+                whole_sha256: manifest.whole_sha256().copied(),
+            })
+        })
+        .await
+    }
+
+    /// The file that `destination` (a file or a folder) means for a file called `name`, if it can be made there.
+    pub async fn resolve_destination(
+        &self,
+        destination: PathBuf,
+        name: FileName,
+        length: u64,
+        force: bool,
+    ) -> Result<PathBuf, Reject> {
+        self.work(move |inner| {
+            finish::resolve_destination(&destination, &name, length, force, |device| inner.promised_bytes(device))
+        })
+        .await
+    }
+
+    /// Makes the part file of a download whose manifest is kept, or finds it again, and tells which pieces are durable
+    /// in it. All of them, where the file is in its place already.
+    pub async fn open_part(&self, record: DownloadRecord) -> Result<HaveMap, Reject> {
+        self.work(move |inner| match inner.open_part(&record, true)? {
+            Ready::Part(part) => Ok(part.state().durable.clone()),
+            Ready::InPlace(have, _) => Ok(have),
+        })
+        .await
+    }
+
+    /// Checks a piece and writes it into the open part of its content. Waits where too much is unsynced.
+    pub async fn write_piece(&self, content: ContentId, piece: PieceIndex, bytes: &[u8]) -> Result<Verdict, Reject> {
+        let part = self.inner.catalogue().part_of(content);
+        let part = part.ok_or_else(|| wrong_state(format!("content {content} is not being downloaded")))?;
+        self.write_into(&part, piece, bytes).await
+    }
+
+    /// Reads a piece of a content that is shared or being downloaded into `buffer`, whose length becomes the piece's;
+    /// its memory is used again. After an error the buffer is empty.
+    pub async fn read_piece(&self, content: ContentId, piece: PieceIndex, buffer: &mut Vec<u8>) -> Result<(), Reject> {
+        let part = self.inner.catalogue().part_with(content, piece);
+        if let Some(part) = part {
+            let range = part.manifest.geometry().byte_range(piece);
+            return source::read_exact(&part.file, range, buffer).await.map_err(|error| {
+                buffer.clear();
+                part.error("read", &error)
+            });
+        }
+        let mut failed =
+            Reject::new(ErrorCode::CONTENT_NOT_FOUND, format!("piece {} of {content} is not here", piece.0));
+        for nth in 0.. {
+            let Some(source) = self.inner.catalogue().source(content, nth) else { break };
+            let Some(range) = source.range_of(piece) else { continue };
+            match self.inner.pool.read(&source, range, buffer).await {
+                Ok(()) => return Ok(()),
+                Err(SourceError::Failed(reason)) => failed = reason,
+                Err(SourceError::GoneNow(reason)) => {
+                    tracing::warn!(path = %source.path.display(), %reason, "no longer shared");
+                    let event = StoreEvent::SourceChanged(content, source.path.clone(), reason.clone());
+                    let _ = self.inner.events.send(event);
+                    failed = reason;
+                }
+            }
+        }
+        buffer.clear();
+        Err(failed)
+    }
+
+    /// Moves the file of a download, all of whose pieces are written, into its place; done once already, it says so
+    /// again. From then on the content is read from there, until the download is forgotten.
+    pub async fn finish_part(&self, record: DownloadRecord) -> Result<SourceStamp, Reject> {
+        self.work(move |inner| match inner.open_part(&record, true)? {
+            Ready::Part(part) => inner.finish(&part, record.force),
+            Ready::InPlace(_, stamp) => Ok(stamp),
+        })
+        .await
+    }
+
+    /// Makes the destination of a download from a file here that has the whole content, checking every piece.
+    pub async fn copy_local(&self, record: DownloadRecord) -> Result<SourceStamp, Reject> {
+        let (id, content, force) = (record.id, record.content, record.force);
+        let part = match self.work(move |inner| inner.open_part(&record, false)).await? {
+            Ready::Part(part) => part,
+            Ready::InPlace(_, stamp) => return Ok(stamp),
+        };
+        let copied = self.copy(content, &part).await;
+        self.work(move |inner| {
+            let finished = copied.and_then(|()| inner.finish(&part, force));
+            if finished.is_err() {
+                inner.catalogue_mut().take_part(id);
+            }
+            finished
+        })
+        .await
+    }
+
+    async fn copy(&self, content: ContentId, part: &Arc<Part>) -> Result<(), Reject> {
+        let mut buffer = Vec::new();
+        for piece in part.manifest.geometry().pieces().filter(|piece| !part.has(*piece)) {
+            self.read_piece(content, piece, &mut buffer).await?;
+            if self.write_into(part, piece, &buffer).await? == Verdict::Corrupt {
+                let message = format!("piece {} of {content} is damaged in the file that is here", piece.0);
+                return Err(Reject::new(ErrorCode::SOURCE_CHANGED, message).hint("download it from others"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_into(&self, part: &Arc<Part>, piece: PieceIndex, bytes: &[u8]) -> Result<Verdict, Reject> {
+        // The length first: room is asked for only as much as a piece has.
+        if bytes.len() as u64 != part.manifest.geometry().piece_bytes(piece) {
+            return Ok(Verdict::Corrupt);
+        }
+        let room = self.inner.syncer.room_for(bytes.len() as u64).await?;
+        let wrote = part.write(piece, bytes)?;
+        self.inner.syncer.written(part, room, wrote == Wrote::New);
+        Ok(if wrote == Wrote::Corrupt { Verdict::Corrupt } else { Verdict::Written })
+    }
+
+    /// Closes a part file and keeps it; what is written becomes durable first. One that is not open stays so.
+    pub async fn close_part(&self, download: DownloadId) -> Result<(), Reject> {
+        let Some(part) = self.inner.catalogue_mut().take_part(download) else { return Ok(()) };
+        let result = answered(self.inner.syncer.flush(&part).await);
+        part.end(not_open(download));
+        result
+    }
+
+    /// Deletes a download's part file; with `finished` also the file in its place, if it is still the one that was made.
+    /// Works without room on the disk. To be called before the download is forgotten.
+    pub async fn discard_part(&self, record: DownloadRecord, finished: bool) -> Result<(), Reject> {
+        self.work(move |inner| {
+            let part = inner.catalogue_mut().take_part(record.id);
+            if finished {
+                inner.catalogue_mut().drop_claim(&Claim::Download(record.id));
+            }
+            finish::discard(&record, part, finished, &inner.journal)
+        })
+        .await
+    }
+
+    /// Keeps changes: all of a call or none, in the order of the calls. The answer comes when they are on disk; calls that
+    /// wait for the disk at the same time share one transaction. Must be called within the runtime; the changes are
+    /// made whether or not the answer is awaited.
+    pub fn remember(&self, changes: Vec<Change>) -> impl Future<Output = Result<(), Reject>> + Send + use<> {
+        let (told, answer) = oneshot::channel();
+        self.inner.queue_changes(changes, told);
+        let inner = Arc::clone(&self.inner);
+        spawn_blocking(move || inner.commit_queued());
+        async move { answered(answer.await) }
+    }
+
+    /// Bytes free where the state folder lies.
+    pub fn disk_free_bytes(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.inner.folder).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// Syncs what is written, marks it, and closes the journal. Every later call is refused.
+    pub async fn shut_down(&self) {
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        let done = self
+            .work(|inner| {
+                inner.syncer.finish();
+                inner.commit_queued();
+                inner.journal.close();
+                Ok(())
+            })
+            .await;
+        if let Err(reason) = done {
+            tracing::error!(%reason, "the store did not shut down cleanly");
+        }
+    }
+
+    /// Does work that may wait for the disk on a thread that may wait.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, Reject> + Send + 'static,
+    ) -> Result<T, Reject> {
+        let inner = Arc::clone(&self.inner);
+        let done = spawn_blocking(move || work(&inner)).await;
+        done.unwrap_or_else(|error| Err(Reject::new(ErrorCode::INTERNAL, format!("work of the store failed: {error}"))))
+    }
+}

@@ -1,0 +1,122 @@
+//! The journal's records as bytes: a version, then postcard. FORMAT.md draws them.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use p2p_proto::codec;
+use p2p_proto::id::ContentId;
+use p2p_proto::name::{FileName, GroupName, UserName};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::record::{Account, DownloadRecord, Shape, ShareRecord, SourceStamp};
+
+/// The version that is written, and the newest that is read. Version 1: the first.
+const RECORD_VERSION: u8 = 1;
+
+/// What the journal knows of a download's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PartRecord {
+    /// What is to become of it.
+    pub content: ContentId,
+    /// How that divides.
+    pub shape: Shape,
+    /// The part file; `None` from before it is made until it is known which it is.
+    pub file: Option<FileMark>,
+    /// How the finished file looked when it came into its place.
+    pub in_place: Option<SourceStamp>,
+}
+
+/// Which file on its disk. A deleted file's number is given again, hence the time of birth where the disk keeps one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileMark {
+    /// Its number. Not its device: that changes over a restart of the machine.
+    pub inode: u64,
+    /// When it was made, nanoseconds since the Unix epoch.
+    pub born_ns: Option<u64>,
+}
+
+/// Why bytes from the journal are not a record.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    /// Nothing there.
+    #[error("an empty record")]
+    Empty,
+    /// Of a version that is not known here.
+    #[error("a record of version {0} where {RECORD_VERSION} is known")]
+    Version(u8),
+    /// Not what the version says.
+    #[error(transparent)]
+    Codec(#[from] codec::CodecError),
+}
+
+/// A record with its path beside it as bytes: a path need not be UTF-8, which the record's own encoding would refuse.
+#[derive(Serialize, Deserialize)]
+struct WithPath<T> {
+    record: T,
+    path: Vec<u8>,
+}
+
+pub(super) fn encode_share(share: &ShareRecord) -> Vec<u8> {
+    let record = ShareRecord { path: PathBuf::new(), ..share.clone() };
+    encode(&WithPath { record, path: path_bytes(&share.path) })
+}
+
+pub(super) fn decode_share(bytes: &[u8]) -> Result<ShareRecord, RecordError> {
+    let stored: WithPath<ShareRecord> = decode(bytes)?;
+    Ok(ShareRecord { path: bytes_path(stored.path), ..stored.record })
+}
+
+pub(super) fn encode_download(download: &DownloadRecord) -> Vec<u8> {
+    let record = DownloadRecord { destination: PathBuf::new(), ..download.clone() };
+    encode(&WithPath { record, path: path_bytes(&download.destination) })
+}
+
+pub(super) fn decode_download(bytes: &[u8]) -> Result<DownloadRecord, RecordError> {
+    let stored: WithPath<DownloadRecord> = decode(bytes)?;
+    Ok(DownloadRecord { destination: bytes_path(stored.path), ..stored.record })
+}
+
+pub(super) fn encode_account(account: &Account) -> Vec<u8> {
+    encode(account)
+}
+
+pub(super) fn decode_account(bytes: &[u8]) -> Result<Account, RecordError> {
+    decode(bytes)
+}
+
+pub(super) fn encode_part(part: &PartRecord) -> Vec<u8> {
+    encode(part)
+}
+
+pub(super) fn decode_part(bytes: &[u8]) -> Result<PartRecord, RecordError> {
+    decode(bytes)
+}
+
+/// The key of a share: the three names with NUL between them, which no name holds.
+pub(super) fn share_key(user: &UserName, group: &GroupName, name: &FileName) -> Vec<u8> {
+    [user.as_str(), group.as_str(), name.as_str()].join("\0").into_bytes()
+}
+
+fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    let mut bytes = vec![RECORD_VERSION];
+    bytes.extend(codec::encode(record));
+    bytes
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError> {
+    match bytes.split_first() {
+        None => Err(RecordError::Empty),
+        Some((&RECORD_VERSION, record)) => Ok(codec::decode(record)?),
+        Some((&version, _)) => Err(RecordError::Version(version)),
+    }
+}
+
+fn path_bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+fn bytes_path(bytes: Vec<u8>) -> PathBuf {
+    OsString::from_vec(bytes).into()
+}
