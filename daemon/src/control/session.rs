@@ -56,13 +56,14 @@ pub(super) async fn run(mut stream: Stream, command: CommandId, control: &Contro
     }
 }
 
-/// Hello, HelloAck, and the request behind them. A command of another protocol version is told ours and hangs up.
+/// Hello, HelloAck, and the request behind them. A command of another protocol version is told ours and no more.
 async fn receive_request(stream: &mut Stream) -> Result<Request, ReadError> {
     let hello: Hello = read_frame(stream, HELLO_FRAME_BYTES_MAX).await?;
     let ack = HelloAck { version: CONTROL_PROTOCOL, software: SOFTWARE.to_owned() };
     write_frame(stream, &ack).await.map_err(|_| ReadError::HungUp)?;
     if hello.version != CONTROL_PROTOCOL {
         tracing::warn!(version = hello.version, software = ?hello.software, "a command speaks another protocol version");
+        return Err(ReadError::HungUp);
     }
     read_frame(stream, REQUEST_BYTES_MAX).await
 }
