@@ -216,11 +216,17 @@ fn without_a_tracker_it_is_8() {
         &["upload_file", text(file), "photos", "--name", "again"],
         &["download_file", "photos", NAME, "/nowhere"],
     ];
-    for words in lines {
-        let refusal = alice.refusal(words);
-        assert_eq!((refusal.exit_code, refusal.code.as_str()), (8, "no_tracker"), "{words:?}: {refusal:?}");
-        assert!(refusal.message.contains(&world.tracker.address.to_string()), "says which: {refusal:?}");
-    }
+    // Beside each other: each of them waits for the tracker for a while.
+    let (alice, address) = (&*alice, &world.tracker.address.to_string());
+    std::thread::scope(|scope| {
+        for words in lines {
+            scope.spawn(move || {
+                let refusal = alice.refusal(words);
+                assert_eq!((refusal.exit_code, refusal.code.as_str()), (8, "no_tracker"), "{words:?}: {refusal:?}");
+                assert!(refusal.message.contains(address), "says which: {refusal:?}");
+            });
+        }
+    });
     assert_eq!(alice.json(&["status"])["type"], "status", "what needs no tracker works");
     world.tracker.restart();
     p2p_tests::wait::eventually("the tracker is back", || {
