@@ -5,14 +5,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use p2p_proto::identity::Identity;
+use p2p_proto::identity::{Identity, KEY_FILE};
 use p2p_proto::reject::{ErrorCode, Reject};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, flock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
 use crate::config::Config;
-use crate::log::{LogError, Store};
+use crate::log::{self, LogError, Store};
 use crate::server::{Server, ServerError};
 
 /// Held for as long as the process lives: who holds its lock owns the folder.
@@ -23,7 +23,11 @@ const LOCK_FILE: &str = "tracker.lock";
 /// # Errors
 /// Why the tracker cannot start or go on, as it is told to a person: message, hint, exit code.
 pub async fn run(config: Config) -> Result<(), Reject> {
+    // Nothing that is made here is for others to read.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let _lock = own(&config.folder)?;
+    refuse_lost_log(&config.folder)?;
+    let store = Store::open(&config.folder).map_err(log_refusal)?;
     let identity = Identity::load_or_create(&config.folder)
         .map_err(|error| Reject::new(ErrorCode::DISK_ERROR, error.to_string()))?;
     let node = identity.node_id();
@@ -34,7 +38,6 @@ pub async fn run(config: Config) -> Result<(), Reject> {
     }
     // Before the ready line, so that nobody can signal a process that would not hear.
     let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-    let store = Store::open(&config.folder).map_err(log_refusal)?;
     let server = Server::start(&identity, config.listen, store).await.map_err(server_refusal)?;
     let address = server.address().map_err(|error| Reject::new(ErrorCode::INTERNAL, error.to_string()))?;
     info!(%address, %node, folder = %config.folder.display(), "tracker ready");
@@ -43,8 +46,7 @@ pub async fn run(config: Config) -> Result<(), Reject> {
     let [terminate, interrupt] = &mut signals;
     tokio::select! {
         error = server.failed() => {
-            let reject = Reject::new(ErrorCode::DISK_ERROR, error.to_string()).hint(error.hint());
-            return Err(reject);
+            return Err(Reject::new(ErrorCode::DISK_ERROR, error.to_string()).hint(error.hint()));
         }
         () = heard(terminate) => info!("stopping on SIGTERM"),
         () = heard(interrupt) => info!("stopping on SIGINT"),
@@ -88,13 +90,27 @@ fn own(folder: &Path) -> Result<File, Reject> {
     Ok(lock)
 }
 
+/// Refuses a folder with a key and no log. The log is made first, so this one had a log, and whoever started without it would
+/// have forgotten every user and group.
+fn refuse_lost_log(folder: &Path) -> Result<(), Reject> {
+    let log = fs::metadata(folder.join(log::FILE_NAME)).map_or(0, |file| file.len());
+    if log > 0 || !folder.join(KEY_FILE).exists() {
+        return Ok(());
+    }
+    let message = format!("the state folder {} has the tracker's key but its log is gone", folder.display());
+    let hint = format!("put back {} from a backup, or move {KEY_FILE} away to begin a new tracker", log::FILE_NAME);
+    Err(Reject::new(ErrorCode::INTEGRITY, message).hint(hint))
+}
+
 fn log_refusal(error: LogError) -> Reject {
     let code = match error {
-        LogError::Open { .. } | LogError::Folder { .. } | LogError::Disk(_) => ErrorCode::DISK_ERROR,
+        LogError::Open { .. } | LogError::Folder { .. } | LogError::Disk(_) | LogError::Died => ErrorCode::DISK_ERROR,
         LogError::Format(_) => ErrorCode::UNSUPPORTED,
-        LogError::Missing(_) | LogError::Unexpected(_) | LogError::Entry { .. } | LogError::Snapshot(_) => {
-            ErrorCode::INTEGRITY
-        }
+        LogError::Damaged { .. }
+        | LogError::Missing(_)
+        | LogError::Unexpected(_)
+        | LogError::Entry { .. }
+        | LogError::Snapshot(_) => ErrorCode::INTEGRITY,
     };
     Reject::new(code, error.to_string()).hint(error.hint())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use p2p_proto::grant::Grant;
 use p2p_proto::name::GroupName;
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_proto::tracker::Request;
+use p2p_proto::tracker::{Request, Standing};
 
 use super::input::InterestId;
 use super::steps::Step;
@@ -75,7 +75,10 @@ impl Engine {
     }
 
     /// This user's standing in a group changed: what was granted may no longer hold.
-    pub(super) fn membership_changed(&mut self, group: &GroupName) {
+    pub(super) fn membership_changed(&mut self, group: &GroupName, standing: Standing) {
+        if standing == Standing::None {
+            self.stop_serving_group(group);
+        }
         if self.transfers.values().any(|transfer| transfer.group == *group) {
             self.grants.remove(group);
             self.ask_grant(group.clone());

@@ -115,27 +115,24 @@ impl Engine {
         let lost = readers.filter(|(_, served)| self.available(content, &served.group).is_none());
         let lost: Vec<ServedId> = lost.map(|(served, _)| *served).collect();
         for served in lost {
-            let reject = Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this content is no longer served here");
-            self.refuse_served(served, reject);
+            self.refuse_served(served, no_longer_served());
         }
     }
 
     /// A node may no longer read a group.
     pub(super) fn revoke(&mut self, group: &GroupName, node: NodeId) {
-        let lost = self.served.iter().filter(|(_, served)| served.node == node && served.group == *group);
-        let lost: Vec<ServedId> = lost.map(|(served, _)| *served).collect();
-        for served in lost {
-            self.refuse_served(served, Reject::new(ErrorCode::NOT_MEMBER, format!("no longer a member of {group}")));
-        }
+        let reject = Reject::new(ErrorCode::NOT_MEMBER, format!("no longer a member of {group}"));
+        self.refuse_where(|served| served.node == node && served.group == *group, &reject);
+    }
+
+    /// This user has left the group, or the group has ended: nobody is served through it from here.
+    pub(super) fn stop_serving_group(&mut self, group: &GroupName) {
+        self.refuse_where(|served| served.group == *group, &no_longer_served());
     }
 
     /// Nobody is logged in any more: nobody is served.
     pub(super) fn stop_serving(&mut self) {
-        let all: Vec<ServedId> = self.served.keys().copied().collect();
-        for served in all {
-            let reject = Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this content is no longer served here");
-            self.refuse_served(served, reject);
-        }
+        self.refuse_where(|_| true, &no_longer_served());
     }
 
     /// A connection is gone, with the interests and requests on it.
@@ -171,6 +168,13 @@ impl Engine {
                 self.outputs.push_back(Output::Provide(*served, FromProvider::Have(page.to_vec())));
             }
         }
+    }
+
+    /// Ends the interests that `ended` picks.
+    fn refuse_where(&mut self, ended: impl Fn(&Served) -> bool, reject: &Reject) {
+        let lost: Vec<ServedId> =
+            self.served.iter().filter(|(_, served)| ended(served)).map(|(served, _)| *served).collect();
+        lost.into_iter().for_each(|served| self.refuse_served(served, reject.clone()));
     }
 
     /// Ends one interest with a reason; what it asked for and has not got is refused too.
@@ -269,6 +273,11 @@ impl Engine {
             active_peers: u32::try_from(connections.len()).unwrap_or(u32::MAX),
         }
     }
+}
+
+/// What those are told who could read a content from here until now.
+fn no_longer_served() -> Reject {
+    Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this content is no longer served here")
 }
 
 /// What of a content is here.

@@ -212,7 +212,7 @@ impl Engine {
                     (Some(_), None) => (),
                 }
             }
-            Event::Membership { group, .. } => self.membership_changed(&group),
+            Event::Membership { group, standing } => self.membership_changed(&group, standing),
             Event::JoinRequested { group, user } => {
                 self.outputs.push_back(Output::Note(format!("{user} asks to join {group}")));
             }

@@ -9,6 +9,7 @@ mod storage;
 mod tests;
 mod writer;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 
@@ -16,7 +17,7 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use record::RecordError;
-pub use storage::{LogError, Recovered, Store};
+pub use storage::{FILE_NAME, LogError, Recovered, Store};
 
 use crate::state::{Applied, Entry, Outcome, State};
 use writer::{Message, Proposal, Writer};
@@ -37,6 +38,8 @@ pub struct Consensus {
     /// `None` only while dropping.
     thread: Option<JoinHandle<()>>,
     failure: watch::Receiver<Option<Arc<LogError>>>,
+    /// The thread has been asked to end.
+    stopping: AtomicBool,
 }
 
 impl Consensus {
@@ -50,7 +53,7 @@ impl Consensus {
             .name("log".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| LogError::Disk(redb::Error::Io(error)))?;
-        Ok(Consensus { state, queue: Some(queue), thread: Some(thread), failure })
+        Ok(Consensus { state, queue: Some(queue), thread: Some(thread), failure, stopping: AtomicBool::new(false) })
     }
 
     /// Puts an entry into the log. Answers once it is on disk and applied, with what came of it.
@@ -84,13 +87,15 @@ impl Consensus {
         let mut failure = self.failure.clone();
         match failure.wait_for(Option::is_some).await.map(|error| error.clone()) {
             Ok(Some(error)) => error,
-            // The thread has ended without a failure: it was stopped.
-            _ => std::future::pending().await,
+            _ if self.stopping.load(Ordering::Acquire) => std::future::pending().await,
+            // Without this, a tracker whose log has panicked would go on with what it knew then.
+            _ => Arc::new(LogError::Died),
         }
     }
 
     /// Finishes what waits, writes a snapshot and ends. Later proposals are refused.
     pub async fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
         let (done, stopped) = oneshot::channel();
         let queue = self.queue.as_ref().expect("taken only while dropping");
         if queue.send(Message::Stop(done)).await.is_ok() {

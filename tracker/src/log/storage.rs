@@ -22,7 +22,7 @@ use super::record::{self, RecordError};
 use crate::state::{Entry, SnapshotError, State};
 
 /// Name of the database in the state folder.
-const FILE_NAME: &str = "log.redb";
+pub const FILE_NAME: &str = "log.redb";
 
 /// The format that is written. 1: the first.
 const FORMAT: u64 = 1;
@@ -48,6 +48,17 @@ pub enum LogError {
         /// Why not.
         source: redb::DatabaseError,
     },
+    /// The file is not a database, or a broken one.
+    #[error("the log {path} is damaged: {source}")]
+    Damaged {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong.
+        source: redb::DatabaseError,
+    },
+    /// The thread that writes the log ended without being asked to.
+    #[error("the log's thread has died")]
+    Died,
     /// The folder cannot be made sure of.
     #[error("the folder {path} cannot be synced: {source}")]
     Folder {
@@ -89,11 +100,28 @@ impl LogError {
                 "check that the state folder is writable and that no other program has it open"
             }
             LogError::Disk(_) => "check the disk and its free space, then start the tracker again",
+            LogError::Died => "start the tracker again; its log has the cause",
             LogError::Format(_) => "start the version of the tracker that wrote it, or a later one",
-            LogError::Missing(_) | LogError::Unexpected(_) | LogError::Entry { .. } | LogError::Snapshot(_) => {
+            LogError::Damaged { .. }
+            | LogError::Missing(_)
+            | LogError::Unexpected(_)
+            | LogError::Entry { .. }
+            | LogError::Snapshot(_) => {
                 "nothing was changed; keep this state folder aside and start from a backup of it"
             }
         }
+    }
+}
+
+/// Tells a file that is no database from one that cannot be reached.
+fn unopened(path: PathBuf, source: redb::DatabaseError) -> LogError {
+    use redb::{DatabaseError, StorageError};
+    match &source {
+        DatabaseError::Storage(StorageError::Corrupted(_)) => LogError::Damaged { path, source },
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+            LogError::Damaged { path, source }
+        }
+        _ => LogError::Open { path, source },
     }
 }
 
@@ -123,10 +151,8 @@ impl Store {
     /// Opens the database in `folder`, or makes it.
     pub fn open(folder: &Path) -> Result<Store, LogError> {
         let path = folder.join(FILE_NAME);
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(&path)
-            .map_err(|source| LogError::Open { path, source })?;
+        let database =
+            Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|source| unopened(path, source))?;
         let store = Store { database };
         store.prepare()?;
         // The file's name must be on disk as well before anything is acknowledged.
@@ -140,7 +166,7 @@ impl Store {
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(backend)
-            .map_err(|source| LogError::Open { path: "(test)".into(), source })?;
+            .map_err(|source| unopened("(test)".into(), source))?;
         let store = Store { database };
         store.prepare()?;
         Ok(store)

@@ -214,6 +214,23 @@ async fn a_disk_that_fails_acknowledges_nothing_and_ends_the_log() {
 }
 
 #[tokio::test]
+async fn a_log_whose_thread_dies_says_so() {
+    let store = Store::with_backend(TestDisk::default()).expect("a new log");
+    let log = Consensus::start(store, Box::new(|_, _, _| panic!("injected"))).expect("starts");
+    assert_eq!(log.propose(entry(1)).await.expect_err("it dies").code, ErrorCode::INTERNAL);
+    assert!(matches!(*log.failed().await, LogError::Died));
+}
+
+#[test]
+fn a_file_that_is_no_log_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join(FILE_NAME);
+    std::fs::write(&path, [7; 100]).expect("writes");
+    assert!(matches!(Store::open(folder.path()), Err(LogError::Damaged { .. })));
+    assert_eq!(std::fs::read(&path).expect("reads"), [7; 100]);
+}
+
+#[tokio::test]
 async fn a_log_that_is_not_whole_refuses_to_start() {
     type Harm = fn(&Store);
     let harms: [(&str, Harm); 7] = [

@@ -31,7 +31,8 @@ pub async fn register(
     let (Some(_turn), Ok(_place)) = (session.exchange_turn(), shared.exchanges.try_acquire()) else {
         return Some(Err(busy()));
     };
-    if !shared.admission.attempt(session.connection.remote_address().ip(), &user, Instant::now()) {
+    let address = session.connection.remote_address().ip();
+    if !shared.admission.attempt(address, &user, Instant::now()) {
         return Some(Err(too_often()));
     }
     // Told before the daemon stretches a key for nothing; what counts is decided when the entry is applied.
@@ -48,7 +49,10 @@ pub async fn register(
     };
     let Request::RegisterFinish { record } = request else { return Some(Err(out_of_place())) };
     match password::record_from_upload(&record) {
-        Ok(record) => Some(requests::change(shared, session.node, id, Command::CreateUser { user, record }).await),
+        Ok(record) => {
+            shared.admission.succeeded(address, &user);
+            Some(requests::change(shared, session.node, id, Command::CreateUser { user, record }).await)
+        }
         Err(error) => Some(Err(refused(error))),
     }
 }

@@ -175,6 +175,10 @@ fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce) 
     }
     let now = clock::now();
     let mut online = shared.online();
+    if !online.is_current(node, session.serial) {
+        // What an older connection of the node still had to say is not true of the newer one.
+        return Err(Reject::new(ErrorCode::WRONG_STATE, "this connection has been replaced by a newer one"));
+    }
     online.presence.observe(node, session.connection.remote_address());
     if announce.replace {
         let kept: Vec<_> = announce.present.iter().map(|item| (item.group.clone(), item.content)).collect();

@@ -27,6 +27,8 @@ use crate::clock;
 pub struct Session {
     /// Whose connection it is, proved by the handshake.
     pub node: NodeId,
+    /// Tells it from other sessions of the node.
+    pub serial: u64,
     pub connection: Connection,
     /// Password exchanges in progress on this connection.
     pub exchanges: AtomicUsize,
@@ -55,7 +57,7 @@ pub async fn run(shared: Arc<Shared>, connecting: Connecting, mut pass: Pass) {
     let entered = greet(&shared, node, &connection, send, &hello).await;
     debug!(%node, %address, "node connected");
     let serial = entered.serial;
-    let session = Arc::new(Session { node, connection: connection.clone(), exchanges: AtomicUsize::new(0) });
+    let session = Arc::new(Session { node, serial, connection: connection.clone(), exchanges: AtomicUsize::new(0) });
     // Each ends when the connection does; whichever ends first ends the session.
     tokio::select! {
         () = take_requests(&shared, &session) => {}
