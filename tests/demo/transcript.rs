@@ -1,6 +1,7 @@
 //! The demo's voice: prompts, commands as a person types them, what they print, and the figures at the end.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,9 @@ impl Transcript {
             }
         }
         let start = Instant::now();
-        let status = command.args(words).stdout(Stdio::inherit()).stderr(Stdio::inherit()).status();
+        // One stream, so that a transcript in a file keeps its order.
+        let messages = std::io::stdout().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::inherit(), Stdio::from);
+        let status = command.args(words).stdout(Stdio::inherit()).stderr(messages).status();
         let elapsed = start.elapsed();
         match status {
             Ok(status) if status.success() => Ok(elapsed),

@@ -40,11 +40,13 @@ fn nobody_else_reads_a_key_or_enters_a_folder() {
     for home in [&alice.home, &world.tracker.home] {
         let files = files_under(home);
         let keys = files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "key"));
-        assert!(keys.count() > 0, "no key under {}", home.display());
+        assert_eq!(keys.clone().count(), 1, "{files:?}");
+        for key in keys {
+            assert_eq!(mode(key), 0o600, "{}", key.display());
+        }
         for file in &files {
             let folder = file.parent().expect("a folder");
-            let mode = mode(file) | mode(folder);
-            assert_eq!(mode & 0o077, 0, "others may come at {}: {mode:o}", file.display());
+            assert_eq!(mode(folder), 0o700, "{}", folder.display());
         }
     }
 }

@@ -13,10 +13,10 @@ fn a_file_is_shared_with_a_group_and_downloaded() {
     let copy = world.path("copy.jpg");
 
     let mut alice = world.daemon("alice");
-    assert!(alice.run(&["create_user", "alice", PASSWORD]).contains("alice"));
-    assert!(alice.run(&["login", "alice", PASSWORD]).contains("alice"));
-    assert!(alice.run(&["create_group", "photos", "--policy", "public"]).contains("photos"));
-    assert!(alice.run(&["upload_file", text(&file), "photos"]).contains(NAME));
+    assert!(alice.said(&["create_user", "alice", PASSWORD]).contains("alice"));
+    assert!(alice.said(&["login", "alice", PASSWORD]).contains("alice"));
+    assert!(alice.said(&["create_group", "photos", "--policy", "public"]).contains("photos"));
+    assert!(alice.said(&["upload_file", text(&file), "photos"]).contains(NAME));
 
     let mut bob = world.daemon("bob");
     bob.run(&["create_user", "bob", PASSWORD]);
@@ -27,12 +27,12 @@ fn a_file_is_shared_with_a_group_and_downloaded() {
     let files = bob.run(&["list_files", "photos"]);
     assert_eq!(words(&files, 0), ["NAME", "SIZE", "SEEDERS", "PARTIAL", "HERE", "OWNER", "ADDED"], "{files}");
     assert_eq!(words(&files, 1)[..5], [NAME, "3.0", "MiB", "1", "0"], "{files}");
-    let done = bob.run(&["download_file", "photos", NAME, text(&copy)]);
+    let done = bob.said(&["download_file", "photos", NAME, text(&copy)]);
     assert!(done.contains("7 pieces") && done.contains(text(&copy)), "{done}");
     assert_equal(&file, &copy);
 
-    assert!(bob.run(&["show_downloads"]).contains(NAME));
-    assert!(bob.run(&["status"]).contains("bob"));
+    assert!(bob.said(&["show_downloads"]).contains(NAME));
+    assert!(bob.said(&["status"]).contains("bob"));
     alice.run(&["stop_share", "photos", NAME]);
     bob.run(&["stop_share", "photos", NAME]);
     alice.run(&["logout"]);

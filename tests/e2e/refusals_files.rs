@@ -21,29 +21,29 @@ fn assert_refused(daemon: &Daemon, exit_code: i32, code: &str, words: &[&str]) {
 
 #[test]
 fn a_missing_file_is_9() {
-    let Shared { alice, world, .. } = Shared::new(10);
-    assert_refused(&alice, 9, "file_missing", &["upload_file", text(&world.path("ghost")), "photos"]);
+    let Shared { alice, world, .. } = &Shared::new(10);
+    assert_refused(alice, 9, "file_missing", &["upload_file", text(&world.path("ghost")), "photos"]);
 }
 
 #[test]
 fn a_folder_or_a_device_as_file_is_9() {
-    let Shared { alice, world, .. } = Shared::new(10);
-    assert_refused(&alice, 9, "not_a_file", &["upload_file", text(world.folder()), "photos"]);
-    assert_refused(&alice, 9, "not_a_file", &["upload_file", "/dev/null", "photos"]);
+    let Shared { alice, world, .. } = &Shared::new(10);
+    assert_refused(alice, 9, "not_a_file", &["upload_file", text(world.folder()), "photos"]);
+    assert_refused(alice, 9, "not_a_file", &["upload_file", "/dev/null", "photos"]);
     assert_eq!(alice.json(&["list"])["shares"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]
 fn a_destination_that_exists_is_6_and_is_left_alone() {
-    let Shared { bob, world, .. } = Shared::new(10);
+    let Shared { bob, world, .. } = &Shared::new(10);
     let taken = world.path("taken");
     fs::write(&taken, "mine").expect("writes");
-    assert_refused(&bob, 6, "destination_exists", &["download_file", "photos", NAME, text(&taken)]);
+    assert_refused(bob, 6, "destination_exists", &["download_file", "photos", NAME, text(&taken)]);
     assert_eq!(fs::read(&taken).expect("reads"), b"mine");
     let folder = world.path("folder");
     fs::create_dir(&folder).expect("a folder");
     fs::write(folder.join(NAME), "mine").expect("writes");
-    assert_refused(&bob, 6, "destination_exists", &["download_file", "photos", NAME, text(&folder)]);
+    assert_refused(bob, 6, "destination_exists", &["download_file", "photos", NAME, text(&folder)]);
     assert_eq!(fs::read(folder.join(NAME)).expect("reads"), b"mine");
     assert_eq!(files_under(&folder).len(), 1);
     bob.run(&["download_file", "photos", NAME, text(&taken), "--force"]);
@@ -52,7 +52,7 @@ fn a_destination_that_exists_is_6_and_is_left_alone() {
 
 #[test]
 fn a_destination_in_a_missing_folder_is_9() {
-    let Shared { bob, world, .. } = Shared::new(10);
+    let Shared { bob, world, .. } = &Shared::new(10);
     let refusal = bob.refusal(&["download_file", "photos", NAME, text(&world.path("ghost/copy"))]);
     assert_eq!(refusal.exit_code, 9, "{refusal:?}");
     assert!(!world.path("ghost").exists());
@@ -63,7 +63,7 @@ fn a_destination_in_a_missing_folder_is_9() {
 
 #[test]
 fn a_destination_below_a_file_is_9() {
-    let Shared { bob, file, .. } = Shared::new(10);
+    let Shared { bob, file, .. } = &Shared::new(10);
     let refusal = bob.refusal(&["download_file", "photos", NAME, text(&file.join("copy"))]);
     assert_eq!(refusal.exit_code, 9, "{refusal:?}");
 }

@@ -54,7 +54,7 @@ fn commands_at_once_start_one_daemon() {
             (0..4).map(|_| scope.spawn(|| alice.starting_ctl().json(&["status"])["started"].clone())).collect();
         commands.into_iter().map(|command| command.join().expect("does not panic")).collect()
     });
-    assert!(started.iter().all(|started| *started == started[0]), "{started:?}");
+    assert!(started.iter().all(|each| *each == started[0]), "{started:?}");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_daemon_is_ready_without_its_tracker() {
 
 #[test]
 fn a_signal_ends_the_daemon_cleanly_and_its_shares_come_back() {
-    let Shared { mut alice, bob, .. } = Shared::new(1000);
+    let Shared { alice, bob, .. } = &mut Shared::new(1000);
     alice.stop();
     assert!(!alice.socket().exists(), "the socket is tidied up");
     alice.restart();

@@ -57,7 +57,7 @@ fn every_acknowledged_group_is_there_after_kills() {
 
 #[test]
 fn daemons_reconnect_and_announce_by_themselves() {
-    let Shared { alice: _alice, bob, file, mut world } = Shared::new(2 * MIB);
+    let Shared { alice: _, bob, file, world } = &mut Shared::new(2 * MIB);
     world.tracker.kill();
     world.tracker.restart();
     eventually("alice seeds again", || {
@@ -67,19 +67,19 @@ fn daemons_reconnect_and_announce_by_themselves() {
     });
     let copy = world.path("copy");
     bob.run(&["download_file", "photos", NAME, text(&copy)]);
-    assert_equal(&file, &copy);
+    assert_equal(file, &copy);
 }
 
 #[test]
 fn a_transfer_does_not_need_the_tracker() {
-    let Shared { alice: _alice, bob, mut world, .. } = Shared::new(1);
+    let Shared { alice, bob, world, .. } = &mut Shared::new(1);
     let large = random_file(world.folder(), "large", 512 * MIB);
-    _alice.run(&["upload_file", text(&large), "photos"]);
+    alice.run(&["upload_file", text(&large), "photos"]);
     let copy = world.path("copy");
     let mut follower = bob.follow(&["download_file", "photos", "large", text(&copy)]);
     let started = follower.until(|document| document["type"] == "started");
     eventually("the first pieces are here", || {
-        let download = crate::only_download(&bob);
+        let download = crate::only_download(bob);
         (number(&download, "have_bytes") > 0).then_some(())
     });
     world.tracker.kill();

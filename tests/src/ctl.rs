@@ -49,7 +49,15 @@ impl Ctl {
         child.finish()
     }
 
-    /// What it prints for people; it must succeed.
+    /// All that it says to people, on standard output and then on standard error; it must succeed.
+    pub fn said<S: AsRef<OsStr>>(self, words: &[S]) -> String {
+        let output = self.output(words);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{}: {text}", show(words));
+        text
+    }
+
+    /// The data that it prints for people; it must succeed.
     pub fn run<S: AsRef<OsStr>>(self, words: &[S]) -> String {
         let output = self.output(words);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -131,7 +131,12 @@ impl Daemon {
         Ctl::new(command)
     }
 
-    /// What a command prints for people, which must succeed.
+    /// All that a command says to people, which must succeed.
+    pub fn said<S: AsRef<OsStr>>(&self, words: &[S]) -> String {
+        self.ctl().said(words)
+    }
+
+    /// The data that a command prints for people, which must succeed.
     pub fn run<S: AsRef<OsStr>>(&self, words: &[S]) -> String {
         self.ctl().run(words)
     }
