@@ -133,6 +133,14 @@ define_codes! {
     CANCELLED = 131, "cancelled", exit 6;
 }
 
+impl ErrorCode {
+    /// Whether it says that a local file is not what was shared (gone, changed, unreadable), rather than that this
+    /// machine is short of something.
+    pub fn is_of_a_source(self) -> bool {
+        [Self::FILE_MISSING, Self::FILE_UNREADABLE, Self::NOT_A_FILE, Self::SOURCE_CHANGED].contains(&self)
+    }
+}
+
 impl fmt::Debug for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.word())

@@ -205,16 +205,16 @@ impl Engine {
         }
     }
 
-    /// Tells all that follow a download; behind a result they follow no longer.
+    /// Tells all that follow a download how it ended; they follow no longer.
     pub(super) fn tell_followers(&mut self, id: DownloadId, frame: &Frame) {
-        let following: Vec<CommandId> =
-            self.followers.iter().filter(|(_, followed)| **followed == id).map(|(command, _)| *command).collect();
-        for command in following {
-            if matches!(frame, Frame::Result(_)) {
-                self.followers.remove(&command);
-            }
+        for command in self.take_followers(id) {
             self.outputs.push_back(Output::Tell(command, frame.clone()));
         }
+    }
+
+    /// The commands that follow a download, which they do no longer.
+    pub(super) fn take_followers(&mut self, id: DownloadId) -> Vec<CommandId> {
+        self.followers.extract_if(.., |_, followed| *followed == id).map(|(command, _)| command).collect()
     }
 
     /// Tells all that follow a download how far it is.

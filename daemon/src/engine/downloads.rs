@@ -115,17 +115,19 @@ impl Engine {
         }
     }
 
-    /// All pieces are on disk: the file is put into its place.
+    /// All pieces are on disk, and the end of every fetch has been told: the file is put into its place.
     pub(super) fn finish_if_complete(&mut self, content: ContentId) {
         let Some(transfer) = self.transfers.get_mut(&content) else { return };
         let complete = transfer.pieces.as_ref().is_some_and(|pieces| pieces.picker.is_complete());
         if transfer.phase != Phase::Fetching || !complete {
             return;
         }
+        if self.fetches.values().any(|fetch| fetch.content == content) {
+            return;
+        }
         transfer.phase = Phase::Finishing;
         let id = transfer.download;
         self.tell_have(content);
-        self.cancel_fetches(content);
         self.close_interests(content);
         if let Some(download) = self.downloads.get(&id) {
             self.outputs.push_back(Output::FinishPart(download.record.clone()));
@@ -140,6 +142,13 @@ impl Engine {
         }
         let stamp = match result {
             Ok(stamp) => stamp,
+            // The copy here is no longer what it was: peers have to bring it.
+            Err(reject) if download.stage == Stage::Copying && reject.code.is_of_a_source() => {
+                download.stage = Stage::Queued;
+                let content = download.record.content;
+                self.local_copy_gone(content, &reject);
+                return self.start_downloads();
+            }
             Err(reject) => return self.fail_download(id, reject),
         };
         download.stage = Stage::Stopped;
@@ -151,7 +160,9 @@ impl Engine {
         self.transfers.remove(&content);
         let mut changes = vec![Change::PutDownload(record.clone())];
         // One share a name: a second copy of a file that is shared already is not a second share.
-        if let (Some(shape), None) = (record.shape, self.shares.find(&record.group, &record.name)) {
+        let shared =
+            self.shares.find(&record.group, &record.name).is_some_and(|share| self.shares.broken(share).is_none());
+        if let (Some(shape), false) = (record.shape, shared) {
             let share = share_of(&record, shape, stamp);
             self.shares.put(share.clone());
             changes.push(Change::PutShare(share));
@@ -167,7 +178,9 @@ impl Engine {
     pub(super) fn downloaded(&mut self, id: DownloadId) {
         if let Some(answer) = self.downloads.get(&id).and_then(downloaded) {
             self.outputs.push_back(Output::Note(format!("downloaded {}", answer.destination)));
-            self.tell_followers(id, &Frame::Result(Ok(Answer::Downloaded(answer))));
+            for command in self.take_followers(id) {
+                self.tell_when_announced(command, Answer::Downloaded(answer.clone()));
+            }
         }
     }
 
@@ -371,6 +384,13 @@ impl Engine {
             self.refuse_readers(share.content);
             self.announce_soon();
             self.remember(Step::Kept, vec![Change::DeleteShare(share.user, share.group, share.name)]);
+        }
+    }
+
+    /// The file that a content was to be copied from is gone: it is not served from there either.
+    fn local_copy_gone(&mut self, content: ContentId, reason: &Reject) {
+        if let Some(path) = self.shares.with_content(content).map(|share| share.path.clone()) {
+            self.source_broken(content, path, reason.clone());
         }
     }
 

@@ -122,12 +122,15 @@ impl Picker {
         new
     }
 
-    /// A verified piece survives a power cut now.
-    pub fn durable(&mut self, piece: PieceIndex) {
+    /// A piece survives a power cut now. True if it was not here before: the word that it is durable may overtake the
+    /// word that it is verified.
+    pub fn durable(&mut self, piece: PieceIndex) -> bool {
+        let new = self.verified(piece);
         if self.state(piece) == PieceState::Verified {
             self.change(piece, PieceState::Durable);
             self.durable.insert(piece);
         }
+        new
     }
 
     /// A leecher offers a piece, or (`offered` false) no longer does.
@@ -304,9 +307,19 @@ mod tests {
         picker.release(PieceIndex(1));
         picker.request(PieceIndex(1));
         assert_eq!(drawn(&picker), ".v..");
-        picker.durable(PieceIndex(1));
-        picker.durable(PieceIndex(2));
+        assert!(!picker.durable(PieceIndex(1)));
         assert_eq!(drawn(&picker), ".#..");
+    }
+
+    #[test]
+    fn a_piece_that_is_durable_before_it_is_known_to_be_verified_is_here() {
+        let mut picker = picker("..");
+        picker.request(PieceIndex(0));
+        assert!(picker.durable(PieceIndex(0)));
+        assert_eq!(drawn(&picker), "#.");
+        assert!(!picker.verified(PieceIndex(0)));
+        picker.release(PieceIndex(0));
+        assert_eq!(drawn(&picker), "#.");
     }
 
     #[test]

@@ -162,13 +162,17 @@ impl Engine {
 
 /// A tracker as it is shown.
 fn tracker_status(tracker: &super::trackers::Tracker) -> TrackerStatus {
+    let ok = tracker.state == TrackerState::Ok;
     TrackerStatus {
         address: tracker.address.clone(),
         node: tracker.node,
         state: tracker.state,
         since: tracker.since,
-        round_trip_us: tracker.round_trip.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
-        leader: tracker.leader,
+        round_trip_us: ok
+            .then_some(tracker.round_trip)
+            .flatten()
+            .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
+        leader: ok && tracker.leader,
         reason: tracker.reason.as_ref().map(|reason| reason.message.clone()),
     }
 }

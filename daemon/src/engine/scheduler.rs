@@ -78,9 +78,8 @@ impl Engine {
                 transfer.last_arrival = Some(now);
                 if picker.verified(piece) {
                     transfer.fresh.push(piece);
-                    let at = self.after(Duration::from_millis(HAVE_GATHER_MS));
-                    self.timers.set_if_unset(Timer::Have(fetch.content), at);
                 }
+                self.tell_have_soon(fetch.content);
                 self.cancel_twins(fetch.content, piece);
             }
             Err(error) => {
@@ -91,13 +90,24 @@ impl Engine {
         }
         self.schedule(fetch.content);
         self.schedule_starved();
+        self.finish_if_complete(fetch.content);
     }
 
     pub(super) fn pieces_durable(&mut self, content: ContentId, pieces: &[PieceIndex]) {
         let Some(transfer) = self.transfers.get_mut(&content) else { return };
         let Some(Pieces { picker, .. }) = &mut transfer.pieces else { return };
-        pieces.iter().for_each(|piece| picker.durable(*piece));
+        let new = pieces.iter().filter(|piece| picker.durable(**piece));
+        transfer.fresh.extend(new);
+        self.tell_have_soon(content);
         self.finish_if_complete(content);
+    }
+
+    /// Tells new pieces to those who read the content from here, in a moment and in one message.
+    fn tell_have_soon(&mut self, content: ContentId) {
+        if self.transfers.get(&content).is_some_and(|transfer| !transfer.fresh.is_empty()) {
+            let at = self.after(Duration::from_millis(HAVE_GATHER_MS));
+            self.timers.set_if_unset(Timer::Have(content), at);
+        }
     }
 
     /// Takes a fetch out of the books; `None` if it was given up before.

@@ -20,6 +20,12 @@ use super::{Engine, Output, Timer};
 /// person's patience.
 const HELD_MS: u64 = 4_000;
 
+/// And for one that has not answered for a while already: what one more attempt takes.
+const HELD_LONG_LOST_MS: u64 = 1_500;
+
+/// A tracker that has been away for this long has been tried several times.
+const LONG_LOST_MS: u64 = 5_000;
+
 /// How often a call is asked again after its answer was lost. Its id makes that safe.
 const RETRIES_MAX: u8 = 2;
 
@@ -249,7 +255,11 @@ impl Engine {
 
     /// Keeps a call until a tracker answers, or until it has waited long enough.
     fn hold(&mut self, ask: AskId) {
-        let until = self.after(Duration::from_millis(HELD_MS));
+        let long_lost = self.trackers.iter().all(|tracker| {
+            let away = self.now.wall.since(tracker.since);
+            tracker.state == TrackerState::Unreachable && away >= Duration::from_millis(LONG_LOST_MS)
+        });
+        let until = self.after(Duration::from_millis(if long_lost { HELD_LONG_LOST_MS } else { HELD_MS }));
         if let Some(pending) = self.calls.get_mut(&ask) {
             pending.held = true;
             self.timers.set_if_unset(Timer::Held(ask), until);

@@ -246,10 +246,13 @@ impl World {
         let received_bytes = result.as_ref().map_or(0, |(_, bytes)| *bytes);
         if let Ok((content, _)) = result {
             self.nodes[to].disk.write(content, piece);
-            self.put(self.now + SYNC_DELAY, Event::Sync(to, life, content, piece));
+            // The word that a piece is durable takes another way than the word that it came, and may overtake it.
+            let sync_delay = SYNC_DELAY.mul_f64(self.random.f64());
+            self.put(self.now + sync_delay, Event::Sync(to, life, content, piece));
         }
+        let told_after = SYNC_DELAY.mul_f64(self.random.f64() / 20.0);
         let result = result.map(drop);
-        self.tell(to, Duration::ZERO, Input::PieceFetched { fetch, received_bytes, round_trip: 2 * LATENCY, result });
+        self.tell(to, told_after, Input::PieceFetched { fetch, received_bytes, round_trip: 2 * LATENCY, result });
     }
 
     fn number(&mut self) -> u64 {
