@@ -65,7 +65,8 @@ impl Connection {
     }
 
     async fn greet(&mut self) -> Result<(), Failure> {
-        self.write(&Hello { version: CONTROL_PROTOCOL, software: SOFTWARE.to_owned() }).await?;
+        // A daemon that refuses this user hangs up at once, perhaps before this is written: what is read then says so.
+        let _ = self.write(&Hello { version: CONTROL_PROTOCOL, software: SOFTWARE.to_owned() }).await;
         let ack: HelloAck = self.read(HELLO_FRAME_BYTES_MAX).await.map_err(|error| {
             let what = match error {
                 ReadError::Closed => "hung up without a greeting".to_owned(),

@@ -16,7 +16,7 @@ use quinn::{Connection, ConnectionError, TransportErrorCode, VarInt};
 use tokio::time::{Instant, timeout};
 
 use super::trust::TrustError;
-use super::{Inner, Tracker};
+use super::{ASKS_MAX, Inner, Tracker};
 use crate::endpoint::{ConnectError, Protocol};
 use crate::engine::Input;
 use crate::frame_stream::{ReadFrameError, StreamPair, expect_frame, read_frame, write_frame};
@@ -41,6 +41,13 @@ const ADDRESSES_MAX: usize = 4;
 
 /// Time for the tracker to answer our Hello.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A tracker that was asked acknowledges the packet within a round trip, whatever its answer waits for. Three seconds are
+/// several retransmissions on the worst path.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether something came.
+const LISTEN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why there is no connection: what the engine is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,10 +118,28 @@ async fn live(inner: &Inner, tracker: &Tracker, session: Session) -> Failure {
     let failure = tokio::select! {
         error = connection.closed() => lost(tracker, &error),
         failure = hear_events(inner, tracker, &connection) => failure,
+        () = silence(tracker, &connection) => unreachable(tracker, &"it has fallen silent"),
     };
     *tracker.lock_session() = None;
     connection.close(VarInt::from_u32(close_code::DONE), b"");
     failure
+}
+
+/// Ends when the tracker has been asked something and not a single packet has come from it since: it is gone, and
+/// waiting for QUIC's idle time-out would keep every command waiting too.
+async fn silence(tracker: &Tracker, connection: &Connection) {
+    let mut heard = connection.stats().udp_rx.datagrams;
+    let mut silent_for = Duration::ZERO;
+    loop {
+        tokio::time::sleep(LISTEN_INTERVAL).await;
+        let now_heard = connection.stats().udp_rx.datagrams;
+        let asked = tracker.asks.available_permits() < ASKS_MAX;
+        silent_for = if asked && now_heard == heard { silent_for + LISTEN_INTERVAL } else { Duration::ZERO };
+        heard = now_heard;
+        if silent_for >= SILENCE_MAX {
+            return;
+        }
+    }
 }
 
 /// Events, until the tracker ends their stream or breaks the protocol.
