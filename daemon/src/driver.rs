@@ -1,11 +1,12 @@
 //! The driver: one loop that owns the engine, and reads as the list of everything that can happen and be done.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_proto::geometry::PieceIndex;
 use p2p_proto::id::ContentId;
 use p2p_proto::reject::{ErrorCode, Reject};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock::Clock;
 use crate::control::Control;
@@ -21,6 +22,9 @@ pub const INPUTS_MAX: usize = 4096;
 
 /// Inputs handled before the outputs' tasks get a turn again.
 const BATCH_MAX: usize = 64;
+
+/// Manifests being sent at once: 32 MiB at the most.
+pub const MANIFESTS_SERVED_MAX: usize = 2;
 
 /// How long commands have for reading their results when the daemon ends.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
@@ -40,6 +44,8 @@ pub struct Shells {
     pub fetch_pool: PiecePool,
     /// Buffers for pieces that go out: others' slowness never keeps this daemon's own downloads waiting.
     pub serve_pool: PiecePool,
+    /// Manifests are read whole, up to 16 MiB each: no more are sent at once than this has places.
+    pub manifest_places: Arc<Semaphore>,
     /// Where the ends of what is spawned here are told.
     pub inputs: mpsc::Sender<Input>,
 }
@@ -185,6 +191,7 @@ impl Shells {
     fn serve_manifest(&self, upload: UploadId, content: ContentId) {
         self.spawn(move |shells| async move {
             let mut sent_bytes = 0;
+            let _place = shells.manifest_places.acquire().await;
             if let Some(taken) = shells.net.take_upload(upload) {
                 match shells.store.manifest_bytes(content).await {
                     Ok(encoded) => sent_bytes = taken.send_manifest(encoded).await.0,

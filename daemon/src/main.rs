@@ -1,5 +1,6 @@
 //! `p2pd`: starts the daemon and turns what stops it into an exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -13,13 +14,16 @@ fn main() -> ExitCode {
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| p2pd::run::LOG_FILTER.into()),
         )
         .with_ansi(false)
+        .log_internal_errors(false)
         .init();
     match p2pd::run::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reject) => {
-            eprintln!("p2pd: {}", reject.message);
+            // Where the disk that holds the log is full, nothing can be said; the exit code still is.
+            let mut stderr = std::io::stderr().lock();
+            let _ = writeln!(stderr, "p2pd: {}", reject.message);
             if !reject.hint.is_empty() {
-                eprintln!("hint: {}", reject.hint);
+                let _ = writeln!(stderr, "hint: {}", reject.hint);
             }
             ExitCode::from(reject.code.exit_code())
         }

@@ -5,18 +5,19 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use p2p_proto::identity::Identity;
 use p2p_proto::paths::Folders;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::version::SOFTWARE;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock::Clock;
 use crate::config::Arguments;
 use crate::control::Control;
-use crate::driver::{self, INPUTS_MAX, Shells};
+use crate::driver::{self, INPUTS_MAX, MANIFESTS_SERVED_MAX, Shells};
 use crate::endpoint::Endpoint;
 use crate::engine::{Config, Engine, Input, Limits};
 use crate::net::Net;
@@ -26,6 +27,12 @@ use crate::tracker_link::TrackerLink;
 
 /// What is logged where `RUST_LOG` does not say: what an operator must know.
 pub const LOG_FILTER: &str = "info";
+
+/// How long work that waits for the disk may go on when all else has ended; it is safe to cut at any moment.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long peers have for hearing that their connections are closed.
+const GOODBYE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Threads that run the daemon's tasks. Two measure no faster than one for a single transfer, but keep commands
 /// answered while a piece is hashed.
@@ -42,19 +49,22 @@ pub fn run(arguments: &Arguments) -> Result<(), Reject> {
         .enable_all()
         .build()
         .map_err(|error| Reject::new(ErrorCode::INTERNAL, format!("cannot start threads: {error}")))?;
-    runtime.block_on(serve(arguments, &folders))
+    let ended = runtime.block_on(serve(arguments, &folders));
+    runtime.shutdown_timeout(SHUTDOWN_DEADLINE);
+    ended
 }
 
 /// Starts every part, says that it is ready, and drives the engine.
 async fn serve(arguments: &Arguments, folders: &Folders) -> Result<(), Reject> {
+    let local = |error: &dyn std::fmt::Display| Reject::new(ErrorCode::DISK_ERROR, error.to_string());
     let internal = |error: &dyn std::fmt::Display| Reject::new(ErrorCode::INTERNAL, error.to_string());
     let socket = folders.control_socket().map_err(|error| Reject::new(ErrorCode::USAGE, error.to_string()))?;
     let trackers = arguments.tracker_list(folders)?;
-    let identity = Arc::new(Identity::load_or_create(&folders.state).map_err(|error| internal(&error))?);
+    let identity = Arc::new(Identity::load_or_create(&folders.state).map_err(|error| local(&error))?);
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
 
     let (store_events, told) = mpsc::unbounded_channel();
-    let (store, restored) = Store::open(&folders.state, store_events).map_err(|error| internal(&error))?;
+    let (store, restored) = Store::open(&folders.state, store_events).map_err(|error| local(&error))?;
     tokio::spawn(tell_store_events(told, inputs.clone()));
     let endpoint = Endpoint::bind(Arc::clone(&identity), arguments.listen).map_err(|error| {
         Reject::new(ErrorCode::INTERNAL, error.to_string()).hint("another address or port: --listen ADDR:PORT")
@@ -79,13 +89,14 @@ async fn serve(arguments: &Arguments, folders: &Folders) -> Result<(), Reject> {
         store,
         fetch_pool: PiecePool::new(POOL_BYTES),
         serve_pool: PiecePool::new(POOL_BYTES),
+        manifest_places: Arc::new(Semaphore::new(MANIFESTS_SERVED_MAX)),
         inputs: inputs.clone(),
     };
     tokio::spawn(tell_signals(inputs));
     say_ready(&socket, &endpoint)?;
     let ended = driver::run(engine, received, shells, clock).await;
     endpoint.close();
-    endpoint.wait_idle().await;
+    let _ = tokio::time::timeout(GOODBYE_DEADLINE, endpoint.wait_idle()).await;
     // The lock is held until here, so what lies there is this daemon's.
     let _ = std::fs::remove_file(&socket);
     tracing::info!("stopped");

@@ -1,6 +1,8 @@
 //! Names of users, groups and files: what is allowed in one, and when two count as the same.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -70,23 +72,52 @@ fn folded(text: &str) -> String {
     text.nfc().collect::<String>().to_lowercase().nfc().collect()
 }
 
-/// Defines a checked name; decoding one from the wire checks it again.
+/// Defines a checked name; decoding one from the wire checks it again. `$identity` says of a text what makes two equal.
 macro_rules! define_name {
-    ($(#[$doc:meta])* $name:ident, $check:ident) => {
+    ($(#[$doc:meta])* $name:ident, $check:ident, $identity:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name {
+            text: String,
+            identity: String,
+        }
 
         impl $name {
             /// The name as it was given.
             pub fn as_str(&self) -> &str {
-                &self.0
+                &self.text
             }
 
             /// What two names share when they must not stand beside each other (case folded, NFC).
             pub fn key(&self) -> String {
-                folded(&self.0)
+                folded(&self.text)
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.identity == other.identity
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                self.identity.cmp(&other.identity)
+            }
+        }
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.identity.hash(state);
             }
         }
 
@@ -95,7 +126,8 @@ macro_rules! define_name {
 
             fn try_from(text: String) -> Result<Self, NameError> {
                 $check(&text)?;
-                Ok(Self(text))
+                let identity = $identity(&text);
+                Ok(Self { text, identity })
             }
         }
 
@@ -109,35 +141,36 @@ macro_rules! define_name {
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                name.text
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(&self.text)
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:?}", self.0)
+                write!(f, "{:?}", self.text)
             }
         }
     };
 }
 
 define_name! {
-    /// An account at the tracker.
-    UserName, check_account
+    /// An account at the tracker. Two spellings with one key are one user.
+    UserName, check_account, folded
 }
 define_name! {
-    /// A group of users.
-    GroupName, check_account
+    /// A group of users. Two spellings with one key are one group.
+    GroupName, check_account, folded
 }
 define_name! {
-    /// The name a file has in a group: one path component, never a path.
-    FileName, check_component
+    /// The name a file has in a group: one path component, never a path. Two spellings are two names, which a group
+    /// does not hold beside each other if they have one key.
+    FileName, check_component, str::to_owned
 }
 
 /// A file in a group as a person names it: `NAME`, or `OWNER:NAME` where several members publish different files under one name.
@@ -190,5 +223,7 @@ mod tests {
         assert_eq!(key("A.txt"), key("a.TXT"));
         assert_eq!(key("e\u{301}.txt"), key("\u{e9}.txt"));
         assert_ne!(key("a.txt"), key("b.txt"));
+        assert_ne!("A.txt".parse::<FileName>(), "a.txt".parse::<FileName>());
+        assert_eq!("Photos".parse::<GroupName>(), "photos".parse::<GroupName>());
     }
 }

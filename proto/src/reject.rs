@@ -137,7 +137,7 @@ impl ErrorCode {
     /// Whether it says that a local file is not what was shared (gone, changed, unreadable), rather than that this
     /// machine is short of something.
     pub fn is_of_a_source(self) -> bool {
-        [Self::FILE_MISSING, Self::FILE_UNREADABLE, Self::NOT_A_FILE, Self::SOURCE_CHANGED].contains(&self)
+        [Self::FILE_MISSING, Self::FILE_UNREADABLE, Self::SOURCE_CHANGED].contains(&self)
     }
 }
 

@@ -38,11 +38,15 @@ fn login(world: &mut World, place: usize) {
 
 /// A node shares a new file of so many bytes; its content.
 fn upload(world: &mut World, place: usize, length: u64) -> ContentId {
+    upload_as(world, place, length, "f")
+}
+
+fn upload_as(world: &mut World, place: usize, length: u64, name: &str) -> ContentId {
     let path = world.make_file(place, length);
     let request = Request::UploadFile {
         path: LocalPath(path),
         group: "g".parse().expect("a good name"),
-        name: "f".parse().expect("a good name"),
+        name: name.parse().expect("a good name"),
         hash: HashAlgorithm::Blake3,
         whole_digest: false,
     };
@@ -53,9 +57,13 @@ fn upload(world: &mut World, place: usize, length: u64) -> ContentId {
 }
 
 fn download_request(detach: bool) -> Request {
+    download_request_for(detach, "f")
+}
+
+fn download_request_for(detach: bool, name: &str) -> Request {
     Request::DownloadFile {
         group: "g".parse().expect("a good name"),
-        file: FileSelector { owner: None, name: "f".parse().expect("a good name") },
+        file: FileSelector { owner: None, name: name.parse().expect("a good name") },
         destination: LocalPath("/downloads".into()),
         force: false,
         detach,
@@ -64,7 +72,11 @@ fn download_request(detach: bool) -> Request {
 
 /// A node begins to download the file; the download's id.
 fn start(world: &mut World, place: usize) -> DownloadPrefix {
-    match world.ask(place, download_request(true)) {
+    start_as(world, place, "f")
+}
+
+fn start_as(world: &mut World, place: usize, name: &str) -> DownloadPrefix {
+    match world.ask(place, download_request_for(true, name)) {
         Ok(Answer::DownloadStarted(download)) => download.id.to_string().try_into().expect("an id is a prefix"),
         other => panic!("not started: {other:?}"),
     }
@@ -247,6 +259,78 @@ fn a_logout_rests_everything_until_the_next_login() {
     login(&mut world, 1);
     all_done(&mut world, 1..2, content);
     assert_eq!(world.fetched_twice(1), 0);
+}
+
+#[test]
+fn shares_are_announced_again_after_a_logout_and_a_login() {
+    let mut world = members(21, 2);
+    let content = upload(&mut world, 0, 4 << 20);
+    world.ask(0, Request::Logout).expect("logs out");
+    login(&mut world, 0);
+    start(&mut world, 1);
+    all_done(&mut world, 1..2, content);
+}
+
+#[test]
+fn a_group_is_the_same_in_every_spelling() {
+    let mut world = members(22, 2);
+    let content = upload(&mut world, 0, 4 << 20);
+    let Request::DownloadFile { file, destination, force, detach, .. } = download_request(false) else {
+        unreachable!()
+    };
+    let group = "G".parse().expect("a good name");
+    world.ask(1, Request::DownloadFile { group, file, destination, force, detach }).expect("downloads");
+    assert!(world.holds(1, content));
+}
+
+#[test]
+fn every_command_on_one_download_is_answered_whatever_comes_first() {
+    for seed in 200..260 {
+        let mut world = members(seed, 2);
+        let length = 32 << 20;
+        let content = upload(&mut world, 0, length);
+        let id = start(&mut world, 1);
+        let pause = Duration::from_millis(world.random.u64(0..300));
+        world.run_for(pause);
+        let commands: Vec<_> = (0..6)
+            .map(|_| {
+                let id = id.clone();
+                let request = match world.random.u8(0..4) {
+                    0 => Request::Pause { id },
+                    1 => Request::Resume { id },
+                    2 => Request::Wait { id },
+                    _ => Request::Cancel { id, delete_data: false },
+                };
+                world.run_for(Duration::from_micros(50));
+                world.command(1, request)
+            })
+            .collect();
+        world.run_for(Duration::from_secs(60));
+        let paused = matches!(world.ask(1, Request::ShowDownloads), Ok(Answer::Downloads(list))
+            if list.downloads.iter().any(|download| download.state == DownloadState::Paused));
+        let answered = commands.iter().filter(|command| world.result(1, **command).is_some()).count();
+        assert_eq!(answered, commands.len(), "seed {seed}, paused {paused}");
+        // Whatever became of it, the content can be had.
+        if world.ask(1, Request::Cancel { id, delete_data: false }).is_ok() || !world.holds(1, content) {
+            start(&mut world, 1);
+        }
+        all_done(&mut world, 1..2, content);
+    }
+}
+
+#[test]
+fn downloads_without_a_seeder_do_not_hold_up_one_that_has_one() {
+    let mut world = members(23, 3);
+    for number in 0..20 {
+        upload_as(&mut world, 0, 1 << 20, &format!("gone {number}"));
+    }
+    let content = upload(&mut world, 2, 4 << 20);
+    world.kill(0);
+    for number in 0..20 {
+        start_as(&mut world, 1, &format!("gone {number}"));
+    }
+    start(&mut world, 1);
+    all_done(&mut world, 1..2, content);
 }
 
 #[test]

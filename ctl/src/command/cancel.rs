@@ -6,13 +6,13 @@ use crate::error::Failure;
 use crate::render::human;
 use crate::session::Session;
 
-/// End a download; what has arrived of it stays, unless --delete-data
+/// End a download for good and delete its part file; a finished file stays, unless --delete-data
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  p2pctl cancel a91f --delete-data")]
 pub struct Cancel {
     /// The download's id, or enough of its first digits
     id: DownloadPrefix,
-    /// Also delete what has arrived, complete or not
+    /// Also delete the finished file, if nobody has changed it since
     #[arg(long)]
     delete_data: bool,
 }

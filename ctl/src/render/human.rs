@@ -158,9 +158,10 @@ fn download_changed(download: &Download) -> Text {
     }
 }
 
-/// What people are shown of a download that was cancelled.
+/// What people are shown of a download that was cancelled. Only a finished file can stay.
 pub fn cancelled(download: &Download, data_deleted: bool) -> Text {
-    let data = if data_deleted { "what had arrived of it is deleted" } else { "what has arrived of it stays" };
+    let finished = matches!(download.state, DownloadState::Complete | DownloadState::Seeding);
+    let data = if finished && !data_deleted { "the file stays" } else { "what had arrived of it is deleted" };
     Text::change(format!("{} {} is cancelled; {data}", download.id.short(), download.name))
 }
 

@@ -133,10 +133,10 @@ async fn bind(path: &Path) -> Result<Listener, SocketError> {
 async fn accept(listener: Listener, control: Control, inputs: mpsc::Sender<Input>) {
     let next_command = AtomicU64::new(1);
     loop {
-        // With all places taken the next command waits in the socket's own queue.
-        let place = Arc::clone(&control.places).acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok(stream) if is_same_user(&stream) => {
+                // With all places taken this command waits here, and the next ones in the socket's own queue.
+                let place = Arc::clone(&control.places).acquire_owned().await.expect("the semaphore is never closed");
                 let command = CommandId(next_command.fetch_add(1, Ordering::Relaxed));
                 let (control, inputs) = (control.clone(), inputs.clone());
                 tokio::spawn(async move {

@@ -37,6 +37,12 @@ impl Engine {
         self.grants.clear();
         self.shares.set_user(self.user().ok().cloned());
         self.wake_downloads();
+        // With the user the tracker has forgotten what this node announced.
+        for tracker in &mut self.trackers {
+            tracker.announced.clear();
+            tracker.announce_replaces = true;
+        }
+        self.left_groups.clear();
         self.announce_soon();
     }
 
@@ -51,7 +57,7 @@ impl Engine {
         self.adopt_account(Some(Account { user: user.clone(), cluster }));
         let answer = Answer::LoggedIn(LoggedIn {
             node: self.config.node,
-            shares: self.shares.active().count() as u32,
+            shares: self.shares.count_of(&user),
             downloads: self.unfinished_downloads(&user),
             user,
         });
@@ -61,7 +67,7 @@ impl Engine {
     /// The logout was accepted: everything rests until the same user's next login.
     pub(super) fn logged_out(&mut self, command: CommandId, user: UserName) {
         let answer = Answer::LoggedOut(LoggedOut {
-            shares: self.shares.active().count() as u32,
+            shares: self.shares.count_of(&user),
             downloads: self.unfinished_downloads(&user),
             user,
         });

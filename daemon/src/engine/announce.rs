@@ -100,7 +100,8 @@ impl Engine {
     /// What this node has to tell: its shares, and what it downloads.
     fn announced_contents(&self) -> BTreeMap<(GroupName, ContentId), bool> {
         let downloading = self.transfers.iter().map(|(content, transfer)| ((transfer.group.clone(), *content), false));
-        let sharing = self.shares.active().map(|share| ((share.group.clone(), share.content), true));
+        let sharing = self.shares.active().filter(|share| !self.left_groups.contains(&share.group));
+        let sharing = sharing.map(|share| ((share.group.clone(), share.content), true));
         downloading.chain(sharing).collect()
     }
 }

@@ -132,6 +132,10 @@ impl Engine {
             }
             Request::Wait { id } => {
                 let id = self.find_download(&id)?;
+                if let Some(download) = self.downloads.get(&id).filter(|it| it.record.phase == DownloadPhase::Active) {
+                    let row = self.download_row(download);
+                    self.outputs.push_back(Output::Tell(command, Frame::Started(row)));
+                }
                 self.follow(command, id);
             }
             Request::Pause { id } => {
@@ -185,6 +189,9 @@ impl Engine {
     /// Tells a command how a download goes, until it ends.
     pub(super) fn follow(&mut self, command: CommandId, id: DownloadId) {
         let Some(download) = self.downloads.get(&id) else { return };
+        if let Err(reject) = download.not_cancelled() {
+            return self.fail(command, reject);
+        }
         match &download.record.phase {
             DownloadPhase::Complete(_) => {
                 if let Some(answer) = downloaded(download) {
@@ -196,6 +203,11 @@ impl Engine {
                 let message = format!("the download of {} is paused", download.record.name);
                 let hint = format!("go on with `p2pctl resume {id}`");
                 self.fail(command, Reject::new(ErrorCode::WRONG_STATE, message).hint(hint));
+            }
+            DownloadPhase::Active if self.followers.len() >= self.config.limits.followers_max => {
+                let reject = Reject::new(ErrorCode::BUSY, "too many commands follow downloads")
+                    .hint("the download goes on; `p2pctl show_downloads` shows it");
+                self.fail(command, reject);
             }
             DownloadPhase::Active => {
                 self.followers.insert(command, id);

@@ -37,13 +37,37 @@ pub(super) struct Download {
     pub stage: Stage,
     /// The command that cancels it, while its part file is being deleted.
     cancelled_by: Option<CommandId>,
+    /// Bytes that are here, as far as is known while nothing runs.
+    pub have_bytes: u64,
+    /// How often the store is opening its part file: only when it has is the file closed or deleted for good.
+    pub opening: u32,
+    /// To be deleted as soon as it is not being opened any more; `true` also what is complete.
+    discard: Option<bool>,
 }
 
 impl Download {
     /// A download as it was remembered.
     pub fn restored(record: DownloadRecord) -> Download {
         let stage = if record.phase == DownloadPhase::Active { Stage::Resting } else { Stage::Stopped };
-        Download { record, stage, cancelled_by: None }
+        Download {
+            have_bytes: record.fetched_bytes.min(record.length),
+            record,
+            stage,
+            cancelled_by: None,
+            opening: 0,
+            discard: None,
+        }
+    }
+
+    /// Refuses what would change it while it is being cancelled.
+    pub fn not_cancelled(&self) -> Result<(), Reject> {
+        match self.cancelled_by {
+            None => Ok(()),
+            Some(_) => {
+                let message = format!("the download of {} is being cancelled", self.record.name);
+                Err(Reject::new(ErrorCode::WRONG_STATE, message))
+            }
+        }
     }
 }
 
@@ -81,9 +105,12 @@ impl Engine {
 
     /// Begins queued downloads, the oldest first, while there are places.
     pub(super) fn start_downloads(&mut self) {
-        let busy = |download: &Download| matches!(download.stage, Stage::Running | Stage::Copying);
+        let lonely = self.transfers.values().filter(|transfer| transfer.is_lonely()).count();
+        let copying = self.downloads.values().filter(|download| download.stage == Stage::Copying).count();
+        let busy = self.transfers.len() - lonely + copying;
+        let limits = &self.config.limits;
         let mut free =
-            self.config.limits.active_downloads_max.saturating_sub(self.downloads.values().filter(|d| busy(d)).count());
+            limits.active_downloads_max.saturating_sub(busy).min(limits.lonely_downloads_max.saturating_sub(lonely));
         let mut queued: Vec<_> = self.downloads.values().filter(|download| download.stage == Stage::Queued).collect();
         queued.sort_by_key(|download| (download.record.added, download.record.id));
         let queued: Vec<DownloadId> = queued.into_iter().map(|download| download.record.id).collect();
@@ -92,12 +119,20 @@ impl Engine {
                 break;
             }
             self.start_download(id);
-            free -= 1;
+            let started = self.downloads.get(&id).is_some_and(|download| download.stage != Stage::Twin);
+            free -= usize::from(started);
         }
     }
 
     pub(super) fn part_opened(&mut self, id: DownloadId, result: Result<Opened, Reject>) {
-        let Some(content) = self.running_content(id) else { return };
+        if let Some(download) = self.downloads.get_mut(&id) {
+            download.opening = download.opening.saturating_sub(1);
+        }
+        self.discard_if_closed(id);
+        let Some(content) = self.running_content(id) else {
+            // Stopped while it was being opened.
+            return self.outputs.push_back(Output::ClosePart(id));
+        };
         if self.transfers.get(&content).is_none_or(|transfer| transfer.phase != Phase::Opening) {
             return;
         }
@@ -137,7 +172,9 @@ impl Engine {
     pub(super) fn part_finished(&mut self, id: DownloadId, result: Result<SourceStamp, Reject>) {
         let now = self.now.wall;
         let Some(download) = self.downloads.get_mut(&id) else { return };
-        if !matches!(download.stage, Stage::Running | Stage::Copying) {
+        let own = |transfer: &Transfer| transfer.download == id && transfer.phase == Phase::Finishing;
+        let finishing = self.transfers.get(&download.record.content).is_some_and(own);
+        if download.stage != Stage::Copying && !(download.stage == Stage::Running && finishing) {
             return;
         }
         let stamp = match result {
@@ -157,7 +194,9 @@ impl Engine {
         let copied_from = self.shares.with_content(content).map(|share| share.shape);
         download.record.shape = download.record.shape.or(copied_from);
         let record = download.record.clone();
-        self.transfers.remove(&content);
+        if finishing {
+            self.transfers.remove(&content);
+        }
         let mut changes = vec![Change::PutDownload(record.clone())];
         // One share a name: a second copy of a file that is shared already is not a second share.
         let shared =
@@ -211,6 +250,9 @@ impl Engine {
 
     pub(super) fn pause_download(&mut self, command: CommandId, id: DownloadId) {
         let Some(download) = self.downloads.get(&id) else { return };
+        if let Err(reject) = download.not_cancelled() {
+            return self.fail(command, reject);
+        }
         if !matches!(download.record.phase, DownloadPhase::Active | DownloadPhase::Paused) {
             let reject =
                 Reject::new(ErrorCode::WRONG_STATE, format!("the download of {} has ended", download.record.name));
@@ -227,6 +269,9 @@ impl Engine {
 
     pub(super) fn resume_download(&mut self, command: CommandId, id: DownloadId) {
         let Some(download) = self.downloads.get_mut(&id) else { return };
+        if let Err(reject) = download.not_cancelled() {
+            return self.fail(command, reject);
+        }
         match download.record.phase {
             DownloadPhase::Complete(_) => {
                 let message = format!("the download of {} is complete", download.record.name);
@@ -246,6 +291,9 @@ impl Engine {
     /// Stops a download, deletes its part file (with `delete_data` also what is complete), then forgets it.
     pub(super) fn cancel_download(&mut self, command: CommandId, id: DownloadId, delete_data: bool) {
         let Some(download) = self.downloads.get(&id) else { return };
+        if let Err(reject) = download.not_cancelled() {
+            return self.fail(command, reject);
+        }
         let record = download.record.clone();
         let complete = matches!(record.phase, DownloadPhase::Complete(_));
         if !complete {
@@ -258,9 +306,18 @@ impl Engine {
         }
         if let Some(download) = self.downloads.get_mut(&id) {
             download.cancelled_by = Some(command);
+            download.discard = Some(delete_data);
         }
-        self.outputs.push_back(Output::DiscardPart(record, delete_data));
+        self.discard_if_closed(id);
         self.start_downloads();
+    }
+
+    /// Deletes the part file of a cancelled download, unless it is being opened just now.
+    fn discard_if_closed(&mut self, id: DownloadId) {
+        let Some(download) = self.downloads.get_mut(&id).filter(|download| download.opening == 0) else { return };
+        if let Some(delete_data) = download.discard.take() {
+            self.outputs.push_back(Output::DiscardPart(download.record.clone(), delete_data));
+        }
     }
 
     pub(super) fn part_discarded(&mut self, id: DownloadId, result: Result<(), Reject>) {
@@ -333,6 +390,7 @@ impl Engine {
             self.outputs.push_back(Output::CopyLocal(download.record.clone()));
         } else {
             download.stage = Stage::Running;
+            download.opening += 1;
             self.outputs.push_back(Output::OpenPart(download.record.clone()));
             let group = download.record.group.clone();
             self.transfers.insert(content, Transfer::new(id, group.clone()));
@@ -357,6 +415,11 @@ impl Engine {
     fn stop_stage(&mut self, id: DownloadId, was: Stage) {
         let Some(content) = self.downloads.get(&id).map(|download| download.record.content) else { return };
         if was == Stage::Running {
+            if let (Some(download), Some(transfer)) = (self.downloads.get_mut(&id), self.transfers.get(&content))
+                && transfer.pieces.is_some()
+            {
+                download.have_bytes = transfer.have_bytes();
+            }
             self.cancel_fetches(content);
             self.close_interests(content);
             self.transfers.remove(&content);

@@ -78,7 +78,14 @@ impl Engine {
     pub(super) fn membership_changed(&mut self, group: &GroupName, standing: Standing) {
         if standing == Standing::None {
             self.stop_serving_group(group);
+        } else {
+            self.left_groups.remove(group);
         }
+        // The tracker forgets what a node announced in a group that it leaves.
+        for tracker in &mut self.trackers {
+            tracker.announced.retain(|(announced, _), _| announced != group);
+        }
+        self.announce_soon();
         if self.transfers.values().any(|transfer| transfer.group == *group) {
             self.grants.remove(group);
             self.ask_grant(group.clone());
@@ -91,8 +98,10 @@ impl Engine {
             && !entry.asking
         {
             entry.grant = None;
+            // Not at once: one provider may disbelieve every grant.
+            entry.asking = true;
             let at = self.after(Duration::from_millis(RETRY_MS));
-            self.timers.set_if_unset(Timer::Grant(group.clone()), at);
+            self.timers.set(Timer::Grant(group.clone()), at);
         }
     }
 

@@ -40,7 +40,7 @@ mod uploads;
 pub use input::{Input, Now};
 pub use output::Output;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use p2p_proto::control::Answer;
@@ -85,8 +85,10 @@ pub struct Config {
 pub struct Limits {
     /// Bytes asked of peers and not here yet, over all downloads. No more than the buffers that they are read into.
     pub fetch_bytes_max: u64,
-    /// Downloads that run at once; the rest are queued. More only thin out each other's pieces.
+    /// Downloads that receive at once; the rest are queued. More only thin out each other's pieces.
     pub active_downloads_max: usize,
+    /// Downloads that wait for a seeder at once, beside those that receive: each asks the tracker now and then.
+    pub lonely_downloads_max: usize,
     /// Pieces being sent at once, over all peers: enough to fill a link, few enough that each is done soon.
     pub uploads_active_max: usize,
     /// Requests for pieces that wait for their turn, over all peers; more are told to come back.
@@ -97,6 +99,8 @@ pub struct Limits {
     pub peers_max: usize,
     /// Commands that wait for a tracker to answer again.
     pub held_calls_max: usize,
+    /// Commands that follow downloads: fewer than may be connected, so that others always find a place.
+    pub followers_max: usize,
 }
 
 impl Default for Limits {
@@ -104,11 +108,13 @@ impl Default for Limits {
         Limits {
             fetch_bytes_max: 24 << 20,
             active_downloads_max: 16,
+            lonely_downloads_max: 500,
             uploads_active_max: 16,
             uploads_queued_max: 4096,
             served_max: 4096,
             peers_max: 1024,
-            held_calls_max: 256,
+            held_calls_max: 64,
+            followers_max: 48,
         }
     }
 }
@@ -155,8 +161,8 @@ pub struct Engine {
     told_when_announced: Vec<(CommandId, Answer)>,
 
     account: Option<Account>,
-    /// How far the tracker's clock is ahead of this machine's, in milliseconds.
-    clock_offset_ms: i64,
+    /// What a tracker's clock said at a moment of ours.
+    tracker_clock: Option<(UnixMillis, Duration)>,
     grants: BTreeMap<GroupName, GroupGrant>,
     shares: Shares,
     downloads: BTreeMap<DownloadId, Download>,
@@ -169,6 +175,10 @@ pub struct Engine {
     fetch_bytes: u64,
     served: BTreeMap<ServedId, Served>,
     served_by: BTreeMap<(ConnectionId, ContentId), ServedId>,
+    /// Groups that this user has left, or that have ended, since the login: nobody is served through them.
+    left_groups: BTreeSet<GroupName>,
+    /// Since when a node may no longer read a group, by the tracker's clock: older grants do not count.
+    revoked: BTreeMap<(GroupName, NodeId), UnixMillis>,
     uploads: Uploads,
 
     down_rate: RateMeter,
@@ -197,7 +207,7 @@ impl Engine {
             followers: BTreeMap::new(),
             told_when_announced: Vec::new(),
             account: None,
-            clock_offset_ms: 0,
+            tracker_clock: None,
             grants: BTreeMap::new(),
             shares: Shares::new(restored.shares),
             downloads: BTreeMap::new(),
@@ -209,6 +219,8 @@ impl Engine {
             fetch_bytes: 0,
             served: BTreeMap::new(),
             served_by: BTreeMap::new(),
+            left_groups: BTreeSet::new(),
+            revoked: BTreeMap::new(),
             uploads: Uploads::new(config.limits.uploads_active_max, config.limits.uploads_queued_max),
             down_rate: RateMeter::default(),
             up_rate: RateMeter::default(),
@@ -320,7 +332,11 @@ impl Engine {
             match timer {
                 Timer::Held(ask) => self.held_too_long(ask),
                 Timer::Announce => self.announce(),
-                Timer::Lookup(content) => self.look_up(content),
+                Timer::Lookup(content) => {
+                    self.look_up(content);
+                    // A transfer that waits for a seeder gives its place to one that does not.
+                    self.start_downloads();
+                }
                 Timer::Grant(group) => self.ask_grant(group),
                 Timer::Dial(node) => self.connect(node),
                 Timer::Idle(node) => self.close_if_idle(node),
@@ -338,7 +354,11 @@ impl Engine {
 
     /// The tracker's time, as well as it is known here: grants begin and end by it.
     fn tracker_time(&self) -> UnixMillis {
-        UnixMillis(self.now.wall.0.saturating_add_signed(self.clock_offset_ms))
+        match self.tracker_clock {
+            // By our monotonic clock, so that a step of the wall clock changes nothing.
+            Some((time, at)) => time.plus(self.now.monotonic.saturating_sub(at)),
+            None => self.now.wall,
+        }
     }
 
     /// A number that no other thing of this engine has.
@@ -362,6 +382,7 @@ impl Engine {
     /// Ends the daemon: counts are kept, then the shells stop.
     fn end(&mut self) {
         if !std::mem::replace(&mut self.ending, true) {
+            self.dismiss_commands();
             self.keep_counts();
             self.outputs.push_back(Output::Exit(Ok(())));
         }

@@ -64,6 +64,9 @@ impl Engine {
         if !addresses.is_empty() && peer.addresses != addresses {
             peer.addresses = addresses;
             peer.addresses.truncate(NODE_ADDRESSES_MAX);
+            // What failed was another place.
+            peer.failures = 0;
+            self.timers.clear(&Timer::Dial(node));
         }
         true
     }
@@ -126,6 +129,9 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(&node) {
             // A lost connection is found again soon, but not in a busy loop.
             peer.failures = peer.failures.max(1);
+            if peer.addresses.is_empty() {
+                return self.give_up(node);
+            }
         }
         self.connect_in_time(node);
     }

@@ -24,7 +24,11 @@ impl Engine {
         let running = self.transfers.get(&record.content).filter(|transfer| transfer.download == record.id);
         let (state, reason) = self.state_of(download, running);
         let complete = matches!(record.phase, DownloadPhase::Complete(_));
-        let have_bytes = if complete { record.length } else { running.map_or(0, Transfer::have_bytes) };
+        let have_bytes = if complete {
+            record.length
+        } else {
+            running.filter(|transfer| transfer.pieces.is_some()).map_or(download.have_bytes, Transfer::have_bytes)
+        };
         let down_rate = running.map_or(0, |transfer| transfer.rate.bytes_per_second(self.now.monotonic));
         let active = |transfer: &Transfer| transfer.peers.values().filter(|peer| peer.outstanding > 0).count();
         control::Download {
@@ -123,7 +127,7 @@ impl Engine {
             downloads_paused: in_states(&[DownloadState::Paused]),
             downloads_failed: in_states(&[DownloadState::Error]),
             disk_free_bytes,
-            problems: trackers_down.chain(waiting).chain(broken).collect(),
+            problems: trackers_down.chain(waiting).chain(broken).chain(self.problems.iter().cloned()).collect(),
         }
     }
 

@@ -84,6 +84,11 @@ impl Engine {
             }
             Err(error) => {
                 picker.release(piece);
+                if error == FetchError::Corrupt
+                    && let Some(peer) = transfer.peers.get_mut(&fetch.node)
+                {
+                    peer.lacks(piece, picker);
+                }
                 transfer.moisten();
                 self.blame(fetch.content, fetch.node, &error);
             }
@@ -261,10 +266,6 @@ impl Engine {
     /// A piece came: whoever else was asked for it need not send it.
     fn cancel_twins(&mut self, content: ContentId, piece: PieceIndex) {
         let wanted = Fetched::Piece(piece);
-        let state = self.transfers.get(&content).and_then(|transfer| transfer.pieces.as_ref());
-        if state.is_none_or(|pieces| !pieces.picker.all_requested()) {
-            return; // only when all is asked for is anything asked twice
-        }
         let twins = self.fetches.iter().filter(|(_, fetch)| fetch.content == content && fetch.what == wanted);
         let twins: Vec<FetchId> = twins.map(|(number, _)| *number).collect();
         for twin in twins {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use p2p_proto::geometry::{Geometry, PieceIndex};
 use p2p_proto::grant::Grant;
 use p2p_proto::have_map::{HaveMap, WireHaveMap};
 use p2p_proto::id::{ContentId, NodeId};
-use p2p_proto::limit::HAVE_PIECES_MAX;
+use p2p_proto::limit::{GRANT_LIFE_SECONDS, HAVE_PIECES_MAX};
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::peer::{FromProvider, Interest, Load, PieceRequest};
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -16,6 +17,12 @@ use p2p_proto::time::UnixMillis;
 use super::input::{ConnectionId, ServedId, UploadId};
 use super::uploads::Upload;
 use super::{Engine, Output};
+
+/// A revocation is remembered until every grant from before it has ended.
+const GRANT_LIFE: Duration = Duration::from_secs(GRANT_LIFE_SECONDS);
+
+/// How far the moment of a revocation is known: the tracker's clock is estimated here.
+const REVOCATION_SLACK: Duration = Duration::from_secs(1);
 
 /// A peer that may read one content of one group from here.
 #[derive(Debug)]
@@ -102,7 +109,7 @@ impl Engine {
 
     /// A shared file is no longer what was shared: it is not served any more, and those who read it are told.
     pub(super) fn source_broken(&mut self, content: ContentId, path: PathBuf, reason: Reject) {
-        if self.shares.mark_broken(path, reason.clone()) {
+        if self.shares.mark_broken(content, path, reason.clone()) {
             self.note_problem(format!("a shared file is no longer served: {reason}"));
             self.refuse_readers(content);
             self.announce_soon();
@@ -121,12 +128,16 @@ impl Engine {
 
     /// A node may no longer read a group.
     pub(super) fn revoke(&mut self, group: &GroupName, node: NodeId) {
+        let now = self.tracker_time();
+        self.revoked.retain(|_, at| now.since(*at) <= GRANT_LIFE);
+        self.revoked.insert((group.clone(), node), now);
         let reject = Reject::new(ErrorCode::NOT_MEMBER, format!("no longer a member of {group}"));
         self.refuse_where(|served| served.node == node && served.group == *group, &reject);
     }
 
     /// This user has left the group, or the group has ended: nobody is served through it from here.
     pub(super) fn stop_serving_group(&mut self, group: &GroupName) {
+        self.left_groups.insert(group.clone());
         self.refuse_where(|served| served.group == *group, &no_longer_served());
     }
 
@@ -219,7 +230,11 @@ impl Engine {
         let refused = |message: String| Reject::new(ErrorCode::GRANT_REFUSED, message);
         let account = self.account.as_ref().ok_or_else(|| refused("nobody is logged in here".to_owned()))?;
         let body = grant.verify(&account.cluster, node, group, self.tracker_time());
-        body.map(|body| (body.user, body.expires)).map_err(|error| refused(error.to_string()))
+        let body = body.map_err(|error| refused(error.to_string()))?;
+        match self.revoked.get(&(group.clone(), node)) {
+            Some(at) if body.issued <= at.plus(REVOCATION_SLACK) => Err(refused("the grant was revoked".to_owned())),
+            _ => Ok((body.user, body.expires)),
+        }
     }
 
     /// Whether a request is covered by an open interest whose grant still holds.
@@ -252,6 +267,9 @@ impl Engine {
 
     /// What of a content can be served to readers of a group.
     fn available(&self, content: ContentId, group: &GroupName) -> Option<Available<'_>> {
+        if self.left_groups.contains(group) {
+            return None;
+        }
         if let Some(share) = self.shares.in_group(content, group) {
             return Some(Available { geometry: share.shape.geometry().ok()?, have: None });
         }

@@ -18,7 +18,7 @@ pub(super) struct Shares {
     shares: BTreeMap<Key, ShareRecord>,
     by_content: BTreeMap<ContentId, BTreeSet<Key>>,
     /// Files that are no longer what was shared, and why.
-    broken: BTreeMap<PathBuf, Reject>,
+    broken: BTreeMap<(ContentId, PathBuf), Reject>,
     user: Option<UserName>,
 }
 
@@ -39,7 +39,7 @@ impl Shares {
     pub fn put(&mut self, record: ShareRecord) {
         let key = (record.user.clone(), record.group.clone(), record.name.clone());
         self.remove(&key);
-        self.broken.remove(&record.path);
+        self.broken.remove(&(record.content, record.path.clone()));
         self.by_content.entry(record.content).or_default().insert(key.clone());
         self.shares.insert(key, record);
     }
@@ -54,14 +54,22 @@ impl Shares {
         self.shares.get(&(self.user.clone()?, group.clone(), name.clone()))
     }
 
-    /// A file is no longer what was shared. True if it is shared and that is news.
-    pub fn mark_broken(&mut self, path: PathBuf, reason: Reject) -> bool {
-        self.shares.values().any(|share| share.path == path) && self.broken.insert(path, reason).is_none()
+    /// The file at a path no longer holds a content. True if it was shared as that and this is news.
+    pub fn mark_broken(&mut self, content: ContentId, path: PathBuf, reason: Reject) -> bool {
+        let keys = self.by_content.get(&content).into_iter().flatten();
+        let shared = keys.filter_map(|key| self.shares.get(key)).any(|share| share.path == path);
+        shared && self.broken.insert((content, path), reason).is_none()
+    }
+
+    /// Number of a user's shares.
+    pub fn count_of(&self, user: &UserName) -> u32 {
+        let count = self.shares.values().filter(|share| share.user == *user).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// Shares that are served: of the user who is logged in, with a good file.
     pub fn active(&self) -> impl Iterator<Item = &ShareRecord> {
-        self.of_user().filter(|share| !self.broken.contains_key(&share.path))
+        self.of_user().filter(|share| self.broken(share).is_none())
     }
 
     /// All shares of the user who is logged in.
@@ -71,7 +79,7 @@ impl Shares {
 
     /// Why a share is not served, if its file is not what it was.
     pub fn broken(&self, share: &ShareRecord) -> Option<&Reject> {
-        self.broken.get(&share.path)
+        self.broken.get(&(share.content, share.path.clone()))
     }
 
     /// An active share of a content, in whatever group.
@@ -88,7 +96,7 @@ impl Shares {
     fn good(&self, content: ContentId) -> impl Iterator<Item = &ShareRecord> {
         let keys = self.by_content.get(&content).into_iter().flatten();
         let shares = keys.filter_map(|key| self.shares.get(key));
-        shares.filter(|share| Some(&share.user) == self.user.as_ref() && !self.broken.contains_key(&share.path))
+        shares.filter(|share| Some(&share.user) == self.user.as_ref() && self.broken(share).is_none())
     }
 
     fn remove(&mut self, key: &Key) -> Option<ShareRecord> {

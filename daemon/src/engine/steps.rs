@@ -314,7 +314,12 @@ impl Engine {
         if let Err(reject) = result {
             match step.command() {
                 Some(command) => self.fail(command, reject),
-                None => self.note_problem(format!("this daemon's state cannot be kept on disk: {reject}")),
+                None => {
+                    self.note_problem(format!("this daemon's state cannot be kept on disk: {reject}"));
+                    if let Step::Downloaded(id) = step {
+                        self.tell_followers(id, &Frame::Result(Err(reject)));
+                    }
+                }
             }
             return;
         }
@@ -326,8 +331,11 @@ impl Engine {
             }
             Step::DownloadKept(command, record, detach) => self.download_kept(command, *record, detach),
             Step::DownloadChanged(command, id) => {
-                if let Some(row) = self.downloads.get(&id).map(|download| self.download_row(download)) {
-                    self.tell(command, Answer::DownloadChanged(row));
+                match self.downloads.get(&id).map(|download| self.download_row(download)) {
+                    Some(row) => self.tell(command, Answer::DownloadChanged(row)),
+                    None => {
+                        self.fail(command, Reject::new(ErrorCode::CANCELLED, "the download was cancelled meanwhile"))
+                    }
                 }
             }
             Step::Downloaded(id) => self.downloaded(id),
@@ -391,6 +399,22 @@ impl Engine {
         } else {
             self.outputs.push_back(Output::Tell(command, Frame::Started(row)));
             self.follow(command, id);
+        }
+    }
+}
+
+impl Engine {
+    /// The daemon ends: every command that waits is told so.
+    pub(super) fn dismiss_commands(&mut self) {
+        for (command, answer) in std::mem::take(&mut self.told_when_announced) {
+            self.tell(command, answer);
+        }
+        let waiting: Vec<CommandId> = self.steps.values().filter_map(Step::command).collect();
+        let following = std::mem::take(&mut self.followers).into_keys();
+        for command in waiting.into_iter().chain(following) {
+            let reject = Reject::new(ErrorCode::NO_DAEMON, "the daemon was stopped")
+                .hint("downloads go on when it is started again, as any command does by itself");
+            self.fail(command, reject);
         }
     }
 }

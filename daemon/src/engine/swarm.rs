@@ -185,7 +185,7 @@ impl Engine {
     /// A node does not answer at all: no transfer waits for it.
     pub(super) fn give_up(&mut self, node: NodeId) {
         for transfer in self.transfers.values_mut() {
-            if transfer.peers.get(&node).is_some_and(|peer| peer.interest.is_none()) {
+            if transfer.peers.get(&node).is_some_and(|peer| peer.interest.is_none() && peer.corrupt_pieces == 0) {
                 transfer.peers.remove(&node);
             }
         }
@@ -215,6 +215,9 @@ impl Engine {
         match (result, listed) {
             (Ok(shape), Some(record)) if shape.length == record.length => {
                 transfer.phase = Phase::Opening;
+                if let Some(download) = self.downloads.get_mut(&record.id) {
+                    download.opening += 1;
+                }
                 self.outputs.push_back(Output::OpenPart(record));
             }
             (Ok(_), _) => {
@@ -258,7 +261,9 @@ impl Engine {
         }
         let Some(transfer) = self.transfers.get_mut(&content) else { return };
         if transfer.peers.len() >= SWARM_PEERS_MAX && !transfer.peers.contains_key(&provider.node) {
-            return;
+            let unused = transfer.peers.iter().find(|(_, peer)| peer.interest.is_none()).map(|(node, _)| *node);
+            let Some(unused) = unused else { return };
+            transfer.peers.remove(&unused);
         }
         transfer.peers.entry(provider.node).or_default().user = Some(provider.user);
         self.open_interest(content, provider.node);

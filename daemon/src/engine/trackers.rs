@@ -155,8 +155,7 @@ impl Engine {
             key_exchange: Some(key_exchange),
             ..Tracker::new(std::mem::take(&mut slot.address), now)
         };
-        self.clock_offset_ms =
-            (i128::from(ack.time.0) - i128::from(now.0)).clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+        self.tracker_clock = Some((ack.time, self.now.monotonic));
         // The tracker's word counts: it knows of a logout made elsewhere.
         self.change_account(ack.user.map(|user| Account { user, cluster: ack.cluster }));
         let held: Vec<AskId> = self.calls.iter().filter(|(_, call)| call.held).map(|(ask, _)| *ask).collect();

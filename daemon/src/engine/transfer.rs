@@ -241,6 +241,16 @@ impl SwarmPeer {
         u32::try_from(pieces.min(u128::from(WINDOW_MAX))).unwrap_or(WINDOW_FIRST)
     }
 
+    /// What it sent as this piece is not it: to be asked for elsewhere, while its other pieces may be good.
+    pub fn lacks(&mut self, piece: PieceIndex, picker: &mut Picker) {
+        if let Some(have) = &mut self.have
+            && have.remove(piece)
+            && self.counted
+        {
+            picker.count(piece, false);
+        }
+    }
+
     /// Takes what it has out of the picker's rarity.
     fn uncount(&mut self, picker: &mut Picker) {
         if std::mem::take(&mut self.counted)
@@ -288,7 +298,11 @@ fn in_words(span: Duration) -> String {
 /// Why nothing comes in, where it is known.
 pub(super) fn waiting_reason(transfer: &Transfer, tracker_ok: bool, no_tracker: &Reject, now: UnixMillis) -> String {
     let silent = transfer.peers.values().filter(|peer| peer.interest.is_none() && !peer.is_banned()).count();
+    let liars = transfer.peers.values().filter(|peer| peer.corrupt_pieces > 0).count();
     match (transfer.is_lonely(), &transfer.last_seeder) {
+        _ if liars > 0 => {
+            format!("{liars} of {} peers sent pieces that are not what their digests say", transfer.peers.len())
+        }
         (false, _) => "no peer online has the pieces that are missing".to_owned(),
         (true, _) if silent > 0 => format!("connecting to {silent} peers"),
         (true, _) if !tracker_ok => no_tracker.message.clone(),

@@ -110,9 +110,11 @@ pub(super) fn discard(
     if let Some(part) = &part {
         part.end(not_open(part.download));
     }
+    let known = journal.part(record.id)?.map(|(known, _)| known);
+    let in_place = known.as_ref().and_then(|known| known.in_place);
     let mark = match &part {
         Some(part) => Some(part.mark),
-        None => journal.part(record.id)?.and_then(|(known, _)| known.file),
+        None => known.and_then(|known| known.file),
     };
     if let (Some(mark), Some(parent), Some(name)) = (mark, record.destination.parent(), record.destination.file_name())
     {
@@ -124,6 +126,7 @@ pub(super) fn discard(
         if let Some(folder) = folder {
             remove_marked(&folder, &part_name(name), &mark)?;
             if finished {
+                check_unchanged(&folder, name, &mark, in_place.as_ref())?;
                 remove_marked(&folder, name, &mark)?;
             }
             let _ = folder.sync();
@@ -133,6 +136,24 @@ pub(super) fn discard(
         tracing::warn!(download = %record.id, %reason, "a discarded part file stays in the journal until the next start");
     }
     Ok(())
+}
+
+/// Refuses to delete a finished file that somebody has worked on since: it is no longer only what was downloaded.
+fn check_unchanged(
+    folder: &Folder,
+    name: &OsStr,
+    mark: &FileMark,
+    in_place: Option<&SourceStamp>,
+) -> Result<(), Reject> {
+    let found = folder.look(name).ok().flatten().filter(|metadata| stamp::is_marked(metadata, mark));
+    match (found, in_place) {
+        (Some(metadata), Some(stamped)) if !stamp::looks_like(&metadata, stamped) => {
+            let message = format!("{} has changed since it was downloaded", folder.path_of(name).display());
+            Err(Reject::new(ErrorCode::SOURCE_CHANGED, message)
+                .hint("it is left alone; cancel without --delete-data forgets the download and keeps the file"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn remove_marked(folder: &Folder, name: &OsStr, mark: &FileMark) -> Result<(), Reject> {

@@ -74,7 +74,7 @@ pub fn refuse(error: ReadError) -> Option<Reject> {
 async fn answer(shared: &Shared, session: &Session, id: RequestId, request: Request) -> Option<Reply> {
     Some(match command(request) {
         Ok(command) => change(shared, session.node, id, command).await,
-        Err(request) => query(shared, session, request),
+        Err(request) => query(shared, session, *request),
     })
 }
 
@@ -90,7 +90,7 @@ pub async fn change(shared: &Shared, actor: NodeId, request: RequestId, command:
 }
 
 /// The change that a request asks for, or the request back where it asks for none.
-fn command(request: Request) -> Result<Command, Request> {
+fn command(request: Request) -> Result<Command, Box<Request>> {
     Ok(match request {
         Request::Logout => Command::WithdrawNode,
         Request::CreateGroup { group, policy } => Command::CreateGroup { group, policy },
@@ -103,7 +103,7 @@ fn command(request: Request) -> Result<Command, Request> {
         Request::DeleteGroup { group } => Command::DeleteGroup { group },
         Request::Publish { group, name, content, length } => Command::Publish { group, name, content, length },
         Request::Unpublish { group, name } => Command::Unpublish { group, name },
-        other => return Err(other),
+        other => return Err(Box::new(other)),
     })
 }
 

@@ -99,8 +99,7 @@ pub(super) fn content_not_listed(group: &GroupName) -> Reject {
 
 pub(super) fn other_content(name: &FileName, group: &GroupName) -> Reject {
     let message = format!("you list another file as `{name}` in group `{group}`");
-    Reject::new(ErrorCode::FILE_EXISTS, message)
-        .hint("choose a name with --name, or first take the other out with: p2pctl stop_share GROUP NAME")
+    Reject::new(ErrorCode::FILE_EXISTS, message).hint("choose another name with --name")
 }
 
 pub(super) fn twin_file(asked: &FileName, standing: &FileName, group: &GroupName) -> Reject {
