@@ -19,7 +19,7 @@ const RETRY_MS: u64 = 5_000;
 pub(super) struct GroupGrant {
     /// The newest one.
     pub grant: Option<Grant>,
-    /// Whether one is asked for.
+    /// Whether one is asked for, now or by the timer that is set.
     asking: bool,
 }
 
@@ -40,12 +40,19 @@ impl Engine {
             self.grants.remove(&group);
             return;
         }
-        let asking = self.ask_now(Step::Granted(group.clone()), Request::Grant { group: group.clone() });
-        self.grants.entry(group.clone()).or_default().asking = asking;
-        if !asking {
+        let asked = self.ask_now(Step::Granted(group.clone()), Request::Grant { group: group.clone() });
+        self.grants.entry(group.clone()).or_default().asking = true;
+        if !asked {
             let at = self.after(Duration::from_millis(RETRY_MS));
             self.timers.set(Timer::Grant(group), at);
         }
+    }
+
+    /// A tracker answers again: what it could not be asked for is asked for now.
+    pub(super) fn ask_missing_grants(&mut self) {
+        let missing = self.grants.iter().filter(|(_, entry)| entry.grant.is_none());
+        let missing: Vec<GroupName> = missing.map(|(group, _)| group.clone()).collect();
+        missing.into_iter().for_each(|group| self.ask_grant(group));
     }
 
     /// A grant came: interests are opened, or renewed, with it. Or it was refused: downloads of the group stop.
@@ -68,6 +75,8 @@ impl Engine {
                 self.fail_group(&group, &reject);
             }
             Err(_) => {
+                // Counts as being asked for until the timer asks, or every review would.
+                entry.asking = true;
                 let at = self.after(Duration::from_millis(RETRY_MS));
                 self.timers.set(Timer::Grant(group), at);
             }

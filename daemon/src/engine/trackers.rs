@@ -162,6 +162,7 @@ impl Engine {
         for ask in held {
             self.send_or_hold(ask);
         }
+        self.ask_missing_grants();
         self.announce_soon();
         self.review_all();
     }

@@ -12,11 +12,11 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tls::KEY_EXCHANGE;
 use p2p_proto::tracker::{Event, Hello, HelloAck};
 use p2p_proto::version::{SOFTWARE, TRACKER_PROTOCOL};
-use quinn::{Connection, ConnectionError, TransportErrorCode, VarInt};
+use quinn::{Connection, ConnectionError, ConnectionStats, TransportErrorCode, VarInt};
 use tokio::time::{Instant, timeout};
 
 use super::trust::TrustError;
-use super::{ASKS_MAX, Inner, Tracker};
+use super::{Inner, Tracker};
 use crate::endpoint::{ConnectError, Protocol};
 use crate::engine::Input;
 use crate::frame_stream::{ReadFrameError, StreamPair, expect_frame, read_frame, write_frame};
@@ -42,7 +42,7 @@ const ADDRESSES_MAX: usize = 4;
 /// Time for the tracker to answer our Hello.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A tracker that was asked acknowledges the packet within a round trip, whatever its answer waits for. Three seconds are
+/// A tracker acknowledges a packet within a round trip, whatever its answer waits for. Three seconds are
 /// several retransmissions on the worst path.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
@@ -118,28 +118,36 @@ async fn live(inner: &Inner, tracker: &Tracker, session: Session) -> Failure {
     let failure = tokio::select! {
         error = connection.closed() => lost(tracker, &error),
         failure = hear_events(inner, tracker, &connection) => failure,
-        () = silence(tracker, &connection) => unreachable(tracker, &"it has fallen silent"),
+        () = silence(&connection) => unreachable(tracker, &"it has fallen silent"),
     };
     *tracker.lock_session() = None;
     connection.close(VarInt::from_u32(close_code::DONE), b"");
     failure
 }
 
-/// Ends when the tracker has been asked something and not a single packet has come from it since: it is gone, and
-/// waiting for QUIC's idle time-out would keep every command waiting too.
-async fn silence(tracker: &Tracker, connection: &Connection) {
-    let mut heard = connection.stats().udp_rx.datagrams;
+/// Ends when the tracker has been sent what it must acknowledge and not a single packet has come from it since: it is
+/// gone, and waiting for QUIC's idle time-out would keep every command waiting too.
+async fn silence(connection: &Connection) {
+    let mut last = connection.stats();
     let mut silent_for = Duration::ZERO;
     loop {
         tokio::time::sleep(LISTEN_INTERVAL).await;
-        let now_heard = connection.stats().udp_rx.datagrams;
-        let asked = tracker.asks.available_permits() < ASKS_MAX;
-        silent_for = if asked && now_heard == heard { silent_for + LISTEN_INTERVAL } else { Duration::ZERO };
-        heard = now_heard;
+        let now = connection.stats();
+        if now.udp_rx.datagrams != last.udp_rx.datagrams {
+            last = now;
+            silent_for = Duration::ZERO;
+        } else if acknowledged_frames(&now) != acknowledged_frames(&last) {
+            silent_for += LISTEN_INTERVAL;
+        }
         if silent_for >= SILENCE_MAX {
             return;
         }
     }
+}
+
+/// Frames sent that call for an acknowledgement, repetitions included (RFC 9002, section 2).
+fn acknowledged_frames(stats: &ConnectionStats) -> u64 {
+    stats.frame_tx.stream + stats.frame_tx.ping
 }
 
 /// Events, until the tracker ends their stream or breaks the protocol.
