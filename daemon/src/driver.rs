@@ -23,8 +23,9 @@ pub const INPUTS_MAX: usize = 4096;
 /// Inputs handled before the outputs' tasks get a turn again.
 const BATCH_MAX: usize = 64;
 
-/// Manifests being sent at once: 32 MiB at the most.
-pub const MANIFESTS_SERVED_MAX: usize = 2;
+/// Manifests being sent at once, in KiB: two of the longest, or hundreds of the usual ones, so that slow readers of
+/// small ones do not keep others from beginning.
+pub const MANIFESTS_SERVED_KIB_MAX: u32 = 32 * 1024;
 
 /// How long commands have for reading their results when the daemon ends.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
@@ -44,8 +45,8 @@ pub struct Shells {
     pub fetch_pool: PiecePool,
     /// Buffers for pieces that go out: others' slowness never keeps this daemon's own downloads waiting.
     pub serve_pool: PiecePool,
-    /// Manifests are read whole, up to 16 MiB each: no more are sent at once than this has places.
-    pub manifest_places: Arc<Semaphore>,
+    /// Manifests are read whole: no more of them are in memory at once than this has room for, in KiB.
+    pub manifest_room_kib: Arc<Semaphore>,
     /// Where the ends of what is spawned here are told.
     pub inputs: mpsc::Sender<Input>,
 }
@@ -111,7 +112,7 @@ impl Shells {
             Output::RefuseUpload(upload, reject) => self.net.refuse(upload, reject),
 
             Output::ServePiece(upload, content, piece, bytes) => self.serve_piece(upload, content, piece, bytes),
-            Output::ServeManifest(upload, content) => self.serve_manifest(upload, content),
+            Output::ServeManifest(upload, content, bytes) => self.serve_manifest(upload, content, bytes),
             Output::FetchManifest(fetch, connection, content) => self.fetch_manifest(fetch, connection, content),
             Output::FetchPiece(fetch, connection, content, piece, bytes) => {
                 self.fetch_piece(fetch, connection, content, piece, bytes);
@@ -188,10 +189,11 @@ impl Shells {
         });
     }
 
-    fn serve_manifest(&self, upload: UploadId, content: ContentId) {
+    fn serve_manifest(&self, upload: UploadId, content: ContentId, bytes: u64) {
         self.spawn(move |shells| async move {
             let mut sent_bytes = 0;
-            let _place = shells.manifest_places.acquire().await;
+            let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(MANIFESTS_SERVED_KIB_MAX);
+            let _room = shells.manifest_room_kib.acquire_many(kib).await;
             if let Some(taken) = shells.net.take_upload(upload) {
                 match shells.store.manifest_bytes(content).await {
                     Ok(encoded) => sent_bytes = taken.send_manifest(encoded).await.0,

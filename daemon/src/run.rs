@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::clock::Clock;
 use crate::config::Arguments;
 use crate::control::Control;
-use crate::driver::{self, INPUTS_MAX, MANIFESTS_SERVED_MAX, Shells};
+use crate::driver::{self, INPUTS_MAX, MANIFESTS_SERVED_KIB_MAX, Shells};
 use crate::endpoint::Endpoint;
 use crate::engine::{Config, Engine, Input, Limits};
 use crate::net::Net;
@@ -89,7 +89,7 @@ async fn serve(arguments: &Arguments, folders: &Folders) -> Result<(), Reject> {
         store,
         fetch_pool: PiecePool::new(POOL_BYTES),
         serve_pool: PiecePool::new(POOL_BYTES),
-        manifest_places: Arc::new(Semaphore::new(MANIFESTS_SERVED_MAX)),
+        manifest_room_kib: Arc::new(Semaphore::new(MANIFESTS_SERVED_KIB_MAX as usize)),
         inputs: inputs.clone(),
     };
     tokio::spawn(tell_signals(inputs));
@@ -117,8 +117,8 @@ fn say_ready(socket: &Path, endpoint: &Endpoint) -> Result<(), Reject> {
 async fn tell_store_events(mut events: mpsc::UnboundedReceiver<StoreEvent>, inputs: mpsc::Sender<Input>) {
     while let Some(event) = events.recv().await {
         let input = match event {
-            StoreEvent::PiecesDurable(content, pieces) => Input::PiecesDurable(content, pieces),
-            StoreEvent::SyncFailed(content, reject) => Input::SyncFailed(content, reject),
+            StoreEvent::PiecesDurable(download, pieces) => Input::PiecesDurable(download, pieces),
+            StoreEvent::SyncFailed(download, reject) => Input::SyncFailed(download, reject),
             StoreEvent::SourceChanged(content, path, reject) => Input::SourceChanged(content, path, reject),
             StoreEvent::JournalLost(reject) => Input::JournalLost(reject),
         };

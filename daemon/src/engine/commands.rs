@@ -20,9 +20,16 @@ use super::{Engine, Output, Timer};
 impl Engine {
     /// Begins what a command asks for; it is answered when that is done.
     pub(super) fn begin_command(&mut self, command: CommandId, request: Request) {
+        self.connected_commands.insert(command);
         if let Err(reject) = self.begin(command, request) {
             self.fail(command, reject);
         }
+    }
+
+    /// A command hung up: nobody is told any more.
+    pub(super) fn command_gone(&mut self, command: CommandId) {
+        self.connected_commands.remove(&command);
+        self.followers.remove(&command);
     }
 
     /// The first step of a verb, or why there is none.
@@ -204,6 +211,8 @@ impl Engine {
                 let hint = format!("go on with `p2pctl resume {id}`");
                 self.fail(command, Reject::new(ErrorCode::WRONG_STATE, message).hint(hint));
             }
+            // It hung up before there was anything to follow.
+            DownloadPhase::Active if !self.connected_commands.contains(&command) => (),
             DownloadPhase::Active if self.followers.len() >= self.config.limits.followers_max => {
                 let reject = Reject::new(ErrorCode::BUSY, "too many commands follow downloads")
                     .hint("the download goes on; `p2pctl show_downloads` shows it");

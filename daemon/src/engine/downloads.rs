@@ -1,6 +1,7 @@
 //! Downloads: from being asked for to being in their place, over pauses, restarts and faults.
 
 use std::path::Path;
+use std::time::Duration;
 
 use p2p_proto::control::{Answer, DownloadPrefix, Downloaded, Frame};
 use p2p_proto::id::{ContentId, DownloadId};
@@ -12,6 +13,12 @@ use super::record::{Change, DownloadPhase, DownloadRecord, Shape, ShareRecord, S
 use super::steps::Step;
 use super::transfer::{Phase, Transfer};
 use super::{Engine, Output, Timer};
+
+/// Downloads up to which each is looked up the moment it begins.
+const LOOKUPS_AT_ONCE: usize = 32;
+
+/// More are looked up at moments spread over this time.
+const LOOKUP_SPREAD_MS: u64 = 5_000;
 
 /// What the engine does about a download now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +43,15 @@ pub(super) struct Download {
     pub record: DownloadRecord,
     pub stage: Stage,
     /// The command that cancels it, while its part file is being deleted.
-    cancelled_by: Option<CommandId>,
+    pub cancelled_by: Option<CommandId>,
     /// Bytes that are here, as far as is known while nothing runs.
     pub have_bytes: u64,
-    /// How often the store is opening its part file: only when it has is the file closed or deleted for good.
+    /// How often the store is opening, copying or finishing its part file: it is deleted only when that is over.
     pub opening: u32,
-    /// To be deleted as soon as it is not being opened any more; `true` also what is complete.
+    /// To be deleted as soon as the store is not busy with it any more; `true` also what is complete.
     discard: Option<bool>,
+    /// Whether its share ends when it is deleted.
+    unshare: bool,
 }
 
 impl Download {
@@ -56,6 +65,7 @@ impl Download {
             cancelled_by: None,
             opening: 0,
             discard: None,
+            unshare: false,
         }
     }
 
@@ -125,21 +135,20 @@ impl Engine {
     }
 
     pub(super) fn part_opened(&mut self, id: DownloadId, result: Result<Opened, Reject>) {
-        if let Some(download) = self.downloads.get_mut(&id) {
-            download.opening = download.opening.saturating_sub(1);
-        }
-        self.discard_if_closed(id);
+        self.store_done(id);
         let Some(content) = self.running_content(id) else {
             // Stopped while it was being opened.
             return self.outputs.push_back(Output::ClosePart(id));
         };
-        if self.transfers.get(&content).is_none_or(|transfer| transfer.phase != Phase::Opening) {
+        let opening = self.transfers.get(&content).is_some_and(|transfer| transfer.phase == Phase::Opening);
+        // Stopped and begun again meanwhile: the last answer counts.
+        if !opening || self.downloads.get(&id).is_some_and(|download| download.opening > 0) {
             return;
         }
         match result {
             Ok(opened) => self.pieces_known(content, opened),
-            // Paused and resumed while it was being opened: that answer comes too.
-            Err(reject) if reject.code == ErrorCode::BUSY => (),
+            // It was still being opened for the time before.
+            Err(reject) if reject.code == ErrorCode::BUSY => self.open_part(id),
             Err(reject) if reject.code == ErrorCode::CONTENT_NOT_FOUND => {
                 if let Some(transfer) = self.transfers.get_mut(&content) {
                     transfer.phase = Phase::Manifest(None);
@@ -164,13 +173,15 @@ impl Engine {
         let id = transfer.download;
         self.tell_have(content);
         self.close_interests(content);
-        if let Some(download) = self.downloads.get(&id) {
+        if let Some(download) = self.downloads.get_mut(&id) {
+            download.opening += 1;
             self.outputs.push_back(Output::FinishPart(download.record.clone()));
         }
     }
 
     pub(super) fn part_finished(&mut self, id: DownloadId, result: Result<SourceStamp, Reject>) {
         let now = self.now.wall;
+        self.store_done(id);
         let Some(download) = self.downloads.get_mut(&id) else { return };
         let own = |transfer: &Transfer| transfer.download == id && transfer.phase == Phase::Finishing;
         let finishing = self.transfers.get(&download.record.content).is_some_and(own);
@@ -180,6 +191,12 @@ impl Engine {
         let stamp = match result {
             Ok(stamp) => stamp,
             // The copy here is no longer what it was: peers have to bring it.
+            Err(reject)
+                if download.stage == Stage::Copying && reject.code == ErrorCode::BUSY && download.opening > 0 =>
+            {
+                // It was still being copied for the time before: that answer comes too.
+                return;
+            }
             Err(reject) if download.stage == Stage::Copying && reject.code.is_of_a_source() => {
                 download.stage = Stage::Queued;
                 let content = download.record.content;
@@ -237,6 +254,13 @@ impl Engine {
     /// Stops the download of a content for a fault.
     pub(super) fn fail_transfer(&mut self, content: ContentId, reject: Reject) {
         if let Some(id) = self.transfers.get(&content).map(|transfer| transfer.download) {
+            self.fail_download(id, reject);
+        }
+    }
+
+    /// A part file cannot be relied on any more.
+    pub(super) fn sync_failed(&mut self, id: DownloadId, reject: Reject) {
+        if self.running_content(id).is_some() {
             self.fail_download(id, reject);
         }
     }
@@ -301,18 +325,32 @@ impl Engine {
             let reject = Reject::new(ErrorCode::CANCELLED, format!("the download of {} was cancelled", record.name));
             self.tell_followers(id, &Frame::Result(Err(reject)));
         }
-        if complete && delete_data {
-            self.unshare(&record);
-        }
         if let Some(download) = self.downloads.get_mut(&id) {
             download.cancelled_by = Some(command);
             download.discard = Some(delete_data);
+            download.unshare = complete && delete_data;
         }
         self.discard_if_closed(id);
         self.start_downloads();
     }
 
-    /// Deletes the part file of a cancelled download, unless it is being opened just now.
+    /// Has the store open a download's part file.
+    pub(super) fn open_part(&mut self, id: DownloadId) {
+        if let Some(download) = self.downloads.get_mut(&id) {
+            download.opening += 1;
+            self.outputs.push_back(Output::OpenPart(download.record.clone()));
+        }
+    }
+
+    /// The store has opened, copied or finished a download's part file, or could not.
+    fn store_done(&mut self, id: DownloadId) {
+        if let Some(download) = self.downloads.get_mut(&id) {
+            download.opening = download.opening.saturating_sub(1);
+        }
+        self.discard_if_closed(id);
+    }
+
+    /// Deletes the part file of a cancelled download, unless the store is busy with it just now.
     fn discard_if_closed(&mut self, id: DownloadId) {
         let Some(download) = self.downloads.get_mut(&id).filter(|download| download.opening == 0) else { return };
         if let Some(delete_data) = download.discard.take() {
@@ -327,7 +365,15 @@ impl Engine {
         match result {
             Ok(()) => {
                 let row = self.downloads.get(&id).map(|download| self.download_row(download));
-                self.downloads.remove(&id);
+                if let Some(download) = self.downloads.remove(&id)
+                    && download.unshare
+                {
+                    self.unshare(&download.record);
+                }
+                self.tell_followers(
+                    id,
+                    &Frame::Result(Err(Reject::new(ErrorCode::CANCELLED, "the download was cancelled"))),
+                );
                 if let Some(row) = row {
                     let step = Step::Told(command, Box::new(Answer::DownloadChanged(row)));
                     self.remember(step, vec![Change::DeleteDownload(id)]);
@@ -387,16 +433,22 @@ impl Engine {
             download.stage = Stage::Twin;
         } else if self.shares.with_content(content).is_some() {
             download.stage = Stage::Copying;
+            download.opening += 1;
             self.outputs.push_back(Output::CopyLocal(download.record.clone()));
         } else {
             download.stage = Stage::Running;
-            download.opening += 1;
-            self.outputs.push_back(Output::OpenPart(download.record.clone()));
             let group = download.record.group.clone();
+            self.open_part(id);
             self.transfers.insert(content, Transfer::new(id, group.clone()));
             self.grant_for(&group);
             self.announce_soon();
-            self.look_up(content);
+            if self.transfers.len() <= LOOKUPS_AT_ONCE {
+                self.look_up(content);
+            } else {
+                let delay = Duration::from_millis(self.random.u64(0..LOOKUP_SPREAD_MS));
+                let at = self.after(delay);
+                self.timers.set(Timer::Lookup(content), at);
+            }
             self.review(content);
         }
     }
@@ -458,7 +510,7 @@ impl Engine {
     }
 
     /// The content of a download, while a transfer brings it.
-    fn running_content(&self, id: DownloadId) -> Option<ContentId> {
+    pub(super) fn running_content(&self, id: DownloadId) -> Option<ContentId> {
         let download = self.downloads.get(&id).filter(|download| download.stage == Stage::Running)?;
         Some(download.record.content)
     }

@@ -62,6 +62,8 @@ impl Engine {
         match result {
             Ok(grant) => {
                 entry.grant = Some(grant.clone());
+                // Who is granted to read a group may serve it too.
+                self.left_groups.remove(&group);
                 let renew_after = grant.peek().map_or(Duration::ZERO, |body| body.renew_after());
                 let at = self.after(renew_after.max(Duration::from_millis(RETRY_MS)));
                 self.timers.set(Timer::Grant(group.clone()), at);

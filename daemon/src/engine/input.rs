@@ -147,10 +147,10 @@ pub enum Input {
     },
 
     // store
-    /// Pieces that survive a power cut now.
-    PiecesDurable(ContentId, Vec<PieceIndex>),
+    /// Pieces of a download's part file that survive a power cut now.
+    PiecesDurable(DownloadId, Vec<PieceIndex>),
     /// Syncing written pieces failed: they must not be believed, and the download stops.
-    SyncFailed(ContentId, Reject),
+    SyncFailed(DownloadId, Reject),
     /// The file at this path is no longer what was shared.
     SourceChanged(ContentId, PathBuf, Reject),
     /// What the daemon remembers can no longer be kept: it ends, to start again from what is on disk.

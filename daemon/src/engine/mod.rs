@@ -158,6 +158,8 @@ pub struct Engine {
     calls: BTreeMap<AskId, PendingCall>,
     steps: BTreeMap<AskId, Step>,
     followers: BTreeMap<CommandId, DownloadId>,
+    /// Commands that are connected.
+    connected_commands: BTreeSet<CommandId>,
     told_when_announced: Vec<(CommandId, Answer)>,
 
     account: Option<Account>,
@@ -205,6 +207,7 @@ impl Engine {
             calls: BTreeMap::new(),
             steps: BTreeMap::new(),
             followers: BTreeMap::new(),
+            connected_commands: BTreeSet::new(),
             told_when_announced: Vec::new(),
             account: None,
             tracker_clock: None,
@@ -240,7 +243,7 @@ impl Engine {
         self.now = now;
         match input {
             Input::Command(command, request) => self.begin_command(command, request),
-            Input::CommandGone(command) => drop(self.followers.remove(&command)),
+            Input::CommandGone(command) => self.command_gone(command),
             Input::Terminate => self.end(),
 
             Input::TrackerConnected { tracker, node, ack, round_trip, key_exchange } => {
@@ -270,10 +273,13 @@ impl Engine {
                 self.piece_fetched(fetch, received_bytes, round_trip, result);
             }
 
-            Input::PiecesDurable(content, pieces) => self.pieces_durable(content, &pieces),
-            Input::SyncFailed(content, reject) => self.fail_transfer(content, reject),
+            Input::PiecesDurable(download, pieces) => self.pieces_durable(download, &pieces),
+            Input::SyncFailed(download, reject) => self.sync_failed(download, reject),
             Input::SourceChanged(content, path, reject) => self.source_broken(content, path, reject),
-            Input::JournalLost(reject) => self.outputs.push_back(Output::Exit(Err(reject))),
+            Input::JournalLost(reject) => {
+                self.dismiss_commands();
+                self.outputs.push_back(Output::Exit(Err(reject)));
+            }
             Input::ImportProgress { ask, done_bytes, length } => self.import_progress(ask, done_bytes, length),
             Input::Imported(ask, result) => self.imported(ask, result),
             Input::PartOpened(download, result) => self.part_opened(download, result),

@@ -56,8 +56,8 @@ pub enum Output {
     // net and store together, wired by the driver
     /// Read a piece of so many bytes and send it: [`super::Input::UploadEnded`].
     ServePiece(UploadId, ContentId, PieceIndex, u64),
-    /// Send a manifest: [`super::Input::UploadEnded`].
-    ServeManifest(UploadId, ContentId),
+    /// Send a manifest of at most so many bytes: [`super::Input::UploadEnded`].
+    ServeManifest(UploadId, ContentId, u64),
     /// Get a manifest, check it against its content id, keep it: [`super::Input::ManifestFetched`].
     FetchManifest(FetchId, ConnectionId, ContentId),
     /// Get a piece of so many bytes, check it, write it: [`super::Input::PieceFetched`].

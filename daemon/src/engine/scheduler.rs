@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use p2p_proto::geometry::PieceIndex;
-use p2p_proto::id::{ContentId, NodeId};
+use p2p_proto::id::{ContentId, DownloadId, NodeId};
 use p2p_proto::reject::ErrorCode;
 
 use super::input::{ConnectionId, FetchError, FetchId};
@@ -87,7 +87,7 @@ impl Engine {
                 if error == FetchError::Corrupt
                     && let Some(peer) = transfer.peers.get_mut(&fetch.node)
                 {
-                    peer.lacks(piece, picker);
+                    peer.lacks(piece, picker, now);
                 }
                 transfer.moisten();
                 self.blame(fetch.content, fetch.node, &error);
@@ -98,7 +98,8 @@ impl Engine {
         self.finish_if_complete(fetch.content);
     }
 
-    pub(super) fn pieces_durable(&mut self, content: ContentId, pieces: &[PieceIndex]) {
+    pub(super) fn pieces_durable(&mut self, download: DownloadId, pieces: &[PieceIndex]) {
+        let Some(content) = self.running_content(download) else { return };
         let Some(transfer) = self.transfers.get_mut(&content) else { return };
         let Some(Pieces { picker, .. }) = &mut transfer.pieces else { return };
         let new = pieces.iter().filter(|piece| picker.durable(**piece));

@@ -18,6 +18,10 @@ use super::input::{ConnectionId, ServedId, UploadId};
 use super::uploads::Upload;
 use super::{Engine, Output};
 
+/// Bytes of the longest digest, and of a manifest without its digests.
+const DIGEST_BYTES_MAX: u64 = 32;
+const MANIFEST_HEADER_BYTES_MAX: u64 = 1024;
+
 /// A revocation is remembered until every grant from before it has ended.
 const GRANT_LIFE: Duration = Duration::from_secs(GRANT_LIFE_SECONDS);
 
@@ -95,8 +99,8 @@ impl Engine {
     }
 
     pub(super) fn manifest_requested(&mut self, upload: UploadId, connection: ConnectionId, content: ContentId) {
-        self.outputs.push_back(match self.check_request(connection, content) {
-            Ok(_) => Output::ServeManifest(upload, content),
+        self.outputs.push_back(match self.check_manifest(connection, content) {
+            Ok(bytes) => Output::ServeManifest(upload, content, bytes),
             Err(reject) => Output::RefuseUpload(upload, reject),
         });
     }
@@ -249,6 +253,17 @@ impl Engine {
         }
     }
 
+    /// Whether a manifest may be read, and how many bytes it has at the most.
+    fn check_manifest(&self, connection: ConnectionId, content: ContentId) -> Result<u64, Reject> {
+        let served = self.check_request(connection, content)?;
+        match self.available(content, &served.group) {
+            Some(available) => {
+                Ok(u64::from(available.geometry.piece_count()) * DIGEST_BYTES_MAX + MANIFEST_HEADER_BYTES_MAX)
+            }
+            None => Err(no_longer_served()),
+        }
+    }
+
     /// Whether a piece may be read and is here; by whom, and its bytes.
     fn check_piece(
         &self,
@@ -280,7 +295,8 @@ impl Engine {
 
     /// Whether a content will be here in a moment: its readers are told when it is.
     fn is_opening(&self, content: ContentId, group: &GroupName) -> bool {
-        self.transfers.get(&content).is_some_and(|transfer| transfer.group == *group)
+        !self.left_groups.contains(group)
+            && self.transfers.get(&content).is_some_and(|transfer| transfer.group == *group)
     }
 
     /// How busy this node is.

@@ -409,7 +409,8 @@ impl Engine {
         for (command, answer) in std::mem::take(&mut self.told_when_announced) {
             self.tell(command, answer);
         }
-        let waiting: Vec<CommandId> = self.steps.values().filter_map(Step::command).collect();
+        let mut waiting: Vec<CommandId> = self.steps.values().filter_map(Step::command).collect();
+        waiting.extend(self.downloads.values_mut().filter_map(|download| download.cancelled_by.take()));
         let following = std::mem::take(&mut self.followers).into_keys();
         for command in waiting.into_iter().chain(following) {
             let reject = Reject::new(ErrorCode::NO_DAEMON, "the daemon was stopped")

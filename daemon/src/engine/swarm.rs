@@ -24,11 +24,18 @@ const LOOKUP_LONELY_MS: u64 = 5_000;
 /// And this often while somebody is.
 const LOOKUP_MS: u64 = 30_000;
 
+/// Lookups of many contents follow each other at this distance: two hundred a second are little to a tracker, and far
+/// fewer than may be asked of it at once are ever open.
+const LOOKUP_SPACING_MS: u64 = 5;
+
 /// A transfer is looked over this often while it runs.
 const REVIEW_MS: u64 = 500;
 
 /// A peer that refused, or whose stream broke, is left alone this long.
 pub(super) const REST_MS: u64 = 1_000;
+
+/// So long a piece is not asked for again where it was corrupt.
+const DOUBT_MS: u64 = 30_000;
 
 /// Peers of one transfer.
 const SWARM_PEERS_MAX: usize = 50;
@@ -52,7 +59,16 @@ impl Engine {
     pub(super) fn look_up_where_lonely(&mut self) {
         let lonely = self.transfers.iter().filter(|(_, transfer)| transfer.is_lonely());
         let lonely: Vec<ContentId> = lonely.map(|(content, _)| *content).collect();
-        lonely.into_iter().for_each(|content| self.look_up(content));
+        self.look_up_in_turn(lonely);
+    }
+
+    /// Looks contents up one after the other, so that hundreds of them do not ask the tracker at one moment.
+    fn look_up_in_turn(&mut self, contents: Vec<ContentId>) {
+        let mut at = self.now.monotonic;
+        for content in contents {
+            self.timers.set(Timer::Lookup(content), at);
+            at += Duration::from_millis(LOOKUP_SPACING_MS);
+        }
     }
 
     pub(super) fn looked_up(&mut self, content: ContentId, result: Result<Providers, Reject>) {
@@ -92,10 +108,8 @@ impl Engine {
     /// Looks every transfer over now.
     pub(super) fn review_all(&mut self) {
         let contents: Vec<ContentId> = self.transfers.keys().copied().collect();
-        for content in contents {
-            self.timers.set(Timer::Lookup(content), self.now.monotonic);
-            self.review(content);
-        }
+        self.look_up_in_turn(contents.clone());
+        contents.into_iter().for_each(|content| self.review(content));
     }
 
     /// Looks a group's transfers over now.
@@ -120,6 +134,16 @@ impl Engine {
         if transfer.phase == Phase::Finishing {
             return;
         }
+        // One that sent a corrupt piece once is asked again what it has, some time later: it may have been mended.
+        let now = self.now.monotonic;
+        let doubted = transfer.peers.values().filter(|peer| !peer.is_banned() && peer.outstanding == 0);
+        let doubted = doubted.filter(|peer| peer.lied_at.is_some_and(|at| now >= at + Duration::from_millis(DOUBT_MS)));
+        let doubted: Vec<InterestId> = doubted.filter_map(|peer| peer.interest).collect();
+        for interest in doubted {
+            self.outputs.push_back(Output::CloseInterest(interest));
+            self.interest_closed(interest, None);
+        }
+        let Some(transfer) = self.transfers.get(&content) else { return };
         let idle = transfer.peers.iter().filter(|(_, peer)| peer.interest.is_none() && !peer.is_banned());
         let idle: Vec<NodeId> = idle.map(|(node, _)| *node).collect();
         for node in idle {
@@ -215,10 +239,7 @@ impl Engine {
         match (result, listed) {
             (Ok(shape), Some(record)) if shape.length == record.length => {
                 transfer.phase = Phase::Opening;
-                if let Some(download) = self.downloads.get_mut(&record.id) {
-                    download.opening += 1;
-                }
-                self.outputs.push_back(Output::OpenPart(record));
+                self.open_part(record.id);
             }
             (Ok(_), _) => {
                 let message = "the listing and the manifest do not agree on the file's length";
@@ -261,7 +282,8 @@ impl Engine {
         }
         let Some(transfer) = self.transfers.get_mut(&content) else { return };
         if transfer.peers.len() >= SWARM_PEERS_MAX && !transfer.peers.contains_key(&provider.node) {
-            let unused = transfer.peers.iter().find(|(_, peer)| peer.interest.is_none()).map(|(node, _)| *node);
+            let unused = transfer.peers.iter().find(|(_, peer)| peer.interest.is_none() && peer.corrupt_pieces == 0);
+            let unused = unused.map(|(node, _)| *node);
             let Some(unused) = unused else { return };
             transfer.peers.remove(&unused);
         }

@@ -162,8 +162,11 @@ impl Engine {
         for ask in held {
             self.send_or_hold(ask);
         }
+        // What happened to memberships while no tracker was heard is not told again: taken as it was, and refused by
+        // grants where it is not.
+        self.left_groups.clear();
         self.ask_missing_grants();
-        self.announce_soon();
+        self.timers.set(Timer::Announce, self.now.monotonic);
         self.review_all();
     }
 

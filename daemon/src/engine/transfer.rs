@@ -79,6 +79,8 @@ pub(super) struct SwarmPeer {
     pub load: Load,
     /// Pieces that were not what their digest says.
     pub corrupt_pieces: u32,
+    /// When the last of them came, until it is asked again what it has.
+    pub lied_at: Option<Duration>,
     /// Not asked before this moment: it refused, or its connection broke.
     pub not_before: Duration,
     /// It has nothing that is missing; until it tells of more, or a request to another peer fails.
@@ -181,6 +183,7 @@ impl Transfer {
             peer.uncount(&mut pieces.picker);
         }
         peer.interest = None;
+        peer.lied_at = None;
         peer.offer = None;
         peer.have = None;
     }
@@ -242,7 +245,8 @@ impl SwarmPeer {
     }
 
     /// What it sent as this piece is not it: to be asked for elsewhere, while its other pieces may be good.
-    pub fn lacks(&mut self, piece: PieceIndex, picker: &mut Picker) {
+    pub fn lacks(&mut self, piece: PieceIndex, picker: &mut Picker, now: Duration) {
+        self.lied_at = Some(now);
         if let Some(have) = &mut self.have
             && have.remove(piece)
             && self.counted

@@ -55,10 +55,10 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreEvent {
     /// Pieces that survive a power cut now.
-    PiecesDurable(ContentId, Vec<PieceIndex>),
+    PiecesDurable(DownloadId, Vec<PieceIndex>),
     /// Syncing failed: what was written and not told durable must not be believed, and the part takes nothing more until
     /// it is closed and opened again.
-    SyncFailed(ContentId, Reject),
+    SyncFailed(DownloadId, Reject),
     /// The file at this path is no longer what was shared and is not read any more. Told once for a file.
     SourceChanged(ContentId, PathBuf, Reject),
     /// The journal cannot be trusted to keep anything: the process must end, and starts from what is on disk.

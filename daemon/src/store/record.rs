@@ -96,7 +96,7 @@ pub(super) fn decode_part(bytes: &[u8]) -> Result<PartRecord, RecordError> {
 
 /// The key of a share: the three names with NUL between them, which no name holds.
 pub(super) fn share_key(user: &UserName, group: &GroupName, name: &FileName) -> Vec<u8> {
-    [user.as_str(), group.as_str(), name.as_str()].join("\0").into_bytes()
+    [user.key().as_str(), group.key().as_str(), name.as_str()].join("\0").into_bytes()
 }
 
 fn encode<T: Serialize>(record: &T) -> Vec<u8> {

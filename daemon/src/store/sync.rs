@@ -225,7 +225,7 @@ impl Worker {
             match &marked {
                 Ok(()) => {
                     part.state().durable = durable;
-                    self.tell(&part, StoreEvent::PiecesDurable(part.content, pieces));
+                    self.tell(&part, StoreEvent::PiecesDurable(part.download, pieces));
                 }
                 Err(reason) => self.fail(&part, reason.clone()),
             }
@@ -266,7 +266,7 @@ impl Worker {
         state.written = state.durable.clone();
         state.ended.get_or_insert(reason.clone());
         drop(state);
-        self.tell(part, StoreEvent::SyncFailed(part.content, reason));
+        self.tell(part, StoreEvent::SyncFailed(part.download, reason));
     }
 
     fn tell(&self, part: &Part, event: StoreEvent) {

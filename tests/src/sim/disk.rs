@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use p2p_proto::geometry::PieceIndex;
 use p2p_proto::have_map::HaveMap;
-use p2p_proto::id::ContentId;
+use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::{HashAlgorithm, Manifest};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2pd::engine::input::{Description, Imported, Opened};
@@ -16,6 +16,7 @@ use p2pd::engine::{Input, Output};
 /// A part file.
 struct Part {
     content: ContentId,
+    download: DownloadId,
     written: HaveMap,
     durable: HaveMap,
 }
@@ -96,6 +97,11 @@ impl Disk {
         }
     }
 
+    /// The download whose part file a content is written to.
+    pub fn download_of(&self, content: ContentId) -> DownloadId {
+        self.parts.get(&content).map_or(DownloadId([0; 8]), |part| part.download)
+    }
+
     /// Performs an output of the store's; what is told about it.
     pub fn perform(&mut self, output: Output) -> Option<Input> {
         match output {
@@ -136,9 +142,11 @@ impl Disk {
         let count = manifest.geometry().piece_count();
         let part = self.parts.entry(record.content).or_insert_with(|| Part {
             content: record.content,
+            download: record.id,
             written: HaveMap::empty(count),
             durable: HaveMap::empty(count),
         });
+        part.download = record.id;
         part.durable = part.written.clone();
         Ok(Opened { shape: shape_of(manifest), have: part.durable.clone() })
     }

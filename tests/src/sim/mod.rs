@@ -263,7 +263,8 @@ impl World {
             Some(Event::Arrive(arrival)) => return self.arrived(arrival),
             Some(Event::Sync(place, life, content, piece)) => {
                 if self.nodes[place].life == life && self.nodes[place].disk.sync(content, piece) {
-                    self.tell(place, Duration::ZERO, Input::PiecesDurable(content, vec![piece]));
+                    let download = self.nodes[place].disk.download_of(content);
+                    self.tell(place, Duration::ZERO, Input::PiecesDurable(download, vec![piece]));
                 }
                 return;
             }

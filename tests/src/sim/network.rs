@@ -90,7 +90,7 @@ impl World {
             }
             Output::CancelFetch(fetch) => drop(self.network.cancelled.insert((place, fetch))),
             Output::ServePiece(upload, content, piece, bytes) => self.serve_piece(place, upload, content, piece, bytes),
-            Output::ServeManifest(upload, content) => self.serve_manifest(place, upload, content),
+            Output::ServeManifest(upload, content, _) => self.serve_manifest(place, upload, content),
             other => panic!("not the network's: {other:?}"),
         }
     }

@@ -189,7 +189,7 @@ async fn after_a_failed_sync_nothing_unsynced_is_believed() {
     let event = world.events.recv().await.expect("the store lives");
     assert!(
         matches!(&event, StoreEvent::SyncFailed(id, reason)
-        if *id == record.content && reason.code == ErrorCode::DISK_ERROR),
+        if *id == record.id && reason.code == ErrorCode::DISK_ERROR),
         "{event:?}"
     );
     assert_eq!(code(world.read(record.content, 1).await), ErrorCode::CONTENT_NOT_FOUND, "not offered any more");
