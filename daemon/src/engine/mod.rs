@@ -18,6 +18,7 @@
 mod account;
 mod announce;
 mod commands;
+mod download_changes;
 mod downloads;
 mod grants;
 pub mod input;

@@ -1,0 +1,137 @@
+//! What people do to downloads: pause, resume, cancel, and naming one by its first digits.
+
+use p2p_proto::control::{Answer, DownloadPrefix, Frame};
+use p2p_proto::id::DownloadId;
+use p2p_proto::reject::{ErrorCode, Reject};
+
+use super::downloads::Stage;
+use super::input::CommandId;
+use super::record::{Change, DownloadPhase, DownloadRecord};
+use super::steps::Step;
+use super::{Engine, Output};
+
+impl Engine {
+    pub(super) fn pause_download(&mut self, command: CommandId, id: DownloadId) {
+        let Some(download) = self.downloads.get(&id) else { return };
+        if let Err(reject) = download.not_cancelled() {
+            return self.fail(command, reject);
+        }
+        if !matches!(download.record.phase, DownloadPhase::Active | DownloadPhase::Paused) {
+            let reject =
+                Reject::new(ErrorCode::WRONG_STATE, format!("the download of {} has ended", download.record.name));
+            return self.fail(command, reject);
+        }
+        if let Some(record) = self.stop_download(id, DownloadPhase::Paused) {
+            let reject = Reject::new(ErrorCode::WRONG_STATE, format!("the download of {} was paused", record.name))
+                .hint(format!("go on with `p2pctl resume {}`", record.id));
+            self.tell_followers(id, &Frame::Result(Err(reject)));
+            self.remember(Step::DownloadChanged(command, id), vec![Change::PutDownload(record)]);
+            self.start_downloads();
+        }
+    }
+
+    pub(super) fn resume_download(&mut self, command: CommandId, id: DownloadId) {
+        let Some(download) = self.downloads.get_mut(&id) else { return };
+        if let Err(reject) = download.not_cancelled() {
+            return self.fail(command, reject);
+        }
+        match download.record.phase {
+            DownloadPhase::Complete(_) => {
+                let message = format!("the download of {} is complete", download.record.name);
+                return self.fail(command, Reject::new(ErrorCode::WRONG_STATE, message));
+            }
+            DownloadPhase::Active => (),
+            DownloadPhase::Paused | DownloadPhase::Failed(_) => {
+                download.record.phase = DownloadPhase::Active;
+                download.stage = Stage::Queued;
+            }
+        }
+        let record = download.record.clone();
+        self.remember(Step::DownloadChanged(command, id), vec![Change::PutDownload(record)]);
+        self.start_downloads();
+    }
+
+    /// Stops a download, deletes its part file (with `delete_data` also what is complete), then forgets it.
+    pub(super) fn cancel_download(&mut self, command: CommandId, id: DownloadId, delete_data: bool) {
+        let Some(download) = self.downloads.get(&id) else { return };
+        if let Err(reject) = download.not_cancelled() {
+            return self.fail(command, reject);
+        }
+        let record = download.record.clone();
+        let complete = matches!(record.phase, DownloadPhase::Complete(_));
+        if !complete {
+            self.stop_download(id, DownloadPhase::Paused);
+            let reject = Reject::new(ErrorCode::CANCELLED, format!("the download of {} was cancelled", record.name));
+            self.tell_followers(id, &Frame::Result(Err(reject)));
+        }
+        if let Some(download) = self.downloads.get_mut(&id) {
+            download.cancelled_by = Some(command);
+            download.discard = Some(delete_data);
+            download.unshare = complete && delete_data;
+        }
+        self.discard_if_closed(id);
+        self.start_downloads();
+    }
+
+    /// Deletes the part file of a cancelled download, unless the store is busy with it just now.
+    pub(super) fn discard_if_closed(&mut self, id: DownloadId) {
+        let Some(download) = self.downloads.get_mut(&id).filter(|download| download.opening == 0) else { return };
+        if let Some(delete_data) = download.discard.take() {
+            self.outputs.push_back(Output::DiscardPart(download.record.clone(), delete_data));
+        }
+    }
+
+    pub(super) fn part_discarded(&mut self, id: DownloadId, result: Result<(), Reject>) {
+        let Some(command) = self.downloads.get_mut(&id).and_then(|download| download.cancelled_by.take()) else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                let row = self.downloads.get(&id).map(|download| self.download_row(download));
+                if let Some(download) = self.downloads.remove(&id)
+                    && download.unshare
+                {
+                    self.unshare(&download.record);
+                }
+                self.tell_followers(
+                    id,
+                    &Frame::Result(Err(Reject::new(ErrorCode::CANCELLED, "the download was cancelled"))),
+                );
+                if let Some(row) = row {
+                    let step = Step::Told(command, Box::new(Answer::DownloadChanged(row)));
+                    self.remember(step, vec![Change::DeleteDownload(id)]);
+                }
+            }
+            Err(reject) => self.fail(command, reject),
+        }
+    }
+
+    /// The one download of this user whose id begins so.
+    pub(super) fn find_download(&self, prefix: &DownloadPrefix) -> Result<DownloadId, Reject> {
+        let user = self.user()?;
+        let of_user = self.downloads.values().filter(|download| download.record.user == *user);
+        let mut matching = of_user.map(|download| download.record.id).filter(|id| prefix.matches(*id));
+        match (matching.next(), matching.next()) {
+            (Some(id), None) => Ok(id),
+            (Some(_), Some(_)) => {
+                let message = format!("several downloads have an id that begins with {prefix}");
+                Err(Reject::new(ErrorCode::AMBIGUOUS_NAME, message).hint("give more of its digits"))
+            }
+            (None, _) => {
+                let message = format!("no download has an id that begins with {prefix}");
+                Err(Reject::new(ErrorCode::DOWNLOAD_NOT_FOUND, message).hint("`p2pctl show_downloads` lists them"))
+            }
+        }
+    }
+
+    /// Takes the share of a download that is deleted out of the table.
+    fn unshare(&mut self, record: &DownloadRecord) {
+        let shared =
+            self.shares.find(&record.group, &record.name).is_some_and(|share| share.path == record.destination);
+        if shared && let Some(share) = self.shares.take(&record.group, &record.name) {
+            self.refuse_readers(share.content);
+            self.announce_soon();
+            self.remember(Step::Kept, vec![Change::DeleteShare(share.user, share.group, share.name)]);
+        }
+    }
+}
