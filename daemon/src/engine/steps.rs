@@ -324,6 +324,10 @@ impl Engine {
             return;
         }
         match step {
+            // Others are to see it when the command has ended.
+            Step::Told(command, answer) if matches!(*answer, Answer::ShareStopped(_)) => {
+                self.tell_when_announced(command, *answer);
+            }
             Step::Told(command, answer) => self.tell(command, *answer),
             Step::Shared(command, share, answer) => {
                 self.shares.put(*share);

@@ -12,7 +12,7 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tls::KEY_EXCHANGE;
 use p2p_proto::tracker::{Event, Hello, HelloAck};
 use p2p_proto::version::{SOFTWARE, TRACKER_PROTOCOL};
-use quinn::{Connection, ConnectionError, ConnectionStats, TransportErrorCode, VarInt};
+use quinn::{Connection, ConnectionError, TransportErrorCode, VarInt};
 use tokio::time::{Instant, timeout};
 
 use super::trust::TrustError;
@@ -47,7 +47,11 @@ const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// How often it is looked whether something came.
-const LISTEN_INTERVAL: Duration = Duration::from_secs(1);
+const LISTEN_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Datagrams sent without one coming back that say that something was to be acknowledged: a bare acknowledgement of ours
+/// calls for none, and is not repeated (RFC 9000, section 13.2.1).
+const UNANSWERED_DATAGRAMS: u64 = 2;
 
 /// Why there is no connection: what the engine is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +129,7 @@ async fn live(inner: &Inner, tracker: &Tracker, session: Session) -> Failure {
     failure
 }
 
-/// Ends when the tracker has been sent what it must acknowledge and not a single packet has come from it since: it is
+/// Ends when the tracker has been sent more than an acknowledgement and not a single packet has come from it since: it is
 /// gone, and waiting for QUIC's idle time-out would keep every command waiting too.
 async fn silence(connection: &Connection) {
     let mut last = connection.stats();
@@ -136,18 +140,13 @@ async fn silence(connection: &Connection) {
         if now.udp_rx.datagrams != last.udp_rx.datagrams {
             last = now;
             silent_for = Duration::ZERO;
-        } else if acknowledged_frames(&now) != acknowledged_frames(&last) {
+        } else if now.udp_tx.datagrams >= last.udp_tx.datagrams + UNANSWERED_DATAGRAMS {
             silent_for += LISTEN_INTERVAL;
         }
         if silent_for >= SILENCE_MAX {
             return;
         }
     }
-}
-
-/// Frames sent that call for an acknowledgement, repetitions included (RFC 9002, section 2).
-fn acknowledged_frames(stats: &ConnectionStats) -> u64 {
-    stats.frame_tx.stream + stats.frame_tx.ping
 }
 
 /// Events, until the tracker ends their stream or breaks the protocol.
