@@ -17,6 +17,9 @@ pub enum StoreError {
         /// What the system says.
         source: io::Error,
     },
+    /// The system gives no thread for syncing.
+    #[error("cannot start the thread that syncs files: {0}")]
+    Thread(io::Error),
     /// Another process has the journal open.
     #[error("the journal {path} is in use by another p2pd; stop that one or choose another --home")]
     InUse {

@@ -79,7 +79,7 @@ impl Syncer {
         });
         let work = Worker { shared: Arc::clone(&shared), journal, events };
         let thread = std::thread::Builder::new().name("store-sync".to_owned()).spawn(move || work.run());
-        let thread = thread.map_err(|source| StoreError::Folder { path: "store-sync thread".into(), source })?;
+        let thread = thread.map_err(StoreError::Thread)?;
         Ok(Syncer { shared, thread: Mutex::new(Some(thread)) })
     }
 
