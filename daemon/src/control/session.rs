@@ -77,7 +77,7 @@ async fn answer(stream: Stream, mut frames: mpsc::Receiver<Frame>) {
             frame = frames.recv() => {
                 let Some(frame) = frame else { return };
                 let last = matches!(frame, Frame::Result(_));
-                if write_frame(&mut write, &frame).await.is_err() || last {
+                if write_bytes(&mut write, &within_limit(&frame)).await.is_err() || last {
                     return;
                 }
             }
@@ -101,10 +101,22 @@ async fn write_frame<T: Serialize>(
     stream: &mut (impl tokio::io::AsyncWrite + Unpin),
     message: &T,
 ) -> std::io::Result<()> {
+    write_bytes(stream, &frame::encode(message)).await
+}
+
+/// A frame's bytes; those of a refusal where the command could not take it.
+fn within_limit(message: &Frame) -> Vec<u8> {
     let bytes = frame::encode(message);
-    debug_assert!(bytes.len() <= CONTROL_FRAME_BYTES_MAX + PREFIX_BYTES);
+    if bytes.len() <= CONTROL_FRAME_BYTES_MAX + PREFIX_BYTES {
+        return bytes;
+    }
+    let message = format!("the answer has {} bytes, and one may have {CONTROL_FRAME_BYTES_MAX}", bytes.len());
+    frame::encode(&Frame::Result(Err(Reject::new(ErrorCode::UNSUPPORTED, message))))
+}
+
+async fn write_bytes(stream: &mut (impl tokio::io::AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
     let write = async {
-        stream.write_all(&bytes).await?;
+        stream.write_all(bytes).await?;
         stream.flush().await
     };
     tokio::time::timeout(WRITE_DEADLINE, write).await.map_err(std::io::Error::from)?
