@@ -1,7 +1,8 @@
 //! Golden bytes: one recorded encoding of every message, so that no change of a type changes a wire unnoticed.
 //!
 //! `golden/<message>.v<version>.hex` holds a line `name hex` for every variant. What stands there has been sent or
-//! stored by some program: a line is never changed. A new variant is a new line, which the failing test prints; a new
+//! stored by some program: once a version of the protocol is released (CHANGELOG.md) its lines are never changed; until
+//! then one is replaced on purpose only, by hand, and the commit says why. A new variant is a new line, which the failing test prints; a new
 //! message is a new file, written by `P2P_GOLDEN=record cargo test -p p2p-proto golden`, which leaves existing files
 //! alone. A change that cannot keep the old lines is a new version of the protocol, with files of its own.
 

@@ -48,7 +48,8 @@ pub struct GrantBody {
     pub user: UserName,
     /// The group whose content it may read.
     pub group: GroupName,
-    /// The group's membership epoch when this was issued: whoever heard of a later one knows better.
+    /// How often any node had lost access to any group when this was issued: a revocation names the epoch that it
+    /// begins, and voids what was issued to its node before.
     pub epoch: u64,
     /// When it was issued, by the tracker's clock.
     pub issued: UnixMillis,

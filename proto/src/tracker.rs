@@ -160,12 +160,14 @@ pub enum Request {
         /// Bytes.
         length: u64,
     },
-    /// Takes this user's listing of that name out of the group.
+    /// Takes a listing out of the group: one's own, or, as the group's owner, anybody's.
     Unpublish {
         /// Which group.
         group: GroupName,
         /// The file's name.
         name: FileName,
+        /// Whose listing; one's own where it is not said.
+        owner: Option<UserName>,
     },
     /// All groups, by name. Answered by [`Answer::Groups`].
     ListGroups {
@@ -223,6 +225,45 @@ pub enum Request {
     },
     /// What this node has. Soft state: gone with the connection. Answered by [`Answer::Done`].
     Announce(Announce),
+    /// Changes who may join a group; the owner asks.
+    SetPolicy {
+        /// Which group.
+        group: GroupName,
+        /// From now on.
+        policy: JoinPolicy,
+    },
+    /// The nodes enrolled under this user, by id. Answered by [`Answer::Nodes`].
+    ListNodes,
+    /// Withdraws the enrolment of another node of this user.
+    WithdrawNode {
+        /// Which.
+        node: NodeId,
+    },
+    /// Another password, first round: proves the old one and registers the new one. Answered by
+    /// [`Answer::PasswordChallenge`].
+    ChangePasswordStart {
+        /// OPAQUE `KE1`, with the old password.
+        login: Vec<u8>,
+        /// OPAQUE `RegistrationRequest`, with the new one.
+        registration: Vec<u8>,
+    },
+    /// Another password, second round, on the same stream. Answered by [`Answer::Done`].
+    ChangePasswordFinish {
+        /// OPAQUE `KE3`, with the old password.
+        proof: Vec<u8>,
+        /// OPAQUE `RegistrationRecord`, with the new one.
+        record: Vec<u8>,
+        /// Also withdraws the enrolment of every other node of this user.
+        log_out_everywhere: bool,
+    },
+    /// Requests to join any group that this user owns, by group and user. Answered by [`Answer::OwnedRequests`].
+    ListOwnedRequests {
+        /// Continue behind this one.
+        after: Option<(GroupName, UserName)>,
+    },
+    /// What this node would share again if somebody asked for it and nobody else online had it; `complete` says
+    /// nothing here. Soft state beside [`Request::Announce`]'s. Answered by [`Answer::Done`].
+    Standby(Announce),
 }
 
 /// What a node has online.
@@ -271,6 +312,17 @@ pub enum Answer {
     Providers(Providers),
     /// The statement asked for.
     Grant(Grant),
+    /// Enrolled nodes.
+    Nodes(Vec<EnrolledNode>),
+    /// First round of a change of password.
+    PasswordChallenge {
+        /// OPAQUE `KE2`, for the old password.
+        login: Vec<u8>,
+        /// OPAQUE `RegistrationResponse`, for the new one.
+        registration: Vec<u8>,
+    },
+    /// A page of requests to join this user's groups; more follow if it is full.
+    OwnedRequests(Vec<OwnedRequest>),
 }
 
 /// What became of a request to join.
@@ -336,6 +388,28 @@ pub struct JoinRequest {
     pub user: UserName,
     /// Since when.
     pub since: UnixMillis,
+}
+
+/// Somebody who waits to be let into a group of who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnedRequest {
+    /// Which group.
+    pub group: GroupName,
+    /// Who.
+    pub user: UserName,
+    /// Since when.
+    pub since: UnixMillis,
+}
+
+/// A node that is logged in under a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolledNode {
+    /// Its id.
+    pub node: NodeId,
+    /// When it logged in; `None` where an older tracker took it in.
+    pub since: Option<UnixMillis>,
+    /// Whether it is connected to the tracker that answers.
+    pub online: bool,
 }
 
 /// A file in a group.
@@ -416,5 +490,14 @@ pub enum Event {
         group: GroupName,
         /// Whose key.
         node: NodeId,
+        /// Grants of that node and group with an earlier [`crate::grant::GrantBody::epoch`] are void.
+        epoch: u64,
+    },
+    /// Somebody asks for a content that nobody online has, and that this node has announced with [`Request::Standby`].
+    Wanted {
+        /// Through which group.
+        group: GroupName,
+        /// Which content.
+        content: ContentId,
     },
 }

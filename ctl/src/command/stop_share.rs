@@ -18,6 +18,6 @@ pub struct StopShare {
 
 impl StopShare {
     pub fn run(self, session: &Session) -> Result<(), Failure> {
-        session.show(Request::StopShare { group: self.group, name: self.name })
+        session.show(Request::StopShare { group: self.group, name: self.name, until_requested: false })
     }
 }

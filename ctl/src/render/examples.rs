@@ -54,6 +54,8 @@ pub fn status() -> Status {
         downloads_failed: 0,
         disk_free_bytes: Some(1_319_413_953_331),
         problems: vec!["maps.iso has waited 4m: no seeder online (last: bob, 2h ago)".to_owned()],
+        devices: Vec::new(),
+        join_requests: Vec::new(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Answers in words and tables, for people.
 
 use p2p_proto::control::{
-    Answer, Download, DownloadState, Downloaded, Downloads, FileInfo, Files, GroupJoined, Groups, LoggedIn, LoggedOut,
-    Members, Requests, Shares, Uploaded,
+    Answer, Download, DownloadState, Downloaded, Downloads, FileInfo, FileRemoved, Files, GroupJoined, Groups,
+    LoggedIn, LoggedOut, Members, Requests, Shares, Uploaded,
 };
 use p2p_proto::id::DownloadId;
 use p2p_proto::manifest::HashAlgorithm;
@@ -56,13 +56,38 @@ pub fn answer(answer: &Answer, view: View) -> Text {
         Answer::Downloaded(downloaded) => download_done(downloaded),
         Answer::DownloadChanged(download) => download_changed(download),
         Answer::Downloads(downloads) => table_of_downloads(downloads, view),
+        Answer::ShareStopped(stopped) if stopped.until_requested => Text::change(format!(
+            "{} rests: it is shared with {} again when a member asks for it and nobody else online has it",
+            stopped.name, stopped.group
+        )),
         Answer::ShareStopped(stopped) => Text::change(format!(
             "{} is no longer shared with {} from here; the file stays where it is",
             stopped.name, stopped.group
         )),
         Answer::Shares(shares) => table_of_shares(shares, view),
         Answer::ShuttingDown(ending) => Text::change(format!("p2pd (process {}) ends", ending.process_id)),
+        Answer::PasswordChanged(changed) if changed.logged_out_everywhere => Text::change(format!(
+            "the password of {} is changed, and {} is logged out everywhere but here",
+            changed.user, changed.user
+        )),
+        Answer::PasswordChanged(changed) => Text::change(format!("the password of {} is changed", changed.user)),
+        Answer::NodeLoggedOut(node) => {
+            Text::change(format!("node {} is logged out; it was {}'s", node.node.short(), node.user))
+        }
+        Answer::PolicySet(set) => Text::change(format!("group {} is {} now", set.group, policy(set.policy))),
+        Answer::FileRemoved(removed) => file_removed(removed),
+        Answer::Shared(shared) => {
+            let mut text = upload(&shared.uploaded);
+            text.next = Some(format!("for the others: p2pctl get {} DEST", shell_word(&shared.mtorrent.to_string())));
+            text
+        }
     }
+}
+
+fn file_removed(removed: &FileRemoved) -> Text {
+    let FileRemoved { group, name, owner, .. } = removed;
+    let kept = if removed.unshared { "; it is no longer shared from here, the file stays where it is" } else { "" };
+    Text::change(format!("{name} of {owner} is no longer listed in {group}{kept}"))
 }
 
 fn word(name: &impl ToString) -> String {

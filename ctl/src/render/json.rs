@@ -63,6 +63,11 @@ pub fn answer(answer: &Answer) -> String {
         Answer::ShareStopped(body) => document("share_stopped", body),
         Answer::Shares(body) => document("shares", body),
         Answer::ShuttingDown(body) => document("shutting_down", body),
+        Answer::PasswordChanged(body) => document("password_changed", body),
+        Answer::NodeLoggedOut(body) => document("node_logged_out", body),
+        Answer::PolicySet(body) => document("policy_set", body),
+        Answer::FileRemoved(body) => document("file_removed", body),
+        Answer::Shared(body) => document("shared", body),
     }
 }
 
@@ -72,7 +77,7 @@ pub fn frame(frame: &Frame) -> Option<String> {
     match frame {
         Frame::Started(body) => Some(document("started", body)),
         Frame::Progress(body) => Some(document("progress", body)),
-        Frame::Hashing(_) | Frame::Result(_) => None,
+        Frame::Hashing(_) | Frame::Result(_) | Frame::Event(_) => None,
     }
 }
 

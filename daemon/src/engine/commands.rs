@@ -1,7 +1,7 @@
 //! Commands: the first step of each verb, and those that follow a download.
 
 use p2p_proto::control::{
-    Answer, GroupChange, GroupCreated, MemberChange, Request, ShareStopped, Shares, ShuttingDown, UserCreated,
+    Answer, GroupChange, GroupPolicy, MemberChange, Request, ShareStopped, Shares, ShuttingDown, UserCreated,
 };
 use p2p_proto::control::{Downloads, Frame};
 use p2p_proto::id::DownloadId;
@@ -59,7 +59,7 @@ impl Engine {
                 self.outputs.push_back(Output::MeasureDisk(ask));
             }
             Request::CreateGroup { group, policy } => {
-                let answer = Answer::GroupCreated(GroupCreated { group: group.clone(), policy });
+                let answer = Answer::GroupCreated(GroupPolicy { group: group.clone(), policy });
                 self.change(command, answer, tracker::Request::CreateGroup { group, policy })?;
             }
             Request::JoinGroup { group } => {
@@ -157,7 +157,7 @@ impl Engine {
                 let id = self.find_download(&id)?;
                 self.cancel_download(command, id, delete_data);
             }
-            Request::StopShare { group, name } => self.stop_share(command, group, name)?,
+            Request::StopShare { group, name, until_requested: false } => self.stop_share(command, group, name)?,
             Request::ListShares => {
                 self.user()?;
                 let shares = self.shares.of_user().map(|share| self.share_row(share)).collect();
@@ -166,6 +166,17 @@ impl Engine {
             Request::Shutdown => {
                 self.tell(command, Answer::ShuttingDown(ShuttingDown { process_id: self.config.process_id }));
                 self.end();
+            }
+            Request::StopShare { .. }
+            | Request::ChangePassword { .. }
+            | Request::LogoutNode { .. }
+            | Request::SetPolicy { .. }
+            | Request::RemoveFile { .. }
+            | Request::Events
+            | Request::Share { .. }
+            | Request::Get { .. }
+            | Request::Remove { .. } => {
+                return Err(Reject::new(ErrorCode::UNSUPPORTED, "this daemon does not do that yet"));
             }
         }
         Ok(())
@@ -187,7 +198,7 @@ impl Engine {
         };
         self.refuse_readers(share.content);
         self.announce_soon();
-        let answer = Answer::ShareStopped(ShareStopped { group, name });
+        let answer = Answer::ShareStopped(ShareStopped { group, name, until_requested: false });
         let step = Step::Told(command, Box::new(answer));
         self.remember(step, vec![Change::DeleteShare(share.user, share.group, share.name)]);
         Ok(())

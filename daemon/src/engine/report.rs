@@ -83,6 +83,7 @@ impl Engine {
             content: share.content,
             seeding: reason.is_none(),
             reason,
+            until_requested: false,
         }
     }
 
@@ -128,6 +129,8 @@ impl Engine {
             downloads_failed: in_states(&[DownloadState::Error]),
             disk_free_bytes,
             problems: trackers_down.chain(waiting).chain(broken).chain(self.problems.iter().cloned()).collect(),
+            devices: Vec::new(),
+            join_requests: Vec::new(),
         }
     }
 

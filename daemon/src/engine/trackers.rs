@@ -226,7 +226,8 @@ impl Engine {
                 self.outputs.push_back(Output::Note(format!("{user} asks to join {group}")));
             }
             Event::Provider { group, content, provider } => self.provider_found(&group, content, provider),
-            Event::Revoked { group, node } => self.revoke(&group, node),
+            Event::Revoked { group, node, epoch: _ } => self.revoke(&group, node),
+            Event::Wanted { .. } => (),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::manifest::HashAlgorithm;
 use crate::name::{FileName, GroupName, UserName};
 use crate::reject::ErrorCode;
 use crate::time::UnixMillis;
-use crate::tracker::{Group, JoinPolicy, JoinRequest, Member};
+use crate::tracker::{EnrolledNode, Group, JoinPolicy, JoinRequest, Member, OwnedRequest};
 
 /// The daemon's answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub enum Answer {
     /// How everything is.
     Status(Box<Status>),
     /// The group exists now.
-    GroupCreated(GroupCreated),
+    GroupCreated(GroupPolicy),
     /// Joined, or waiting for the owner.
     GroupJoined(GroupJoined),
     /// No member any more.
@@ -65,6 +65,16 @@ pub enum Answer {
     Shares(Shares),
     /// The daemon ends now.
     ShuttingDown(ShuttingDown),
+    /// The password is another one now.
+    PasswordChanged(PasswordChanged),
+    /// The node is no longer logged in.
+    NodeLoggedOut(NodeLoggedOut),
+    /// The group has another policy now.
+    PolicySet(GroupPolicy),
+    /// The listing is gone.
+    FileRemoved(FileRemoved),
+    /// The file is in the group `public`, and its `.mtorrent` is written.
+    Shared(Shared),
 }
 
 /// A new account.
@@ -98,9 +108,9 @@ pub struct LoggedOut {
     pub downloads: u32,
 }
 
-/// A new group.
+/// A group and its policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupCreated {
+pub struct GroupPolicy {
     /// Its name.
     pub group: GroupName,
     /// Who may join.
@@ -355,6 +365,48 @@ pub struct ShareStopped {
     pub group: GroupName,
     /// Which file.
     pub name: FileName,
+    /// Whether it is shared again when a member asks for it and nobody else online has it.
+    pub until_requested: bool,
+}
+
+/// Another password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordChanged {
+    /// Whose.
+    pub user: UserName,
+    /// Whether every other node of the user was logged out.
+    pub logged_out_everywhere: bool,
+}
+
+/// A node of this user that is no longer logged in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeLoggedOut {
+    /// Whose it was.
+    pub user: UserName,
+    /// Which.
+    pub node: NodeId,
+}
+
+/// A listing that is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRemoved {
+    /// From which group.
+    pub group: GroupName,
+    /// Under which name it stood.
+    pub name: FileName,
+    /// Who had published it.
+    pub owner: UserName,
+    /// Whether it was shared from here until now; others who have it may still share it.
+    pub unshared: bool,
+}
+
+/// A file in the group `public`, with its `.mtorrent`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    /// What was uploaded.
+    pub uploaded: Uploaded,
+    /// The `.mtorrent` written.
+    pub mtorrent: LocalPath,
 }
 
 /// What this node shares.
@@ -381,6 +433,8 @@ pub struct Share {
     pub seeding: bool,
     /// Why it is not served.
     pub reason: Option<String>,
+    /// Whether it rests until a member asks for it and nobody else online has it.
+    pub until_requested: bool,
 }
 
 /// The daemon ends.
@@ -429,6 +483,10 @@ pub struct Status {
     pub disk_free_bytes: Option<u64>,
     /// What is wrong, a sentence each.
     pub problems: Vec<String>,
+    /// The nodes logged in under this user, this one among them; empty while no tracker has told them.
+    pub devices: Vec<EnrolledNode>,
+    /// Who waits to be let into groups of this user.
+    pub join_requests: Vec<OwnedRequest>,
 }
 
 /// State of the connection to a tracker.

@@ -4,9 +4,11 @@
 //! of which exactly the last is [`Frame::Result`]. The command hangs up when it has seen it, or when it is interrupted.
 
 mod answer;
+mod event;
 mod request;
 
 pub use answer::*;
+pub use event::*;
 pub use request::*;
 
 use serde::{Deserialize, Serialize};
@@ -42,4 +44,6 @@ pub enum Frame {
     Hashing(Hashing),
     /// The last frame.
     Result(Result<Answer, Reject>),
+    /// Something that happened, for `events`.
+    Event(Event),
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::ZeroizeOnDrop;
 
-use crate::id::DownloadId;
+use crate::id::{DownloadId, NodeId};
 use crate::manifest::HashAlgorithm;
 use crate::name::{FileName, FileSelector, GroupName, UserName};
 use crate::tracker::JoinPolicy;
@@ -236,55 +236,135 @@ pub enum Request {
         group: GroupName,
         /// Which file.
         name: FileName,
+        /// Shares it again when a member asks for it and nobody else online has it.
+        until_requested: bool,
     },
     /// `list`: what this node shares. Answered by [`super::Answer::Shares`].
     ListShares,
     /// `shutdown`. Answered by [`super::Answer::ShuttingDown`], when all that is finished is on disk.
     Shutdown,
+    /// `change_password`. Answered by [`super::Answer::PasswordChanged`].
+    ChangePassword {
+        /// The password until now.
+        old: Password,
+        /// From now on.
+        new: Password,
+        /// Also logs out every other node of this user.
+        log_out_everywhere: bool,
+    },
+    /// `logout --node`. Answered by [`super::Answer::NodeLoggedOut`].
+    LogoutNode {
+        /// Which of this user's nodes.
+        node: NodePrefix,
+    },
+    /// `set_policy`. Answered by [`super::Answer::PolicySet`].
+    SetPolicy {
+        /// Of which group.
+        group: GroupName,
+        /// Who may join from now on.
+        policy: JoinPolicy,
+    },
+    /// `remove_file`. Answered by [`super::Answer::FileRemoved`].
+    RemoveFile {
+        /// From which group.
+        group: GroupName,
+        /// Which listing: one's own, or, as the group's owner, anybody's.
+        file: FileSelector,
+    },
+    /// `events`: [`super::Frame::Event`] for each thing that happens, until the command hangs up.
+    Events,
+    /// `share`: uploads to the group `public` with SHA-1 pieces and writes a `.mtorrent`. Answered by
+    /// [`super::Answer::Shared`].
+    Share {
+        /// The file, where it lies and stays.
+        path: LocalPath,
+        /// Its path as it was typed, for the `.mtorrent`.
+        given: String,
+        /// The `.mtorrent` to write; it must not exist.
+        mtorrent: LocalPath,
+    },
+    /// `get`: downloads what a `.mtorrent` describes; followed and answered like [`Request::DownloadFile`].
+    Get {
+        /// The `.mtorrent`.
+        mtorrent: LocalPath,
+        /// A file that does not exist, or a folder that does.
+        destination: LocalPath,
+        /// Replace a destination that exists.
+        force: bool,
+        /// Do not follow.
+        detach: bool,
+    },
+    /// `remove`: takes what a `.mtorrent` describes out of the group `public` and out of sharing. Answered by
+    /// [`super::Answer::FileRemoved`].
+    Remove {
+        /// The `.mtorrent`.
+        mtorrent: LocalPath,
+    },
 }
 
-/// The first digits of a [`DownloadId`], as a person types them: 1 to 16 hexadecimal digits, lower case.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct DownloadPrefix(String);
+/// Defines the first digits of an id, as a person types them.
+macro_rules! define_prefix {
+    ($(#[$doc:meta])* $name:ident, $id:ty, $bytes:expr, $error:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
 
-impl DownloadPrefix {
-    /// Whether `id` begins with these digits.
-    pub fn matches(&self, id: DownloadId) -> bool {
-        id.to_string().starts_with(&self.0)
-    }
-}
-
-impl TryFrom<String> for DownloadPrefix {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let digits = text.to_ascii_lowercase();
-        let fits = (1..=2 * DownloadId::BYTES).contains(&digits.len());
-        if fits && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            Ok(DownloadPrefix(digits))
-        } else {
-            Err("a download's id is 1 to 16 hexadecimal digits, as `show_downloads` prints them".to_owned())
+        impl $name {
+            /// Whether `id` begins with these digits.
+            pub fn matches(&self, id: $id) -> bool {
+                id.to_string().starts_with(&self.0)
+            }
         }
-    }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                let digits = text.to_ascii_lowercase();
+                let fits = (1..=2 * $bytes).contains(&digits.len());
+                if fits && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    Ok($name(digits))
+                } else {
+                    Err($error.to_owned())
+                }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                $name::try_from(text.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(prefix: $name) -> String {
+                prefix.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
 }
 
-impl std::str::FromStr for DownloadPrefix {
-    type Err = String;
+define_prefix!(
+    /// The first digits of a [`DownloadId`]: 1 to 16 hexadecimal digits, lower case.
+    DownloadPrefix,
+    DownloadId,
+    DownloadId::BYTES,
+    "a download's id is 1 to 16 hexadecimal digits, as `show_downloads` prints them"
+);
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        DownloadPrefix::try_from(text.to_owned())
-    }
-}
-
-impl From<DownloadPrefix> for String {
-    fn from(prefix: DownloadPrefix) -> String {
-        prefix.0
-    }
-}
-
-impl fmt::Display for DownloadPrefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+define_prefix!(
+    /// The first digits of a [`NodeId`]: 1 to 64 hexadecimal digits, lower case.
+    NodePrefix,
+    NodeId,
+    NodeId::BYTES,
+    "a node's id is 1 to 64 hexadecimal digits, as `status` prints them"
+);

@@ -6,18 +6,21 @@ use crate::id::DownloadId;
 use crate::manifest::HashAlgorithm;
 use crate::name::FileSelector;
 use crate::reject::{ErrorCode, Reject};
-use crate::tracker::{Group, JoinPolicy, JoinRequest, Member, Standing};
+use crate::tracker::{EnrolledNode, Group, JoinPolicy, JoinRequest, Member, OwnedRequest, Standing};
 use crate::version::CONTROL_PROTOCOL as VERSION;
 
 variants!(Request:
     CreateUser Login Logout Status CreateGroup JoinGroup LeaveGroup ListGroups ListMembers ListRequests AcceptRequest
     RejectRequest RemoveMember TransferGroup DeleteGroup UploadFile ListFiles FileInfo DownloadFile ShowDownloads Wait
-    Pause Resume Cancel StopShare ListShares Shutdown);
+    Pause Resume Cancel StopShare ListShares Shutdown ChangePassword LogoutNode SetPolicy RemoveFile Events Share Get
+    Remove);
 variants!(Answer:
     UserCreated LoggedIn LoggedOut Status GroupCreated GroupJoined GroupLeft GroupDeleted Groups Members Requests
     RequestAccepted RequestRejected MemberRemoved GroupTransferred Uploaded Files FileInfo DownloadStarted Downloaded
-    DownloadChanged Downloads ShareStopped Shares ShuttingDown);
-variants!(Frame: Started Progress Hashing Result);
+    DownloadChanged Downloads ShareStopped Shares ShuttingDown PasswordChanged NodeLoggedOut PolicySet FileRemoved Shared);
+variants!(Frame: Started Progress Hashing Result Event);
+variants!(Happening:
+    Account Tracker JoinRequested Membership Download DownloadGone ShareStarted ShareStopped);
 variants!(DownloadState: Queued Waiting Downloading Verifying Complete Seeding Paused Error);
 variants!(TrackerState: Connecting Ok Unreachable KeyChanged Refused);
 
@@ -29,6 +32,7 @@ pub(super) fn tables() -> Vec<Table> {
         Table::of_enum("control_request", VERSION, requests()),
         Table::of_enum("control_answer", VERSION, answers()),
         Table::of_enum("control_frame", VERSION, frames()),
+        Table::of_enum("control_happening", VERSION, happenings()),
         Table::of_enum(
             "control_download_state",
             VERSION,
@@ -117,9 +121,32 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("", Request::Pause { id: prefix() }),
         ("", Request::Resume { id: prefix() }),
         ("", Request::Cancel { id: prefix(), delete_data: true }),
-        ("", Request::StopShare { group: name("photos"), name: name("beach.jpg") }),
+        ("", Request::StopShare { group: name("photos"), name: name("beach.jpg"), until_requested: true }),
         ("", Request::ListShares),
         ("", Request::Shutdown),
+        ("", Request::ChangePassword { old: password(), new: password(), log_out_everywhere: true }),
+        ("", Request::LogoutNode { node: "ab12".parse().expect("digits") }),
+        ("", Request::SetPolicy { group: name("photos"), policy: JoinPolicy::Open }),
+        ("", Request::RemoveFile { group: name("photos"), file: selector(Some("bob")) }),
+        ("", Request::Events),
+        (
+            "",
+            Request::Share {
+                path: odd_path(),
+                given: "pictures/beach.jpg".into(),
+                mtorrent: path("/home/alice/beach.jpg.mtorrent"),
+            },
+        ),
+        (
+            "",
+            Request::Get {
+                mtorrent: path("/home/bob/beach.jpg.mtorrent"),
+                destination: path("/home/bob"),
+                force: true,
+                detach: false,
+            },
+        ),
+        ("", Request::Remove { mtorrent: path("/home/alice/beach.jpg.mtorrent") }),
     ]
 }
 
@@ -150,8 +177,40 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("", Frame::Started(download())),
         ("", Frame::Progress(download())),
         ("", Frame::Hashing(Hashing { path: odd_path(), done_bytes: 1 << 20, length: 1 << 30 })),
+        ("", Frame::Event(Event { at: TIME, what: Happening::Account { user: None } })),
         ("answer", Frame::Result(Ok(Answer::ShuttingDown(ShuttingDown { process_id: 4711 })))),
         ("reject", Frame::Result(Err(Reject::new(ErrorCode::NO_SEEDER, "nobody has it")))),
+    ]
+}
+
+fn happenings() -> Vec<(&'static str, Happening)> {
+    let tracker = |state, reason| Happening::Tracker { address: "192.0.2.10:9000".into(), state, reason };
+    vec![
+        ("", Happening::Account { user: Some(name("alice")) }),
+        ("ok", tracker(TrackerState::Ok, None)),
+        ("lost", tracker(TrackerState::Unreachable, Some("no answer".into()))),
+        ("", Happening::JoinRequested { group: name("photos"), user: name("bob") }),
+        ("", Happening::Membership { group: name("photos"), standing: Standing::Member }),
+        ("", Happening::Download(download())),
+        ("", Happening::DownloadGone(download())),
+        (
+            "",
+            Happening::ShareStarted {
+                group: name("photos"),
+                name: name("beach.jpg"),
+                content: content(1),
+                path: odd_path(),
+            },
+        ),
+        (
+            "",
+            Happening::ShareStopped {
+                group: name("photos"),
+                name: name("beach.jpg"),
+                content: content(1),
+                reason: Some("the file has changed".into()),
+            },
+        ),
     ]
 }
 
@@ -210,6 +269,8 @@ fn status() -> Status {
         downloads_failed: 8,
         disk_free_bytes: Some(1 << 40),
         problems: vec!["beach.jpg has waited 4m".into()],
+        devices: vec![EnrolledNode { node: node(7), since: Some(TIME), online: true }],
+        join_requests: vec![OwnedRequest { group: name("photos"), user: name("bob"), since: TIME }],
     }
 }
 
@@ -245,6 +306,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         content: content(1),
         seeding: false,
         reason: Some("the file has changed".into()),
+        until_requested: false,
     };
     let uploaded = Uploaded {
         group: name("photos"),
@@ -262,7 +324,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("", Answer::LoggedIn(LoggedIn { user: name("alice"), node: node(7), shares: 1, downloads: 2 })),
         ("", Answer::LoggedOut(LoggedOut { user: name("alice"), shares: 1, downloads: 2 })),
         ("", Answer::Status(Box::new(status()))),
-        ("", Answer::GroupCreated(GroupCreated { group: name("photos"), policy: JoinPolicy::Approval })),
+        ("", Answer::GroupCreated(GroupPolicy { group: name("photos"), policy: JoinPolicy::Approval })),
         ("", Answer::GroupJoined(joined)),
         ("", Answer::GroupLeft(group_change())),
         ("", Answer::GroupDeleted(group_change())),
@@ -279,15 +341,35 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("", Answer::RequestRejected(member_change())),
         ("", Answer::MemberRemoved(member_change())),
         ("", Answer::GroupTransferred(member_change())),
-        ("", Answer::Uploaded(uploaded)),
+        ("", Answer::Uploaded(uploaded.clone())),
         ("", Answer::Files(Files { group: name("photos"), files: vec![file()] })),
         ("", Answer::FileInfo(Box::new(file_info()))),
         ("", Answer::DownloadStarted(download())),
         ("", Answer::Downloaded(downloaded)),
         ("", Answer::DownloadChanged(download())),
         ("", Answer::Downloads(Downloads { downloads: vec![download()] })),
-        ("", Answer::ShareStopped(ShareStopped { group: name("photos"), name: name("beach.jpg") })),
+        (
+            "",
+            Answer::ShareStopped(ShareStopped {
+                group: name("photos"),
+                name: name("beach.jpg"),
+                until_requested: false,
+            }),
+        ),
         ("", Answer::Shares(Shares { shares: vec![share] })),
         ("", Answer::ShuttingDown(ShuttingDown { process_id: 4711 })),
+        ("", Answer::PasswordChanged(PasswordChanged { user: name("alice"), logged_out_everywhere: true })),
+        ("", Answer::NodeLoggedOut(NodeLoggedOut { user: name("alice"), node: node(7) })),
+        ("", Answer::PolicySet(GroupPolicy { group: name("photos"), policy: JoinPolicy::Open })),
+        (
+            "",
+            Answer::FileRemoved(FileRemoved {
+                group: name("photos"),
+                name: name("beach.jpg"),
+                owner: name("bob"),
+                unshared: true,
+            }),
+        ),
+        ("", Answer::Shared(Shared { uploaded, mtorrent: path("/home/alice/beach.jpg.mtorrent") })),
     ]
 }

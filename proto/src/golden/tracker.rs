@@ -5,8 +5,8 @@ use crate::grant::ClusterKey;
 use crate::id::RequestId;
 use crate::reject::{ErrorCode, Reject};
 use crate::tracker::{
-    Announce, Answer, Envelope, Event, Group, Hello, HelloAck, JoinPolicy, JoinRequest, Joined, Listing, Member,
-    Presence, Provider, Providers, Reply, Request, Standing,
+    Announce, Answer, EnrolledNode, Envelope, Event, Group, Hello, HelloAck, JoinPolicy, JoinRequest, Joined, Listing,
+    Member, OwnedRequest, Presence, Provider, Providers, Reply, Request, Standing,
 };
 use crate::version::TRACKER_PROTOCOL as VERSION;
 
@@ -16,9 +16,11 @@ variants!(Joined: Member Waiting);
 variants!(Request:
     RegisterStart RegisterFinish LoginStart LoginFinish Logout CreateGroup JoinGroup LeaveGroup AcceptRequest
     RejectRequest RemoveMember TransferGroup DeleteGroup Publish Unpublish ListGroups GroupInfo ListMembers
-    ListRequests ListFiles FindFile Lookup Grant Announce);
-variants!(Answer: Done Challenge Joined Groups Members Requests Files Providers Grant);
-variants!(Event: Enrolment Membership JoinRequested Provider Revoked);
+    ListRequests ListFiles FindFile Lookup Grant Announce SetPolicy ListNodes WithdrawNode ChangePasswordStart
+    ChangePasswordFinish ListOwnedRequests Standby);
+variants!(Answer:
+    Done Challenge Joined Groups Members Requests Files Providers Grant Nodes PasswordChallenge OwnedRequests);
+variants!(Event: Enrolment Membership JoinRequested Provider Revoked Wanted);
 
 pub(super) fn tables() -> Vec<Table> {
     vec![
@@ -106,7 +108,8 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("", Request::TransferGroup { group: group(), user: user() }),
         ("", Request::DeleteGroup { group: group() }),
         ("", Request::Publish { group: group(), name: name("naïve café.txt"), content: content(1), length: 1 << 40 }),
-        ("", Request::Unpublish { group: group(), name: name("beach.jpg") }),
+        ("own", Request::Unpublish { group: group(), name: name("beach.jpg"), owner: None }),
+        ("other", Request::Unpublish { group: group(), name: name("beach.jpg"), owner: Some(user()) }),
         ("first", Request::ListGroups { mine: false, after: None }),
         ("after", Request::ListGroups { mine: true, after: Some(group()) }),
         ("", Request::GroupInfo { group: group() }),
@@ -116,7 +119,14 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("", Request::FindFile { group: group(), name: name("beach.jpg"), owner: Some(user()) }),
         ("", Request::Lookup { group: group(), content: content(1) }),
         ("", Request::Grant { group: group() }),
-        ("", Request::Announce(announce)),
+        ("", Request::Announce(announce.clone())),
+        ("", Request::SetPolicy { group: group(), policy: JoinPolicy::Open }),
+        ("", Request::ListNodes),
+        ("", Request::WithdrawNode { node: node(7) }),
+        ("", Request::ChangePasswordStart { login: vec![5; 96], registration: vec![1, 2, 3] }),
+        ("", Request::ChangePasswordFinish { proof: vec![6; 64], record: vec![4; 192], log_out_everywhere: true }),
+        ("", Request::ListOwnedRequests { after: Some((group(), user())) }),
+        ("", Request::Standby(announce)),
     ]
 }
 
@@ -158,6 +168,15 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("online", Answer::Providers(providers)),
         ("gone", Answer::Providers(gone)),
         ("", Answer::Grant(grant())),
+        (
+            "",
+            Answer::Nodes(vec![
+                EnrolledNode { node: node(7), since: Some(TIME), online: true },
+                EnrolledNode { node: node(8), since: None, online: false },
+            ]),
+        ),
+        ("", Answer::PasswordChallenge { login: vec![7; 320], registration: vec![8; 64] }),
+        ("", Answer::OwnedRequests(vec![OwnedRequest { group: name("photos"), user: name("bob"), since: TIME }])),
     ]
 }
 
@@ -168,6 +187,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("", Event::Membership { group: name("photos"), standing: Standing::Member }),
         ("", Event::JoinRequested { group: name("photos"), user: name("bob") }),
         ("", Event::Provider { group: name("photos"), content: content(1), provider: provider() }),
-        ("", Event::Revoked { group: name("photos"), node: node(7) }),
+        ("", Event::Revoked { group: name("photos"), node: node(7), epoch: 300 }),
+        ("", Event::Wanted { group: name("photos"), content: content(1) }),
     ]
 }

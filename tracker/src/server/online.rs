@@ -137,7 +137,7 @@ impl Online {
         }
         for server in self.presence.nodes_of_group(group) {
             for &node in nodes {
-                self.tell(server, Event::Revoked { group: group.clone(), node });
+                self.tell(server, Event::Revoked { group: group.clone(), node, epoch: u64::MAX });
             }
         }
     }

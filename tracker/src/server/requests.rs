@@ -102,7 +102,7 @@ fn command(request: Request) -> Result<Command, Box<Request>> {
         Request::TransferGroup { group, user } => Command::TransferGroup { group, user },
         Request::DeleteGroup { group } => Command::DeleteGroup { group },
         Request::Publish { group, name, content, length } => Command::Publish { group, name, content, length },
-        Request::Unpublish { group, name } => Command::Unpublish { group, name },
+        Request::Unpublish { group, name, owner: None } => Command::Unpublish { group, name },
         other => return Err(Box::new(other)),
     })
 }

@@ -69,7 +69,7 @@ fn a_detached_download_prints_its_whole_id() {
 #[test]
 fn a_change_says_what_changed_and_what_comes_next() {
     let group = name("my photos");
-    let created = shown(Answer::GroupCreated(GroupCreated { group, policy: JoinPolicy::Public }));
+    let created = shown(Answer::GroupCreated(GroupPolicy { group, policy: JoinPolicy::Public }));
     assert_eq!(created, Text::change("group my photos created (public)").next("p2pctl upload_file FILE 'my photos'"));
     let created = shown(Answer::UserCreated(UserCreated { user: name("alice") }));
     assert_eq!(created, Text::change("user alice created").next("p2pctl login alice"));
@@ -137,6 +137,7 @@ fn members_requests_and_shares_are_tables() {
         content: p2p_proto::id::ContentId([1; 32]),
         seeding: false,
         reason: Some("the file has changed".to_owned()),
+        until_requested: false,
     };
     assert_eq!(
         table(Answer::Shares(Shares { shares: vec![share] })),

@@ -112,7 +112,7 @@ fn a_removed_member_is_told_and_so_are_those_who_serve() {
         }
         bob.announce("g", &[CONTENT], false).await.expect("noted");
         alice.ok(Request::RemoveMember { group: named("g"), user: named("bob") }).await;
-        assert_eq!(alice.event().await, Event::Revoked { group: named("g"), node: bob_key.node_id() });
+        assert_eq!(alice.event().await, Event::Revoked { group: named("g"), node: bob_key.node_id(), epoch: u64::MAX });
         assert_eq!(bob.event().await, Event::Membership { group: named("g"), standing: Standing::None });
         assert_eq!(bob.refused(lookup("g")).await, ErrorCode::NOT_MEMBER);
         bob.announce("g", &[CONTENT], true).await.expect("passed over");
