@@ -11,6 +11,7 @@ use p2p_proto::tracker;
 
 use super::downloads::downloaded;
 use super::input::CommandId;
+use super::pages::Pages;
 use super::record::{Change, DownloadPhase};
 use super::report::PROGRESS_MS;
 use super::steps::{Step, Upload, Wanted};
@@ -91,26 +92,10 @@ impl Engine {
                 let answer = Answer::GroupTransferred(MemberChange { group: group.clone(), user: user.clone() });
                 self.change(command, answer, tracker::Request::TransferGroup { group, user })?;
             }
-            Request::ListGroups { mine } => {
-                self.user()?;
-                let list = tracker::Request::ListGroups { mine, after: None };
-                self.ask(Step::GroupsPage(command, mine, Vec::new()), Call::Request(list));
-            }
-            Request::ListMembers { group } => {
-                self.user()?;
-                let list = tracker::Request::ListMembers { group: group.clone(), after: None };
-                self.ask(Step::MembersPage(command, group, Vec::new()), Call::Request(list));
-            }
-            Request::ListRequests { group } => {
-                self.user()?;
-                let list = tracker::Request::ListRequests { group: group.clone(), after: None };
-                self.ask(Step::RequestsPage(command, group, Vec::new()), Call::Request(list));
-            }
-            Request::ListFiles { group } => {
-                self.user()?;
-                let list = tracker::Request::ListFiles { group: group.clone(), after: None };
-                self.ask(Step::FilesPage(command, group, Vec::new()), Call::Request(list));
-            }
+            Request::ListGroups { mine } => self.list(command, Pages::Groups(mine, Vec::new()))?,
+            Request::ListMembers { group } => self.list(command, Pages::Members(group, Vec::new()))?,
+            Request::ListRequests { group } => self.list(command, Pages::Requests(group, Vec::new()))?,
+            Request::ListFiles { group } => self.list(command, Pages::Files(group, Vec::new()))?,
             Request::FileInfo { group, file } => {
                 self.user()?;
                 let (name, owner) = (file.name.clone(), file.owner.clone());
@@ -186,6 +171,13 @@ impl Engine {
     fn change(&mut self, command: CommandId, answer: Answer, request: tracker::Request) -> Result<(), Reject> {
         self.user()?;
         self.ask(Step::Changed(command, Box::new(answer)), Call::Request(request));
+        Ok(())
+    }
+
+    /// Asks the tracker for a list, page by page.
+    fn list(&mut self, command: CommandId, pages: Pages) -> Result<(), Reject> {
+        self.user()?;
+        self.ask_page(command, pages);
         Ok(())
     }
 

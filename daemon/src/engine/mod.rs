@@ -13,7 +13,8 @@
 //! # Where is what
 //!
 //! Tables with rules of their own stand alone: [`picker`], [`timers`], [`rate`], `uploads`, `shares`. The rest are parts
-//! of [`Engine`], one file a concern; commands begin in `commands` and go on in `steps` when answers come.
+//! of [`Engine`], one file a concern; commands begin in `commands` and go on in `steps` (lists: `pages`)
+//! when answers come.
 
 mod account;
 mod announce;
@@ -23,6 +24,7 @@ mod downloads;
 mod grants;
 pub mod input;
 pub mod output;
+mod pages;
 mod peers;
 pub mod picker;
 pub mod rate;

@@ -2,17 +2,15 @@
 
 use std::path::PathBuf;
 
-use p2p_proto::control::{
-    Answer, FileInfo, FileProvider, Files, Frame, GroupJoined, Groups, Hashing, LocalPath, Members, Requests, Uploaded,
-};
+use p2p_proto::control::{Answer, FileInfo, FileProvider, Frame, GroupJoined, Hashing, LocalPath, Uploaded};
 use p2p_proto::id::{ContentId, DownloadId};
-use p2p_proto::limit::PAGE_ITEMS_MAX;
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::name::{FileName, FileSelector, GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_proto::tracker::{self, Group, JoinRequest, Joined, Listing, Member, Reply, Request, Standing};
+use p2p_proto::tracker::{self, Joined, Listing, Reply, Request, Standing};
 
 use super::input::{AskId, CommandId, Description, Imported, TrackerId};
+use super::pages::Pages;
 use super::record::{Change, DownloadPhase, DownloadRecord, ShareRecord};
 use super::trackers::Call;
 use super::{Engine, Output};
@@ -26,10 +24,7 @@ pub(super) enum Step {
     Login(CommandId, UserName),
     Logout(CommandId, UserName),
     Join(CommandId, GroupName),
-    GroupsPage(CommandId, bool, Vec<Group>),
-    MembersPage(CommandId, GroupName, Vec<Member>),
-    RequestsPage(CommandId, GroupName, Vec<JoinRequest>),
-    FilesPage(CommandId, GroupName, Vec<Listing>),
+    Page(CommandId, Box<Pages>),
     InfoFound(CommandId, GroupName, FileSelector),
     InfoProviders(CommandId, GroupName, Box<Listing>),
     UploadGroup(CommandId, Box<Upload>),
@@ -112,53 +107,7 @@ impl Engine {
                 let member = waiting_for.is_none();
                 self.tell(command, Answer::GroupJoined(GroupJoined { group, member, waiting_for }));
             }
-            (Step::GroupsPage(command, mine, mut groups), Ok(tracker::Answer::Groups(page))) => {
-                let after = full_page(&page).map(|last| last.group.clone());
-                groups.extend(page);
-                match after {
-                    Some(_) => {
-                        let next = Request::ListGroups { mine, after };
-                        self.ask(Step::GroupsPage(command, mine, groups), Call::Request(next));
-                    }
-                    None => self.tell(command, Answer::Groups(Groups { groups })),
-                }
-            }
-            (Step::MembersPage(command, group, mut members), Ok(tracker::Answer::Members(page))) => {
-                let after = full_page(&page).map(|last| last.user.clone());
-                members.extend(page);
-                match after {
-                    Some(_) => {
-                        let next = Request::ListMembers { group: group.clone(), after };
-                        self.ask(Step::MembersPage(command, group, members), Call::Request(next));
-                    }
-                    None => self.tell(command, Answer::Members(Members { group, members })),
-                }
-            }
-            (Step::RequestsPage(command, group, mut requests), Ok(tracker::Answer::Requests(page))) => {
-                let after = full_page(&page).map(|last| last.user.clone());
-                requests.extend(page);
-                match after {
-                    Some(_) => {
-                        let next = Request::ListRequests { group: group.clone(), after };
-                        self.ask(Step::RequestsPage(command, group, requests), Call::Request(next));
-                    }
-                    None => self.tell(command, Answer::Requests(Requests { group, requests })),
-                }
-            }
-            (Step::FilesPage(command, group, mut files), Ok(tracker::Answer::Files(page))) => {
-                let after = full_page(&page).map(|last| (last.name.clone(), last.owner.clone()));
-                files.extend(page);
-                match after {
-                    Some(_) => {
-                        let next = Request::ListFiles { group: group.clone(), after };
-                        self.ask(Step::FilesPage(command, group, files), Call::Request(next));
-                    }
-                    None => {
-                        let files = files.into_iter().map(|listing| self.file_row(listing)).collect();
-                        self.tell(command, Answer::Files(Files { group, files }));
-                    }
-                }
-            }
+            (Step::Page(command, pages), Ok(page)) => self.take_page(command, pages, page),
             (Step::InfoFound(command, group, file), Ok(tracker::Answer::Files(listings))) => {
                 match choose_listing(listings, &file) {
                     Ok(listing) => {
@@ -218,13 +167,15 @@ impl Engine {
             }
             (step, Ok(_)) => {
                 if let Some(command) = step.command() {
-                    self.fail(
-                        command,
-                        Reject::new(ErrorCode::MALFORMED, "the tracker's answer is not one to what was asked"),
-                    );
+                    self.fail_misanswered(command);
                 }
             }
         }
+    }
+
+    /// The last frame for a command whose question a tracker has answered with something else.
+    pub(super) fn fail_misanswered(&mut self, command: CommandId) {
+        self.fail(command, Reject::new(ErrorCode::MALFORMED, "the tracker's answer is not one to what was asked"));
     }
 
     pub(super) fn import_progress(&mut self, ask: AskId, done_bytes: u64, length: u64) {
@@ -432,10 +383,7 @@ impl Step {
             | Step::Login(command, ..)
             | Step::Logout(command, ..)
             | Step::Join(command, ..)
-            | Step::GroupsPage(command, ..)
-            | Step::MembersPage(command, ..)
-            | Step::RequestsPage(command, ..)
-            | Step::FilesPage(command, ..)
+            | Step::Page(command, ..)
             | Step::InfoFound(command, ..)
             | Step::InfoProviders(command, ..)
             | Step::UploadGroup(command, ..)
@@ -452,11 +400,6 @@ impl Step {
             Step::LookedUp(_) | Step::Granted(_) | Step::Announced(_) | Step::Downloaded(_) | Step::Kept => None,
         }
     }
-}
-
-/// The last entry of a page that is full: more may follow behind it.
-fn full_page<T>(page: &[T]) -> Option<&T> {
-    if page.len() >= PAGE_ITEMS_MAX { page.last() } else { None }
 }
 
 /// The one listing that a person means.
