@@ -149,7 +149,8 @@ pub enum Request {
         /// Which group.
         group: GroupName,
     },
-    /// Lists a file in a group. The same again is no change; the name with another content is refused.
+    /// Lists a file in a group. The same again is no change; the name with another content is refused, unless it is to
+    /// be replaced.
     Publish {
         /// Which group.
         group: GroupName,
@@ -159,6 +160,8 @@ pub enum Request {
         content: ContentId,
         /// Bytes.
         length: u64,
+        /// Takes the place of one's own listing of that name; at no moment is there none.
+        replace: bool,
     },
     /// Takes a listing out of the group: one's own, or, as the group's owner, anybody's.
     Unpublish {

@@ -49,6 +49,7 @@ fn upload_as(world: &mut World, place: usize, length: u64, name: &str) -> Conten
         name: name.parse().expect("a good name"),
         hash: HashAlgorithm::Blake3,
         whole_digest: false,
+        force: false,
     };
     match world.ask(place, request) {
         Ok(Answer::Uploaded(uploaded)) => uploaded.content,

@@ -28,6 +28,10 @@ const LAST_SEEDERS_MAX: usize = 100_000;
 /// Nodes told of one newcomer that is not the first seeder: who downloads has others already, and asks again by lookup.
 const NOTIFIED_MAX: usize = LOOKUP_PROVIDERS_MAX;
 
+/// Nodes told at once of a content that is wanted and that only they could share again: enough that one of them answers,
+/// few enough that not all of them come back for one download. The next ones follow when it is asked for again.
+const WOKEN_MAX: usize = 3;
+
 /// Ports below are not used by daemons; no dial is aimed at a well-known service.
 const PORT_MIN: u16 = 1024;
 
@@ -62,8 +66,30 @@ struct Node {
     observed: SocketAddr,
     /// Where it says that its own network finds it; checked, at most [`NODE_ADDRESSES_MAX`].
     local: Vec<SocketAddr>,
-    /// Whether each is complete.
-    items: BTreeMap<Item, bool>,
+    items: BTreeMap<Item, Have>,
+}
+
+/// How a node has a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Have {
+    /// All of it: a seeder.
+    Complete,
+    /// Some of it, or none yet: a leecher.
+    Partial,
+    /// All of it, to be shared again if somebody asks while no seeder is online. Nobody is sent there before.
+    Standby,
+}
+
+impl Have {
+    /// As a daemon announces it.
+    pub fn announced(complete: bool) -> Have {
+        if complete { Have::Complete } else { Have::Partial }
+    }
+
+    /// Whether both are told by the same kind of announcement, so that one replaces the other's list.
+    fn is_told_with(self, other: Have) -> bool {
+        (self == Have::Standby) == (other == Have::Standby)
+    }
 }
 
 /// A group that anything is announced in.
@@ -79,6 +105,21 @@ struct GroupRow {
 struct Holders {
     complete: Ring,
     partial: Ring,
+    standby: Ring,
+}
+
+impl Holders {
+    fn ring(&mut self, have: Have) -> &mut Ring {
+        match have {
+            Have::Complete => &mut self.complete,
+            Have::Partial => &mut self.partial,
+            Have::Standby => &mut self.standby,
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.complete.nodes.len() + self.partial.nodes.len() + self.standby.nodes.len()
+    }
 }
 
 /// Nodes that are given out in turn: ids are as good as random, so the order tells nothing and favours nobody.
@@ -91,11 +132,11 @@ struct Ring {
 
 impl Ring {
     /// The next `count` nodes in turn, without `except`.
-    fn next(&mut self, count: usize, except: NodeId) -> Vec<NodeId> {
+    fn next(&mut self, count: usize, except: Option<NodeId>) -> Vec<NodeId> {
         let behind = self.last.map_or(Bound::Unbounded, Bound::Excluded);
         let before = self.last.map_or(Bound::Excluded(NodeId([0; 32])), Bound::Included);
         let turn = self.nodes.range((behind, Bound::Unbounded)).chain(self.nodes.range((Bound::Unbounded, before)));
-        let given: Vec<NodeId> = turn.copied().filter(|node| *node != except).take(count).collect();
+        let given: Vec<NodeId> = turn.copied().filter(|node| Some(*node) != except).take(count).collect();
         self.last = given.last().copied().or(self.last);
         given
     }
@@ -178,23 +219,27 @@ impl Presence {
         }
     }
 
-    /// Forgets everything that a node announced but these, which an announcement replaces the rest by.
-    pub fn keep_only(&mut self, node: NodeId, kept: &[(GroupName, ContentId)], now: UnixMillis) {
+    /// Forgets what a node announced in the way of `told`, but these: an announcement replaces the rest by them.
+    pub fn keep_only(&mut self, node: NodeId, kept: &[(GroupName, ContentId)], told: Have, now: UnixMillis) {
         let Some(row) = self.nodes.get(&node) else { return };
         let kept: BTreeSet<Item> = kept.iter().map(|(group, content)| (GroupKey::from(group), *content)).collect();
-        let items: Vec<Item> = row.items.keys().filter(|item| !kept.contains(item)).cloned().collect();
+        let replaced = row.items.iter().filter(|(item, have)| have.is_told_with(told) && !kept.contains(item));
+        let items: Vec<Item> = replaced.map(|(item, _)| item.clone()).collect();
         for item in items {
             self.remove(node, &item, now);
         }
     }
 
-    /// A node no longer has a content.
-    pub fn withdraw(&mut self, node: NodeId, group: &GroupName, content: ContentId, now: UnixMillis) {
-        self.remove(node, &(GroupKey::from(group), content), now);
+    /// A node no longer has a content as it announced in the way of `told`; what it says of it in the other way stays.
+    pub fn withdraw(&mut self, node: NodeId, group: &GroupName, content: ContentId, told: Have, now: UnixMillis) {
+        let item = (GroupKey::from(group), content);
+        if self.nodes.get(&node).and_then(|row| row.items.get(&item)).is_some_and(|have| have.is_told_with(told)) {
+            self.remove(node, &item, now);
+        }
     }
 
-    /// A node has all or some of a content. Says who is to be told: those who download it, when the node is new to it or
-    /// has become complete.
+    /// A node has a content. Says who is to be told: those who download it, when the node is new to it or has become
+    /// complete; and those on standby, when it is wanted now and nobody has all of it.
     ///
     /// # Errors
     /// [`Full`]; nothing has changed then.
@@ -203,13 +248,13 @@ impl Presence {
         node: NodeId,
         group: &GroupName,
         content: ContentId,
-        complete: bool,
+        have: Have,
         now: UnixMillis,
     ) -> Result<Vec<Notice>, Full> {
         let Some(row) = self.nodes.get_mut(&node) else { return Ok(Vec::new()) };
         let mut item = (GroupKey::from(group), content);
         match row.items.get(&item).copied() {
-            Some(before) if before == complete => return Ok(Vec::new()),
+            Some(before) if before == have => return Ok(Vec::new()),
             Some(_) => {}
             None if row.items.len() >= ITEMS_PER_NODE_MAX || self.items >= ITEMS_MAX => return Err(Full),
             None => {
@@ -228,20 +273,31 @@ impl Presence {
                 self.items += 1;
             }
         }
-        let was_seeder = row.items.insert(item.clone(), complete) == Some(true);
+        let before = row.items.insert(item.clone(), have);
         let holders = self.contents.entry(item.clone()).or_default();
-        let (into, out_of) = if complete {
-            (&mut holders.complete, &mut holders.partial)
-        } else {
-            (&mut holders.partial, &mut holders.complete)
-        };
-        into.nodes.insert(node);
-        out_of.nodes.remove(&node);
-        if was_seeder {
-            self.remember_seeder(node, &item, now);
-            return Ok(Vec::new());
+        if let Some(before) = before {
+            holders.ring(before).nodes.remove(&node);
         }
-        Ok(self.notices(node, group, &item, complete))
+        holders.ring(have).nodes.insert(node);
+        if before == Some(Have::Complete) {
+            self.remember_seeder(node, &item, now);
+        }
+        let mut notices = match have {
+            // Who was a seeder is known already to those who download it.
+            Have::Partial if before == Some(Have::Complete) => Vec::new(),
+            Have::Standby => Vec::new(),
+            _ => self.notices(node, group, &item, have == Have::Complete),
+        };
+        notices.extend(self.wanted(group, &item));
+        Ok(notices)
+    }
+
+    /// Whom to tell that a node which downloads a content asks for it: those on standby, while nobody has all of it. Who
+    /// only looks wakes nobody.
+    pub fn ask(&mut self, asker: NodeId, group: &GroupName, content: ContentId) -> Vec<Notice> {
+        let item = (GroupKey::from(group), content);
+        let downloads = self.nodes.get(&asker).is_some_and(|row| row.items.get(&item) == Some(&Have::Partial));
+        if downloads { self.wanted(group, &item) } else { Vec::new() }
     }
 
     /// Who has a content, for a node that asks.
@@ -250,7 +306,7 @@ impl Presence {
         let mut providers = Vec::new();
         if let Some(holders) = self.contents.get_mut(&item) {
             for (complete, ring) in [(true, &mut holders.complete), (false, &mut holders.partial)] {
-                for node in ring.next(LOOKUP_PROVIDERS_MAX - providers.len(), asker) {
+                for node in ring.next(LOOKUP_PROVIDERS_MAX - providers.len(), Some(asker)) {
                     providers.extend(provider(&self.nodes, node, asker, complete));
                 }
             }
@@ -267,13 +323,23 @@ impl Presence {
         holders.map_or((0, 0), |holders| (count(&holders.complete), count(&holders.partial)))
     }
 
+    /// Wakes some of those on standby for an item that is downloaded and that nobody has all of.
+    fn wanted(&mut self, group: &GroupName, item: &Item) -> Vec<Notice> {
+        let Some(holders) = self.contents.get_mut(item) else { return Vec::new() };
+        if holders.partial.nodes.is_empty() || !holders.complete.nodes.is_empty() {
+            return Vec::new();
+        }
+        let woken = holders.standby.next(WOKEN_MAX, None);
+        woken.into_iter().map(|node| (node, Event::Wanted { group: group.clone(), content: item.1 })).collect()
+    }
+
     /// Tells those who download an item of a node that is new to it or complete now. A first seeder is told to all, since
     /// their downloads may be waiting for it.
     fn notices(&mut self, newcomer: NodeId, group: &GroupName, item: &Item, complete: bool) -> Vec<Notice> {
         let Some(holders) = self.contents.get_mut(item) else { return Vec::new() };
         let first_seeder = complete && holders.complete.nodes.len() == 1;
         let count = if first_seeder { usize::MAX } else { NOTIFIED_MAX };
-        let told = holders.partial.next(count, newcomer).into_iter().filter_map(|node| {
+        let told = holders.partial.next(count, Some(newcomer)).into_iter().filter_map(|node| {
             let provider = provider(&self.nodes, newcomer, node, complete)?;
             Some((node, Event::Provider { group: group.clone(), content: item.1, provider }))
         });
@@ -282,7 +348,7 @@ impl Presence {
 
     /// Takes an item from a node.
     fn remove(&mut self, node: NodeId, item: &Item, now: UnixMillis) {
-        let Some(complete) = self.nodes.get_mut(&node).and_then(|row| row.items.remove(item)) else { return };
+        let Some(have) = self.nodes.get_mut(&node).and_then(|row| row.items.remove(item)) else { return };
         self.items -= 1;
         if let Some(row) = self.groups.get_mut(&item.0) {
             match row.nodes.get_mut(&node) {
@@ -294,17 +360,12 @@ impl Presence {
             }
         }
         if let Some(holders) = self.contents.get_mut(item) {
-            holders.complete.nodes.remove(&node);
-            holders.partial.nodes.remove(&node);
+            holders.ring(have).nodes.remove(&node);
         }
-        if complete {
+        if have == Have::Complete {
             self.remember_seeder(node, item, now);
         }
-        if self
-            .contents
-            .get(item)
-            .is_some_and(|holders| holders.complete.nodes.is_empty() && holders.partial.nodes.is_empty())
-        {
+        if self.contents.get(item).is_some_and(|holders| holders.count() == 0) {
             self.contents.remove(item);
         }
     }
@@ -331,16 +392,16 @@ impl Presence {
         let mut items = 0;
         for (id, node) in &self.nodes {
             items += node.items.len();
-            for (item, complete) in &node.items {
+            for (item, have) in &node.items {
                 let holders = self.contents.get(item).expect("an announced item has holders");
-                assert_eq!(holders.complete.nodes.contains(id), *complete);
-                assert_eq!(holders.partial.nodes.contains(id), !*complete);
+                assert_eq!(holders.complete.nodes.contains(id), *have == Have::Complete);
+                assert_eq!(holders.partial.nodes.contains(id), *have == Have::Partial);
+                assert_eq!(holders.standby.nodes.contains(id), *have == Have::Standby);
             }
         }
-        let held = |holders: &Holders| holders.complete.nodes.len() + holders.partial.nodes.len();
-        assert_eq!((items, items), (self.items, self.contents.values().map(held).sum()));
+        assert_eq!((items, items), (self.items, self.contents.values().map(Holders::count).sum()));
         assert_eq!(items, self.groups.values().flat_map(|row| row.nodes.values()).sum::<usize>());
-        assert!(self.contents.values().all(|holders| held(holders) > 0), "an item without holders is kept");
+        assert!(self.contents.values().all(|holders| holders.count() > 0), "an item without holders is kept");
         assert!(self.groups.values().all(|row| !row.nodes.is_empty()), "a group without nodes is kept");
         assert_eq!(self.last_seeders.len(), self.last_seeders_order.len());
     }

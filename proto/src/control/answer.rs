@@ -485,7 +485,8 @@ pub struct Status {
     pub problems: Vec<String>,
     /// The nodes logged in under this user, this one among them; empty while no tracker has told them.
     pub devices: Vec<EnrolledNode>,
-    /// Who waits to be let into groups of this user.
+    /// Who waits to be let into groups of this user, as far as a tracker has told; at most
+    /// [`crate::limit::PAGE_ITEMS_MAX`].
     pub join_requests: Vec<OwnedRequest>,
 }
 

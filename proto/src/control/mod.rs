@@ -46,4 +46,6 @@ pub enum Frame {
     Result(Result<Answer, Reject>),
     /// Something that happened, for `events`.
     Event(Event),
+    /// The first frame for `events`: what happens is told from here on.
+    Following,
 }

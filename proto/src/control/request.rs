@@ -179,6 +179,8 @@ pub enum Request {
         hash: HashAlgorithm,
         /// Also record the whole file's SHA-256.
         whole_digest: bool,
+        /// Replace one's own listing of that name.
+        force: bool,
     },
     /// `list_files`. Answered by [`super::Answer::Files`].
     ListFiles {

@@ -18,7 +18,7 @@ variants!(Answer:
     UserCreated LoggedIn LoggedOut Status GroupCreated GroupJoined GroupLeft GroupDeleted Groups Members Requests
     RequestAccepted RequestRejected MemberRemoved GroupTransferred Uploaded Files FileInfo DownloadStarted Downloaded
     DownloadChanged Downloads ShareStopped Shares ShuttingDown PasswordChanged NodeLoggedOut PolicySet FileRemoved Shared);
-variants!(Frame: Started Progress Hashing Result Event);
+variants!(Frame: Started Progress Hashing Result Event Following);
 variants!(Happening:
     Account Tracker JoinRequested Membership Download DownloadGone ShareStarted ShareStopped);
 variants!(DownloadState: Queued Waiting Downloading Verifying Complete Seeding Paused Error);
@@ -102,6 +102,7 @@ fn requests() -> Vec<(&'static str, Request)> {
                 name: name("naïve café.txt"),
                 hash: HashAlgorithm::Sha256,
                 whole_digest: true,
+                force: false,
             },
         ),
         ("", Request::ListFiles { group: name("photos") }),
@@ -178,6 +179,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("", Frame::Progress(download())),
         ("", Frame::Hashing(Hashing { path: odd_path(), done_bytes: 1 << 20, length: 1 << 30 })),
         ("", Frame::Event(Event { at: TIME, what: Happening::Account { user: None } })),
+        ("", Frame::Following),
         ("answer", Frame::Result(Ok(Answer::ShuttingDown(ShuttingDown { process_id: 4711 })))),
         ("reject", Frame::Result(Err(Reject::new(ErrorCode::NO_SEEDER, "nobody has it")))),
     ]

@@ -107,7 +107,16 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("", Request::RemoveMember { group: group(), user: user() }),
         ("", Request::TransferGroup { group: group(), user: user() }),
         ("", Request::DeleteGroup { group: group() }),
-        ("", Request::Publish { group: group(), name: name("naïve café.txt"), content: content(1), length: 1 << 40 }),
+        (
+            "",
+            Request::Publish {
+                group: group(),
+                name: name("naïve café.txt"),
+                content: content(1),
+                length: 1 << 40,
+                replace: true,
+            },
+        ),
         ("own", Request::Unpublish { group: group(), name: name("beach.jpg"), owner: None }),
         ("other", Request::Unpublish { group: group(), name: name("beach.jpg"), owner: Some(user()) }),
         ("first", Request::ListGroups { mine: false, after: None }),

@@ -26,6 +26,7 @@ pub(super) struct Tracker {
     members: BTreeMap<GroupName, BTreeSet<UserName>>,
     listings: BTreeMap<(GroupName, FileName), Listing>,
     present: BTreeMap<(GroupName, ContentId), BTreeMap<NodeId, bool>>,
+    standby: BTreeMap<(GroupName, ContentId), BTreeSet<NodeId>>,
 }
 
 impl Tracker {
@@ -37,11 +38,19 @@ impl Tracker {
             members: BTreeMap::new(),
             listings: BTreeMap::new(),
             present: BTreeMap::new(),
+            standby: BTreeMap::new(),
         }
     }
 
     /// A node's connection is gone, and what it announced with it.
     pub fn disconnected(&mut self, node: NodeId) {
+        self.forget_present(node);
+        self.standby.values_mut().for_each(|nodes| {
+            nodes.remove(&node);
+        });
+    }
+
+    fn forget_present(&mut self, node: NodeId) {
         self.present.values_mut().for_each(|nodes| {
             nodes.remove(&node);
         });
@@ -83,19 +92,32 @@ impl Tracker {
                 let (members, files, standing) = (1, 0, Standing::Member);
                 Ok(Answer::Groups(vec![Group { group, owner, policy: JoinPolicy::Open, members, files, standing }]))
             }
-            Request::Publish { group, name, content, length } => {
+            Request::Publish { group, name, content, length, replace } => {
                 let owner = self.require_member(node, &group)?;
+                let listed = self.listings.get(&(group.clone(), name.clone()));
+                if listed.is_some_and(|listed| listed.content != content) && !replace {
+                    return Err(Reject::new(ErrorCode::FILE_EXISTS, "you list another file under that name"));
+                }
                 let listing =
                     Listing { name: name.clone(), owner, content, length, added: now, seeders: 0, partial: 0 };
                 self.listings.insert((group, name), listing);
                 Ok(Answer::Done)
             }
+            Request::Unpublish { group, name, .. } => {
+                self.require_member(node, &group)?;
+                let missing = || Reject::new(ErrorCode::FILE_NOT_FOUND, "there is no such file");
+                self.listings.remove(&(group, name)).map(|_| Answer::Done).ok_or_else(missing)
+            }
+            Request::ListOwnedRequests { .. } => Ok(Answer::OwnedRequests(Vec::new())),
             Request::FindFile { group, name, .. } => {
                 self.require_member(node, &group)?;
                 Ok(Answer::Files(self.listings.get(&(group, name)).cloned().into_iter().collect()))
             }
             Request::Lookup { group, content } => {
                 self.require_member(node, &group)?;
+                if !self.listings.iter().any(|((of, _), listing)| *of == group && listing.content == content) {
+                    return Err(Reject::new(ErrorCode::FILE_NOT_FOUND, "no file with this content is listed"));
+                }
                 let present = self.present.get(&(group, content)).into_iter().flatten();
                 let others = present.filter(|(other, _)| **other != node);
                 let providers = others.filter_map(|(other, complete)| self.provider(*other, *complete)).collect();
@@ -110,13 +132,17 @@ impl Tracker {
                 self.announce(node, announce);
                 Ok(Answer::Done)
             }
+            Request::Standby(announce) => {
+                self.stand_by(node, announce);
+                Ok(Answer::Done)
+            }
             other => Err(Reject::new(ErrorCode::UNSUPPORTED, format!("the simulated tracker has no {other:?}"))),
         }
     }
 
     fn announce(&mut self, node: NodeId, announce: Announce) {
         if announce.replace {
-            self.disconnected(node);
+            self.forget_present(node);
         }
         for item in announce.present {
             self.present.entry((item.group, item.content)).or_default().insert(node, item.complete);
@@ -124,6 +150,33 @@ impl Tracker {
         for item in announce.withdrawn {
             self.present.entry(item).or_default().remove(&node);
         }
+    }
+
+    fn stand_by(&mut self, node: NodeId, announce: Announce) {
+        if announce.replace {
+            self.standby.values_mut().for_each(|nodes| {
+                nodes.remove(&node);
+            });
+        }
+        for item in announce.present {
+            self.standby.entry((item.group, item.content)).or_default().insert(node);
+        }
+        for item in announce.withdrawn {
+            self.standby.entry(item).or_default().remove(&node);
+        }
+    }
+
+    /// Those on standby for what is downloaded and nobody has all of, and what they are told.
+    fn wanted(&self) -> Vec<(NodeId, TrackerEvent)> {
+        let lonely = |item: &(GroupName, ContentId)| {
+            self.present.get(item).is_some_and(|nodes| !nodes.is_empty() && nodes.values().all(|complete| !complete))
+        };
+        let wanted = self.standby.iter().filter(|(item, _)| lonely(item));
+        let told = wanted.flat_map(|((group, content), nodes)| {
+            let event = TrackerEvent::Wanted { group: group.clone(), content: *content };
+            nodes.iter().map(move |node| (*node, event.clone()))
+        });
+        told.collect()
     }
 
     /// Those who download what a node has just announced, and what they are told.
@@ -185,8 +238,12 @@ impl World {
                     Request::Announce(announce) => Some(announce.clone()),
                     _ => None,
                 };
+                let asked =
+                    matches!(envelope.request, Request::Announce(_) | Request::Standby(_) | Request::Lookup { .. });
                 let reply = self.tracker.answer(node, envelope.request, now);
-                for (other, event) in announced.map_or_else(Vec::new, |news| self.tracker.interested(node, &news)) {
+                let mut told = announced.map_or_else(Vec::new, |news| self.tracker.interested(node, &news));
+                told.extend(if asked { self.tracker.wanted() } else { Vec::new() });
+                for (other, event) in told {
                     if let Some(other) = self.place(other) {
                         self.tell(other, 2 * LATENCY, Input::TrackerEvent(TrackerId(0), event));
                     }

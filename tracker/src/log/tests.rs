@@ -274,6 +274,24 @@ fn the_encoding_of_an_entry_stays() {
     assert_eq!(record::decode(&expected), Ok(short));
 }
 
+#[test]
+fn the_encoding_of_what_owners_change_stays() {
+    let group: p2p_proto::name::GroupName = "g".parse().expect("an allowed name");
+    let name: p2p_proto::name::FileName = "f".parse().expect("an allowed name");
+    let owner = "o".parse().expect("an allowed name");
+    let content = p2p_proto::id::ContentId([5; 32]);
+    let replaced = [&[16, 1, b'g', 1, b'f'][..], &[5; 32], &[0xac, 0x02]].concat();
+    let policy = p2p_proto::tracker::JoinPolicy::Open;
+    for (command, expected) in [
+        (Command::SetPolicy { group: group.clone(), policy }, vec![14, 1, b'g', 1]),
+        (Command::RemoveFile { group: group.clone(), name: name.clone(), owner }, vec![15, 1, b'g', 1, b'f', 1, b'o']),
+        (Command::Replace { group, name, content, length: 300 }, replaced),
+    ] {
+        assert_eq!(p2p_proto::codec::encode(&command), expected);
+        assert_eq!(p2p_proto::codec::decode(&expected), Ok(command));
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -35,7 +35,10 @@ impl Bench {
     }
 
     fn announce(&mut self, number: u16, complete: bool) -> Vec<NodeId> {
-        let notices = self.0.announce(node(number), &group("g"), CONTENT, complete, NOW).expect("within the bounds");
+        let notices = self
+            .0
+            .announce(node(number), &group("g"), CONTENT, Have::announced(complete), NOW)
+            .expect("within the bounds");
         self.0.invariant();
         let newcomer = |event: &Event| match event {
             Event::Provider { provider, .. } => (provider.node, provider.complete),
@@ -140,7 +143,7 @@ fn a_revoked_node_is_gone_from_that_group_only() {
     let mut bench = Bench::default();
     bench.online(1);
     bench.announce(1, true);
-    bench.0.announce(node(1), &group("h"), CONTENT, true, NOW).expect("within the bounds");
+    bench.0.announce(node(1), &group("h"), CONTENT, Have::Complete, NOW).expect("within the bounds");
     assert_eq!(bench.0.groups_of_node(node(1)).len(), 2);
     bench.0.revoke(node(1), &group("g"), NOW);
     bench.0.invariant();
@@ -161,13 +164,13 @@ fn what_is_announced_is_bounded() {
         ContentId(id)
     };
     for number in 0..ITEMS_PER_NODE_MAX {
-        bench.0.announce(node(1), &group("g"), content(number), true, NOW).expect("within the bounds");
+        bench.0.announce(node(1), &group("g"), content(number), Have::Complete, NOW).expect("within the bounds");
     }
-    assert_eq!(bench.0.announce(node(1), &group("g"), CONTENT, true, NOW), Err(Full));
-    bench.0.keep_only(node(1), &[(group("G"), content(5))], NOW);
+    assert_eq!(bench.0.announce(node(1), &group("g"), CONTENT, Have::Complete, NOW), Err(Full));
+    bench.0.keep_only(node(1), &[(group("G"), content(5))], Have::Complete, NOW);
     bench.0.invariant();
     assert_eq!(bench.0.items, 1);
-    bench.0.withdraw(node(1), &group("g"), content(5), NOW);
+    bench.0.withdraw(node(1), &group("g"), content(5), Have::Complete, NOW);
     bench.0.invariant();
 }
 
@@ -204,4 +207,107 @@ fn no_dial_is_aimed_at_many_machines_or_at_a_service() {
     bench.at(1, "192.0.2.1:53", &[]);
     bench.announce(1, true);
     assert_eq!(bench.addresses(2), [""; 0]);
+}
+
+/// Puts a node on standby; who is woken by that.
+fn stand_by(bench: &mut Bench, number: u16) -> Vec<NodeId> {
+    let notices = bench.0.announce(node(number), &group("g"), CONTENT, Have::Standby, NOW).expect("within the bounds");
+    bench.0.invariant();
+    woken(notices)
+}
+
+/// Those who are told that the content is wanted; nothing else may be among the notices.
+fn woken(notices: Vec<Notice>) -> Vec<NodeId> {
+    let wanted = Event::Wanted { group: group("g"), content: CONTENT };
+    assert!(notices.iter().all(|(_, event)| *event == wanted), "{notices:?}");
+    notices.into_iter().map(|(to, _)| to).collect()
+}
+
+/// A node begins to download; who is woken by that.
+fn download(bench: &mut Bench, number: u16) -> Vec<NodeId> {
+    let notices = bench.0.announce(node(number), &group("g"), CONTENT, Have::Partial, NOW).expect("within the bounds");
+    bench.0.invariant();
+    woken(notices.into_iter().filter(|(_, event)| matches!(event, Event::Wanted { .. })).collect())
+}
+
+fn bench_of(count: u16) -> Bench {
+    let mut bench = Bench::default();
+    (1..=count).for_each(|number| bench.online(number));
+    bench
+}
+
+#[test]
+fn who_is_on_standby_is_no_provider_and_not_counted() {
+    let mut bench = bench_of(2);
+    assert_eq!(stand_by(&mut bench, 1), [], "nobody asks");
+    assert_eq!(bench.lookup(2), []);
+    assert_eq!(bench.0.counts(&group("g"), CONTENT), (0, 0));
+}
+
+#[test]
+fn who_is_on_standby_is_woken_when_nobody_else_has_it() {
+    let mut bench = bench_of(3);
+    stand_by(&mut bench, 1);
+    assert_eq!(download(&mut bench, 2), [node(1)], "by the first who downloads");
+    assert_eq!(woken(bench.0.ask(node(2), &group("G"), CONTENT)), [node(1)], "and again, while nobody has come");
+    assert_eq!(woken(bench.0.ask(node(3), &group("g"), CONTENT)), [], "not by one who only looks");
+    assert_eq!(bench.announce(1, true), [node(2)], "the woken node is told like any first seeder");
+    assert_eq!(woken(bench.0.ask(node(2), &group("g"), CONTENT)), []);
+}
+
+#[test]
+fn who_is_on_standby_rests_while_a_seeder_is_online() {
+    let mut bench = bench_of(3);
+    stand_by(&mut bench, 1);
+    bench.announce(2, true);
+    assert_eq!(download(&mut bench, 3), []);
+    assert_eq!(woken(bench.0.ask(node(3), &group("g"), CONTENT)), []);
+    bench.0.disconnect(node(2), NOW);
+    assert_eq!(woken(bench.0.ask(node(3), &group("g"), CONTENT)), [node(1)]);
+}
+
+#[test]
+fn who_comes_online_on_standby_is_woken_by_those_who_wait() {
+    let mut bench = bench_of(2);
+    download(&mut bench, 2);
+    assert_eq!(stand_by(&mut bench, 1), [node(1)]);
+}
+
+#[test]
+fn a_few_at_a_time_are_woken_in_turn() {
+    let mut bench = bench_of(8);
+    (1..=7).for_each(|number| drop(stand_by(&mut bench, number)));
+    let mut first = download(&mut bench, 8);
+    let second = woken(bench.0.ask(node(8), &group("g"), CONTENT));
+    assert_eq!((first.len(), second.len()), (WOKEN_MAX, WOKEN_MAX));
+    first.extend(&second);
+    assert_eq!(BTreeSet::from_iter(first).len(), 2 * WOKEN_MAX, "others each time");
+}
+
+#[test]
+fn what_is_announced_and_what_is_on_standby_are_withdrawn_and_replaced_apart() {
+    let mut bench = bench_of(1);
+    let held = |bench: &Bench| bench.0.nodes[&node(1)].items.values().copied().collect::<Vec<_>>();
+    stand_by(&mut bench, 1);
+    bench.0.withdraw(node(1), &group("g"), CONTENT, Have::Complete, NOW);
+    bench.0.keep_only(node(1), &[], Have::Complete, NOW);
+    assert_eq!(held(&bench), [Have::Standby]);
+    bench.announce(1, true);
+    bench.0.withdraw(node(1), &group("g"), CONTENT, Have::Standby, NOW);
+    bench.0.keep_only(node(1), &[], Have::Standby, NOW);
+    assert_eq!(held(&bench), [Have::Complete]);
+    stand_by(&mut bench, 1);
+    assert_eq!(held(&bench), [Have::Standby], "no seeder any more");
+    bench.0.keep_only(node(1), &[], Have::Standby, NOW);
+    bench.0.invariant();
+    assert_eq!(held(&bench), []);
+}
+
+#[test]
+fn who_may_no_longer_read_is_not_woken() {
+    let mut bench = bench_of(2);
+    stand_by(&mut bench, 1);
+    assert_eq!(bench.0.nodes_of_group(&group("g")), [node(1)], "so that it hears of revocations");
+    bench.0.revoke(node(1), &group("g"), NOW);
+    assert_eq!(download(&mut bench, 2), []);
 }

@@ -30,6 +30,9 @@ fn line(actor: NodeId, state: &State, change: &Change) {
         Change::AccessLost { group, nodes } => {
             info!(target: "audit", node = %actor, ?by, ?group, nodes = nodes.len(), "access lost");
         }
+        Change::PolicyChanged { group, policy } => {
+            info!(target: "audit", node = %actor, ?by, ?group, ?policy, "policy changed");
+        }
         // Told by the change of membership beside it.
         Change::JoinRequested { .. } => {}
         Change::Published { group, name, owner, content } => {

@@ -7,7 +7,7 @@ use p2p_proto::id::NodeId;
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::peer::close_code;
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::{Event, Standing};
+use p2p_proto::tracker::{Event, JoinPolicy, Standing};
 use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 use tracing::debug;
@@ -121,6 +121,8 @@ impl Online {
                     }
                 }
                 Change::AccessLost { group, nodes } => self.revoked(group, nodes, now),
+                Change::PolicyChanged { policy: JoinPolicy::Public, .. } => {}
+                Change::PolicyChanged { group, .. } => self.closed(state, group, now),
                 Change::GroupEnded { group } => self.ended(state, group, changes, now),
                 Change::UserCreated { .. }
                 | Change::GroupCreated { .. }
@@ -139,6 +141,17 @@ impl Online {
             for &node in nodes {
                 self.tell(server, Event::Revoked { group: group.clone(), node, epoch: u64::MAX });
             }
+        }
+    }
+
+    /// A group may be read by its members only from now on. Who read it until now is told, and those who serve it.
+    fn closed(&mut self, state: &State, group: &GroupName, now: UnixMillis) {
+        let announced = self.presence.nodes_of_group(group);
+        let lost: Vec<NodeId> = announced.into_iter().filter(|node| state.may_read(*node, group).is_err()).collect();
+        self.revoked(group, &lost, now);
+        for node in lost {
+            // Other nodes of these users that only looked have nothing to stop.
+            self.tell(node, Event::Membership { group: group.clone(), standing: Standing::None });
         }
     }
 

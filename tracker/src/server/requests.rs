@@ -16,6 +16,7 @@ use super::online::Online;
 use super::session::Session;
 use super::{Shared, accounts};
 use crate::clock;
+use crate::presence::Have;
 use crate::state::{Command, Entry, State, refusal};
 
 /// Longest frame of all requests but an announcement, in bytes: three names of 255 bytes, or a password message.
@@ -101,8 +102,15 @@ fn command(request: Request) -> Result<Command, Box<Request>> {
         Request::RemoveMember { group, user } => Command::RemoveMember { group, user },
         Request::TransferGroup { group, user } => Command::TransferGroup { group, user },
         Request::DeleteGroup { group } => Command::DeleteGroup { group },
-        Request::Publish { group, name, content, length } => Command::Publish { group, name, content, length },
+        Request::Publish { group, name, content, length, replace: false } => {
+            Command::Publish { group, name, content, length }
+        }
+        Request::Publish { group, name, content, length, replace: true } => {
+            Command::Replace { group, name, content, length }
+        }
         Request::Unpublish { group, name, owner: None } => Command::Unpublish { group, name },
+        Request::Unpublish { group, name, owner: Some(owner) } => Command::RemoveFile { group, name, owner },
+        Request::SetPolicy { group, policy } => Command::SetPolicy { group, policy },
         other => return Err(Box::new(other)),
     })
 }
@@ -125,6 +133,9 @@ fn query(shared: &Shared, session: &Session, request: Request) -> Reply {
         Request::ListRequests { group, after } => {
             state.requests_page(node, &group, after.as_ref()).map(Answer::Requests)
         }
+        Request::ListOwnedRequests { after } => {
+            state.owned_requests_page(node, after.as_ref()).map(Answer::OwnedRequests)
+        }
         Request::ListFiles { group, after } => {
             let files = state.files_page(node, &group, after.as_ref())?;
             Ok(Answer::Files(counted(&shared.online(), &group, files)))
@@ -137,10 +148,13 @@ fn query(shared: &Shared, session: &Session, request: Request) -> Reply {
             state.may_read_content(node, &group, &content)?;
             let mut online = shared.online();
             online.presence.observe(node, session.connection.remote_address());
+            let wanted = online.presence.ask(node, &group, content);
+            online.tell_all(wanted);
             Ok(Answer::Providers(online.presence.lookup(node, &group, content)))
         }
         Request::Grant { group } => grant(shared, state, node, &group),
-        Request::Announce(announce) => note(shared, state, session, &announce),
+        Request::Announce(announce) => note(shared, state, session, &announce, Have::announced),
+        Request::Standby(standby) => note(shared, state, session, &standby, |_| Have::Standby),
         _ => Err(Reject::new(ErrorCode::MALFORMED, "this request has no place here")),
     })
 }
@@ -163,8 +177,9 @@ fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Rep
 }
 
 /// Takes note of what a node has. Items that it may not read, or that the group does not list, are passed over: the
-/// daemon may not have heard of a change yet, and the rest of its announcement still counts.
-fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce) -> Reply {
+/// daemon may not have heard of a change yet, and the rest of its announcement still counts. `have` makes what a node has
+/// of what it says of an item's completeness.
+fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce, have: impl Fn(bool) -> Have) -> Reply {
     let node = session.node;
     if announce.present.len() > PAGE_ITEMS_MAX || announce.withdrawn.len() > PAGE_ITEMS_MAX {
         let message = format!("an announcement has more than {PAGE_ITEMS_MAX} items");
@@ -182,14 +197,14 @@ fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce) 
     online.presence.observe(node, session.connection.remote_address());
     if announce.replace {
         let kept: Vec<_> = announce.present.iter().map(|item| (item.group.clone(), item.content)).collect();
-        online.presence.keep_only(node, &kept, now);
+        online.presence.keep_only(node, &kept, have(true), now);
     }
     for (group, content) in &announce.withdrawn {
-        online.presence.withdraw(node, group, *content, now);
+        online.presence.withdraw(node, group, *content, have(true), now);
     }
     for item in &announce.present {
         let Ok(readable) = state.may_read_content(node, &item.group, &item.content) else { continue };
-        match online.presence.announce(node, &readable.group, item.content, item.complete, now) {
+        match online.presence.announce(node, &readable.group, item.content, have(item.complete), now) {
             Ok(notices) => online.tell_all(notices),
             Err(full) => return Err(Reject::new(ErrorCode::NOT_ALLOWED, full.to_string())),
         }

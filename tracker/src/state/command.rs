@@ -112,6 +112,33 @@ pub enum Command {
         /// Its name there.
         name: FileName,
     },
+    /// Changes who may join; who waits is let in where nobody has to decide any more.
+    SetPolicy {
+        /// Of which group.
+        group: GroupName,
+        /// From now on.
+        policy: JoinPolicy,
+    },
+    /// Takes one owner's listing out: the actor's own, or, as the group's owner, anybody's.
+    RemoveFile {
+        /// Of which group.
+        group: GroupName,
+        /// Its name there.
+        name: FileName,
+        /// Whose listing.
+        owner: UserName,
+    },
+    /// As [`Command::Publish`], in the place of what the actor lists under that name.
+    Replace {
+        /// In which group.
+        group: GroupName,
+        /// Its name there.
+        name: FileName,
+        /// What it holds.
+        content: ContentId,
+        /// Bytes.
+        length: u64,
+    },
 }
 
 /// Secrets of the whole cluster: made once, the same on every tracker, never sent to anybody else.
@@ -224,7 +251,7 @@ pub enum Change {
         /// Which nodes.
         nodes: Vec<NodeId>,
     },
-    /// A file was listed.
+    /// A file was listed, or another content under the same name.
     Published {
         /// In which group.
         group: GroupName,
@@ -235,7 +262,15 @@ pub enum Change {
         /// What it holds.
         content: ContentId,
     },
-    /// A listing was taken out by its owner.
+    /// Another policy than before. Who read a public group without belonging to it is known to presence alone, which
+    /// has to ask the state again who may.
+    PolicyChanged {
+        /// Of which group.
+        group: GroupName,
+        /// From now on.
+        policy: JoinPolicy,
+    },
+    /// A listing was taken out.
     Unpublished {
         /// Of which group.
         group: GroupName,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use p2p_proto::id::{ContentId, NodeId};
-use p2p_proto::name::{FileName, GroupName};
+use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::reject::Reject;
 use p2p_proto::time::UnixMillis;
 
@@ -68,10 +68,12 @@ impl Files {
         self.listings.keys().map(|(_, owner)| owner)
     }
 
-    /// Adds a listing whose name the owner has not used.
+    /// Adds a listing, or replaces the owner's of that name.
     pub fn insert(&mut self, owner: UserKey, listed: Listed) {
         *self.contents.entry(listed.content).or_default() += 1;
-        self.listings.insert((FileKey::from(&listed.name), owner), listed);
+        if let Some(replaced) = self.listings.insert((FileKey::from(&listed.name), owner), listed) {
+            forget(&mut self.contents, &replaced.content);
+        }
     }
 
     fn remove(&mut self, name: &FileName, owner: &UserKey) -> Option<Listed> {
@@ -124,26 +126,26 @@ impl State {
         name: &FileName,
         content: ContentId,
         length: u64,
+        replace: bool,
         at: UnixMillis,
         changes: &mut Vec<Change>,
     ) -> Result<Outcome, Reject> {
         let (user, row) = policy::actor(self, actor)?;
         let (key, found) = self.groups.find(group)?;
         policy::require(self, Right::Publish, found, &user)?;
-        match found.files.get(name, &user) {
+        let is_new = match found.files.get(name, &user) {
             Some(listed) if listed.name != *name => {
                 return Err(refusal::twin_file(name, &listed.name, &found.name));
             }
-            Some(listed) if listed.content != content || listed.length != length => {
-                return Err(refusal::other_content(name, &found.name));
-            }
-            Some(_) => return Ok(Outcome::Done),
-            None => {}
-        }
-        if found.files.len() >= LISTINGS_PER_GROUP_MAX {
+            Some(listed) if listed.content == content && listed.length == length => return Ok(Outcome::Done),
+            Some(_) if !replace => return Err(refusal::other_content(name, &found.name)),
+            Some(_) => false,
+            None => true,
+        };
+        if is_new && found.files.len() >= LISTINGS_PER_GROUP_MAX {
             return Err(refusal::full(format!("group `{}` has {LISTINGS_PER_GROUP_MAX} files", found.name)));
         }
-        if self.listings >= LISTINGS_MAX {
+        if is_new && self.listings >= LISTINGS_MAX {
             return Err(refusal::full(format!("this tracker lists {LISTINGS_MAX} files")));
         }
         changes.push(Change::Published {
@@ -152,7 +154,7 @@ impl State {
             owner: row.name.clone(),
             content,
         });
-        self.listings += 1;
+        self.listings += usize::from(is_new);
         let listed = Listed { name: name.clone(), content, length, added: at };
         self.groups.get_mut(&key).files.insert(user, listed);
         Ok(Outcome::Done)
@@ -165,15 +167,35 @@ impl State {
         name: &FileName,
         changes: &mut Vec<Change>,
     ) -> Result<Outcome, Reject> {
-        let (user, row) = policy::actor(self, actor)?;
+        let (_, row) = policy::actor(self, actor)?;
+        let owner = row.name.clone();
+        self.remove_file(actor, group, name, &owner, changes)
+    }
+
+    pub(super) fn remove_file(
+        &mut self,
+        actor: NodeId,
+        group: &GroupName,
+        name: &FileName,
+        owner: &UserName,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Reject> {
+        let (user, _) = policy::actor(self, actor)?;
         let (key, found) = self.groups.find(group)?;
         policy::require(self, Right::Publish, found, &user)?;
-        let (group, owner) = (found.name.clone(), row.name.clone());
-        let Some(listed) = self.groups.get_mut(&key).files.remove(name, &user) else {
-            return Err(refusal::not_your_file(name, &group, &owner));
+        let group = found.name.clone();
+        let Some((owner, row)) = self.users.find(owner).filter(|(owner, _)| found.files.get(name, owner).is_some())
+        else {
+            return Err(refusal::not_your_file(name, &group, owner));
         };
-        self.listings -= 1;
-        changes.push(Change::Unpublished { group, name: listed.name, owner });
+        if owner != user && !policy::allows(Right::Decide, found, &user) {
+            return Err(refusal::not_your_listing(name, &row.name, &group, self.users.name(&found.owner)));
+        }
+        let owner_name = row.name.clone();
+        if let Some(listed) = self.groups.get_mut(&key).files.remove(name, &owner) {
+            self.listings -= 1;
+            changes.push(Change::Unpublished { group, name: listed.name, owner: owner_name });
+        }
         Ok(Outcome::Done)
     }
 }

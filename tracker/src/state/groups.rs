@@ -26,7 +26,7 @@ pub(super) struct Group {
     pub owner: UserKey,
     pub policy: JoinPolicy,
     pub created: UnixMillis,
-    /// Changes whenever somebody stops being a member, so that grants from before can be told from those after.
+    /// Changes whenever somebody may no longer read it, so that grants from before can be told from those after.
     pub epoch: u64,
     /// Since when each belongs to it.
     pub members: BTreeMap<UserKey, UnixMillis>,
@@ -250,7 +250,7 @@ impl State {
     }
 
     /// The group that the actor's user owns.
-    fn owned(&self, actor: NodeId, group: &GroupName) -> Result<GroupKey, Reject> {
+    pub(super) fn owned(&self, actor: NodeId, group: &GroupName) -> Result<GroupKey, Reject> {
         let (user, _) = policy::actor(self, actor)?;
         let (key, found) = self.groups.find(group)?;
         policy::require(self, Right::Decide, found, &user)?;
@@ -290,7 +290,7 @@ impl State {
     }
 
     /// Makes a user a member who is none; a request of theirs is answered by it.
-    fn admit(
+    pub(super) fn admit(
         &mut self,
         key: &GroupKey,
         user: &UserKey,

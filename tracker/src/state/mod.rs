@@ -84,9 +84,14 @@ impl State {
             Command::TransferGroup { group, user } => self.transfer_group(actor, group, user, changes),
             Command::DeleteGroup { group } => self.delete_group(actor, group, changes),
             Command::Publish { group, name, content, length } => {
-                self.publish(actor, group, name, *content, *length, at, changes)
+                self.publish(actor, group, name, *content, *length, false, at, changes)
             }
             Command::Unpublish { group, name } => self.unpublish(actor, group, name, changes),
+            Command::SetPolicy { group, policy } => self.set_policy(actor, group, *policy, at, changes),
+            Command::RemoveFile { group, name, owner } => self.remove_file(actor, group, name, owner, changes),
+            Command::Replace { group, name, content, length } => {
+                self.publish(actor, group, name, *content, *length, true, at, changes)
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use p2p_proto::id::{ContentId, NodeId};
 use p2p_proto::limit::PAGE_ITEMS_MAX;
 use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::reject::Reject;
-use p2p_proto::tracker::{Group as GroupShown, JoinRequest, Listing, Member};
+use p2p_proto::tracker::{Group as GroupShown, JoinRequest, Listing, Member, OwnedRequest};
 
 use super::command::Setup;
 use super::files::Listed;
@@ -124,6 +124,29 @@ impl State {
         let start = after.map(UserKey::from).map_or(Bound::Unbounded, Bound::Excluded);
         let requests = group.requests.range((start, Bound::Unbounded)).take(PAGE_ITEMS_MAX);
         Ok(requests.map(|(user, since)| JoinRequest { user: self.users.name(user).clone(), since: *since }).collect())
+    }
+
+    /// Who waits at any group that the node's user owns, behind `after`.
+    pub fn owned_requests_page(
+        &self,
+        node: NodeId,
+        after: Option<&(GroupName, UserName)>,
+    ) -> Result<Vec<OwnedRequest>, Reject> {
+        let (owner, user) = policy::actor(self, node)?;
+        let after = after.map(|(group, user)| (GroupKey::from(group), UserKey::from(user)));
+        let first = after.as_ref().map_or(Bound::Unbounded, |(group, _)| Bound::Included(group));
+        let owned = user.groups.range::<GroupKey, _>((first, Bound::Unbounded));
+        let owned = owned.map(|key| (key, self.groups.get(key))).filter(|(_, group)| group.owner == owner);
+        let requests = owned.flat_map(|(key, group)| {
+            let begun = after.as_ref().filter(|(first, _)| first == key);
+            let start = begun.map_or(Bound::Unbounded, |(_, user)| Bound::Excluded(user));
+            group.requests.range::<UserKey, _>((start, Bound::Unbounded)).map(|(user, since)| OwnedRequest {
+                group: group.name.clone(),
+                user: self.users.name(user).clone(),
+                since: *since,
+            })
+        });
+        Ok(requests.take(PAGE_ITEMS_MAX).collect())
     }
 
     /// A group's listings behind `after`, by name and owner.

@@ -99,7 +99,13 @@ pub(super) fn content_not_listed(group: &GroupName) -> Reject {
 
 pub(super) fn other_content(name: &FileName, group: &GroupName) -> Reject {
     let message = format!("you list another file as `{name}` in group `{group}`");
-    Reject::new(ErrorCode::FILE_EXISTS, message).hint("choose another name with --name")
+    Reject::new(ErrorCode::FILE_EXISTS, message)
+        .hint("replace it with: p2pctl upload_file --force FILE GROUP, or choose another name with --name")
+}
+
+pub(super) fn not_your_listing(name: &FileName, owner: &UserName, group: &GroupName, decides: &UserName) -> Reject {
+    let message = format!("only `{owner}` and the owner of group `{group}`, `{decides}`, may take `{name}` out of it");
+    Reject::new(ErrorCode::NOT_OWNER, message)
 }
 
 pub(super) fn twin_file(asked: &FileName, standing: &FileName, group: &GroupName) -> Reject {

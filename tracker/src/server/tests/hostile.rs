@@ -179,8 +179,13 @@ fn who_does_not_read_events_is_disconnected() {
                 let (connection, content) = (alice.connection.clone(), *content);
                 published.spawn(async move {
                     let (mut send, mut recv) = connection.open_bi().await.expect("connected");
-                    let request =
-                        Request::Publish { group: named("g"), name: named(&content.to_string()), content, length: 1 };
+                    let request = Request::Publish {
+                        group: named("g"),
+                        name: named(&content.to_string()),
+                        content,
+                        length: 1,
+                        replace: false,
+                    };
                     send.write_all(&envelope(request)).await.expect("taken");
                     send.finish().expect("open");
                     decode::<Reply>(&recv.read_to_end(4096).await.expect("an answer")).expect("published");

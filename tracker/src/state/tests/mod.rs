@@ -117,3 +117,15 @@ fn publish(group: &str, file: &str, number: u8) -> Command {
 fn unpublish(group: &str, file: &str) -> Command {
     Command::Unpublish { group: name(group), name: name(file) }
 }
+
+fn replace(group: &str, file: &str, number: u8) -> Command {
+    Command::Replace { group: name(group), name: name(file), content: content(number), length: 10 }
+}
+
+fn remove_file(group: &str, file: &str, owner: &str) -> Command {
+    Command::RemoveFile { group: name(group), name: name(file), owner: name(owner) }
+}
+
+fn set_policy(group: &str, policy: JoinPolicy) -> Command {
+    Command::SetPolicy { group: name(group), policy }
+}

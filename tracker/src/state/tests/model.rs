@@ -208,6 +208,45 @@ impl Model {
                     return Err(ErrorCode::FILE_NOT_FOUND);
                 }
             }
+            Command::SetPolicy { group, policy } => {
+                let group = self.owned(actor, group)?;
+                for row in self.groups.iter_mut().filter(|(g, ..)| *g == group) {
+                    row.2 = *policy;
+                }
+                if *policy != JoinPolicy::Approval {
+                    self.members.extend(self.requests.extract_if(.., |(g, _)| *g == group));
+                }
+            }
+            Command::RemoveFile { group, name, owner } => {
+                let user = self.user_of(actor)?;
+                let (group, decides, _) = self.group(group)?;
+                if !self.is_member(&group, &user) {
+                    return Err(ErrorCode::NOT_MEMBER);
+                }
+                let listed = |(g, u, n, _): &(String, String, String, u8)| {
+                    *g == group && *u == low(owner) && low(n) == low(name)
+                };
+                if !self.files.iter().any(listed) {
+                    return Err(ErrorCode::FILE_NOT_FOUND);
+                }
+                if user != low(owner) && user != decides {
+                    return Err(ErrorCode::NOT_OWNER);
+                }
+                self.files.retain(|file| !listed(file));
+            }
+            Command::Replace { group, name, content, .. } => {
+                let user = self.user_of(actor)?;
+                let (group, ..) = self.group(group)?;
+                if !self.is_member(&group, &user) {
+                    return Err(ErrorCode::NOT_MEMBER);
+                }
+                let mine = self.files.iter_mut().find(|(g, u, n, _)| *g == group && *u == user && low(n) == low(name));
+                match mine {
+                    Some((_, _, n, _)) if n != name.as_str() => return Err(ErrorCode::FILE_EXISTS),
+                    Some((_, _, _, c)) => *c = content.0[0],
+                    None => self.files.push((group, user, name.to_string(), content.0[0])),
+                }
+            }
         }
         Ok("done")
     }
@@ -266,6 +305,10 @@ fn seen_in(state: &State, actor: &str) -> Result<Vec<String>, ErrorCode> {
             lines.extend(requests.iter().map(|request| format!("{shown} request {}", low(&request.user))));
         }
     }
+    let owned = state.owned_requests_page(node, None).expect("the node has a user");
+    let owned: Vec<_> = owned.iter().map(|row| format!("{} request {}", low(&row.group), low(&row.user))).collect();
+    let waiting: Vec<_> = lines.iter().filter(|line| line.contains(" request ")).cloned().collect();
+    assert_eq!(owned, waiting, "the requests of each group, in one list");
     lines.sort();
     Ok(lines)
 }
@@ -274,12 +317,12 @@ fn any_command() -> impl Strategy<Value = Command> {
     let user = || proptest::sample::select(&USERS[..]).prop_map(name::<UserName>);
     let group = || proptest::sample::select(&GROUPS[..]).prop_map(name::<GroupName>);
     let file = || proptest::sample::select(&FILES[..]).prop_map(name::<FileName>);
-    let policy = proptest::sample::select(&[JoinPolicy::Approval, JoinPolicy::Open, JoinPolicy::Public][..]);
+    let policy = || proptest::sample::select(&[JoinPolicy::Approval, JoinPolicy::Open, JoinPolicy::Public][..]);
     prop_oneof![
         2 => user().prop_map(|user| Command::CreateUser { user, record: vec![1] }),
         3 => user().prop_map(|user| Command::EnrolNode { user }),
         1 => Just(Command::WithdrawNode),
-        3 => (group(), policy).prop_map(|(group, policy)| Command::CreateGroup { group, policy }),
+        3 => (group(), policy()).prop_map(|(group, policy)| Command::CreateGroup { group, policy }),
         5 => group().prop_map(|group| Command::JoinGroup { group }),
         2 => (group(), any::<bool>()).prop_map(|(group, force)| Command::LeaveGroup { group, force }),
         4 => (group(), user()).prop_map(|(group, user)| Command::AcceptRequest { group, user }),
@@ -291,6 +334,11 @@ fn any_command() -> impl Strategy<Value = Command> {
             Command::Publish { group, name, content: content(number), length: 10 }
         }),
         2 => (group(), file()).prop_map(|(group, name)| Command::Unpublish { group, name }),
+        2 => (group(), policy()).prop_map(|(group, policy)| Command::SetPolicy { group, policy }),
+        2 => (group(), file(), user()).prop_map(|(group, name, owner)| Command::RemoveFile { group, name, owner }),
+        3 => (group(), file(), 1..3u8).prop_map(|(group, name, number)| {
+            Command::Replace { group, name, content: content(number), length: 10 }
+        }),
     ]
 }
 

@@ -279,6 +279,69 @@ fn answers_are_remembered_up_to_their_bound() {
 }
 
 #[test]
+fn a_group_that_is_no_longer_public_has_a_new_epoch_and_fewer_readers() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    bench.ok("alice", create("g", Public));
+    let before = bench.state.may_read(node("bob"), &name("g")).expect("public").epoch;
+    let applied = bench.apply("alice", set_policy("g", Open));
+    assert_eq!(applied.changes, [Change::PolicyChanged { group: name("g"), policy: Open }]);
+    assert!(bench.state.may_read(node("bob"), &name("g")).is_err());
+    let after = bench.state.may_read(node("alice"), &name("g")).expect("a member").epoch;
+    assert!(after > before);
+    bench.ok("alice", set_policy("g", Approval));
+    assert_eq!(bench.state.may_read(node("alice"), &name("g")).expect("a member").epoch, after, "nobody lost access");
+}
+
+#[test]
+fn who_waits_is_let_in_by_the_policy_as_far_as_there_is_room() {
+    let mut bench = Bench::with_users(&["alice", "bob", "carol"]);
+    bench.ok("alice", create("g", Approval));
+    bench.ok("carol", join("g"));
+    bench.ok("bob", join("g"));
+    for number in 0..GROUPS_PER_USER_MAX {
+        let entry = bench.entry("carol", create(&format!("g{number}"), Open));
+        bench.state.apply(&entry).reply.expect("within the bound");
+    }
+    let applied = bench.apply("alice", set_policy("g", Public));
+    let told = Change::Membership { group: name("g"), user: name("bob"), standing: Standing::Member };
+    assert_eq!(applied.changes, [Change::PolicyChanged { group: name("g"), policy: Public }, told]);
+    let waiting = bench.state.requests_page(node("alice"), &name("g"), None).expect("the owner");
+    assert_eq!(waiting.iter().map(|row| row.user.as_str()).collect::<Vec<_>>(), ["carol"]);
+}
+
+#[test]
+fn a_replaced_content_is_no_longer_listed_unless_another_lists_it() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    bench.ok("alice", create("g", Open));
+    bench.ok("bob", join("g"));
+    bench.ok("alice", publish("g", "f", 1));
+    bench.ok("bob", publish("g", "f", 1));
+    bench.ok("alice", replace("g", "f", 2));
+    let listed =
+        |bench: &Bench, number| bench.state.may_read_content(node("bob"), &name("g"), &content(number)).is_ok();
+    assert!(listed(&bench, 1) && listed(&bench, 2));
+    bench.ok("bob", replace("g", "f", 2));
+    assert!(!listed(&bench, 1));
+}
+
+#[test]
+fn requests_to_all_of_an_owners_groups_come_in_pages() {
+    let mut bench = Bench::with_users(&["alice", "bob", "carol"]);
+    for number in 0..3 {
+        bench.ok("alice", create(&format!("g{number}"), Approval));
+        bench.ok("carol", join(&format!("g{number}")));
+        bench.ok("bob", join(&format!("g{number}")));
+    }
+    let all = bench.state.owned_requests_page(node("alice"), None).expect("logged in");
+    assert_eq!(all.len(), 6);
+    for (place, row) in all.iter().enumerate() {
+        let after = (row.group.clone(), row.user.clone());
+        let rest = bench.state.owned_requests_page(node("alice"), Some(&after)).expect("logged in");
+        assert_eq!(rest, all[place + 1..]);
+    }
+}
+
+#[test]
 fn the_first_secrets_stay() {
     let mut bench = Bench::default();
     let setup = |byte| Setup { server_setup: vec![byte], cluster_key: vec![byte] };

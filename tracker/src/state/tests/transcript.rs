@@ -71,15 +71,8 @@ fn command(words: &[&str]) -> Command {
         ["create_user", user] => Command::CreateUser { user: name(user), record: vec![1] },
         ["login", user] => Command::EnrolNode { user: name(user) },
         ["logout"] => Command::WithdrawNode,
-        ["create_group", group, policy] => create(
-            group,
-            match policy {
-                "approval" => JoinPolicy::Approval,
-                "open" => JoinPolicy::Open,
-                "public" => JoinPolicy::Public,
-                _ => panic!("no policy `{policy}`"),
-            },
-        ),
+        ["create_group", group, policy] => create(group, self::policy(policy)),
+        ["set_policy", group, policy] => set_policy(group, self::policy(policy)),
         ["join_group", group] => join(group),
         ["leave_group", group] => leave(group, false),
         ["leave_group", group, "--force"] => leave(group, true),
@@ -89,8 +82,19 @@ fn command(words: &[&str]) -> Command {
         ["transfer_group", group, user] => transfer(group, user),
         ["delete_group", group] => Command::DeleteGroup { group: name(group) },
         ["publish", group, file, number] => publish(group, file, number.parse().expect("a content is a number")),
+        ["replace", group, file, number] => replace(group, file, number.parse().expect("a content is a number")),
         ["unpublish", group, file] => unpublish(group, file),
+        ["remove_file", group, file, owner] => remove_file(group, file, owner),
         _ => panic!("no command `{}`", words.join(" ")),
+    }
+}
+
+fn policy(word: &str) -> JoinPolicy {
+    match word {
+        "approval" => JoinPolicy::Approval,
+        "open" => JoinPolicy::Open,
+        "public" => JoinPolicy::Public,
+        _ => panic!("no policy `{word}`"),
     }
 }
 
@@ -111,6 +115,9 @@ fn show(bench: &Bench, actor: &str, words: &[&str], out: &mut String) -> bool {
         ["list_requests", group] => state
             .requests_page(node, &name(group), None)
             .map(|page| page.iter().map(|request| request.user.to_string()).collect()),
+        ["list_owned_requests"] => state.owned_requests_page(node, None).map(|page| {
+            page.iter().map(|request| format!("{} asks to join {}", request.user, request.group)).collect()
+        }),
         ["list_files", group] => state.files_page(node, &name(group), None).map(|page| {
             page.iter().map(|file| format!("{} of {}: content {}", file.name, file.owner, file.content.0[0])).collect()
         }),
@@ -139,6 +146,7 @@ fn shown(change: &Change) -> String {
         Change::AccessLost { group, nodes } => {
             format!("access to {group} lost: {}", nodes.iter().map(label).collect::<Vec<_>>().join(" "))
         }
+        Change::PolicyChanged { group, policy } => format!("policy of {group} is now: {policy:?}"),
         Change::Published { group, name, owner, content } => {
             format!("published in {group}: {name} of {owner}, content {}", content.0[0])
         }
