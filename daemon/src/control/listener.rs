@@ -14,6 +14,7 @@ use interprocess::local_socket::traits::tokio::{Listener as _, Stream as _};
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
 use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
 use p2p_proto::control::Frame;
+use p2p_proto::reject::{ErrorCode, Reject};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::engine::Input;
@@ -26,6 +27,10 @@ const SESSIONS_MAX: usize = 128;
 
 /// Frames that wait for a command that does not read: half a minute of progress.
 const FRAMES_MAX: usize = 32;
+
+/// Events that wait for a command that does not read, some hundred bytes each: more than happens while a script does
+/// something about one of them.
+const EVENTS_MAX: usize = 2048;
 
 /// Pause after an accept that failed for want of descriptors: they come back when something ends, not at once.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
@@ -71,16 +76,28 @@ impl Control {
     }
 
     /// Sends a frame to a command. One that has hung up gets none; one that does not read loses progress, never its
-    /// result.
+    /// result. Of events none is left out: who does not read them is told so, and that is its result.
     pub fn tell(&self, command: CommandId, frame: Frame) {
         let mut sessions = self.lock();
         let Some(session) = sessions.get(&command) else { return };
-        if matches!(frame, Frame::Result(_)) {
+        let full = match frame {
+            Frame::Event(_) => session.capacity() <= 1,
+            _ => session.max_capacity() - session.capacity() >= FRAMES_MAX,
+        };
+        match frame {
             // One place is kept free for it; its queue ends behind it.
-            let _ = session.try_send(frame);
-            sessions.remove(&command);
-        } else if session.capacity() > 1 {
-            let _ = session.try_send(frame);
+            Frame::Result(_) => {
+                let _ = session.try_send(frame);
+                sessions.remove(&command);
+            }
+            Frame::Event(_) if full => {
+                let _ = session.try_send(Frame::Result(Err(events_not_read())));
+                sessions.remove(&command);
+            }
+            _ if full => {}
+            _ => {
+                let _ = session.try_send(frame);
+            }
         }
     }
 
@@ -91,7 +108,7 @@ impl Control {
 
     /// Opens a command's queue of frames.
     pub(super) fn open(&self, command: CommandId) -> mpsc::Receiver<Frame> {
-        let (sender, receiver) = mpsc::channel(FRAMES_MAX);
+        let (sender, receiver) = mpsc::channel(EVENTS_MAX + 1);
         self.lock().insert(command, sender);
         receiver
     }
@@ -104,6 +121,13 @@ impl Control {
     fn lock(&self) -> MutexGuard<'_, HashMap<CommandId, mpsc::Sender<Frame>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a command is told that let too many events wait.
+fn events_not_read() -> Reject {
+    let message = format!("{EVENTS_MAX} events wait for this command, and it does not read them");
+    Reject::new(ErrorCode::BUSY, message)
+        .hint("what happened since is not told; see `p2pctl status`, then run it again and read faster")
 }
 
 /// Binds the socket: in a folder that only this user may enter (0700), itself for this user only (0600).

@@ -7,6 +7,7 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use super::input::CommandId;
 use super::record::{Account, Change};
 use super::steps::Step;
+use super::trackers::Tracker;
 use super::{Engine, Output};
 
 impl Engine {
@@ -38,12 +39,12 @@ impl Engine {
         self.shares.set_user(self.user().ok().cloned());
         self.wake_downloads();
         // With the user the tracker has forgotten what this node announced.
-        for tracker in &mut self.trackers {
-            tracker.announced.clear();
-            tracker.announce_replaces = true;
-        }
+        self.trackers.iter_mut().for_each(Tracker::forget_announced);
         self.left_groups.clear();
         self.announce_soon();
+        self.join_requests.known.clear();
+        self.ask_join_requests();
+        self.tell_account();
     }
 
     /// The login was accepted: what rested goes on.
@@ -57,7 +58,7 @@ impl Engine {
         self.adopt_account(Some(Account { user: user.clone(), cluster }));
         let answer = Answer::LoggedIn(LoggedIn {
             node: self.config.node,
-            shares: self.shares.count_of(&user),
+            shares: u32::try_from(self.shares.active().count()).unwrap_or(u32::MAX),
             downloads: self.unfinished_downloads(&user),
             user,
         });

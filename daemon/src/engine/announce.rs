@@ -27,10 +27,15 @@ impl Engine {
         self.timers.set_if_unset(Timer::Announce, at);
     }
 
+    /// What this node has changed, and others wait for it.
+    pub(super) fn announce_now(&mut self) {
+        self.timers.set(Timer::Announce, self.now.monotonic);
+    }
+
     /// Answers a command once what it changed is announced, so that others see it when the command has ended.
     pub(super) fn tell_when_announced(&mut self, command: CommandId, answer: Answer) {
         self.told_when_announced.push((command, answer));
-        self.timers.set(Timer::Announce, self.now.monotonic);
+        self.announce_now();
     }
 
     /// Tells every tracker that answers the next page of what it does not know.
@@ -46,28 +51,26 @@ impl Engine {
         }
     }
 
-    /// The next page to each tracker.
+    /// The next page to each tracker: first of what is here, then of what rests. One after the other, so that a share
+    /// that begins to rest is not taken for one that has ended.
     fn announce_pages(&mut self) {
-        let wanted = self.announced_contents();
+        let here = self.announced_contents();
+        let resting = self.resting_contents(&here);
         for place in 0..self.trackers.len() {
             let tracker = &mut self.trackers[place];
             if tracker.state != TrackerState::Ok || tracker.announcing {
                 continue;
             }
-            let announce = next_page(&wanted, &tracker.announced, tracker.announce_replaces);
-            if announce.present.is_empty() && announce.withdrawn.is_empty() && !announce.replace {
+            let request = if let Some(page) = tracker.announced.next_page(&here) {
+                Request::Announce(page)
+            } else if let Some(page) = tracker.standby.next_page(&resting) {
+                Request::Standby(page)
+            } else {
                 continue;
-            }
-            for presence in &announce.present {
-                tracker.announced.insert((presence.group.clone(), presence.content), presence.complete);
-            }
-            for item in &announce.withdrawn {
-                tracker.announced.remove(item);
-            }
+            };
             tracker.announcing = true;
-            tracker.announce_replaces = false;
             let tracker = TrackerId(place as u64);
-            self.ask_tracker(tracker, Step::Announced(tracker), Request::Announce(announce));
+            self.ask_tracker(tracker, Step::Announced(tracker), request);
         }
     }
 
@@ -82,8 +85,7 @@ impl Engine {
                 self.look_up_where_lonely();
             }
             Err(reject) => {
-                slot.announced.clear();
-                slot.announce_replaces = true;
+                slot.forget_announced();
                 let at = self.after(Duration::from_millis(RETRY_MS));
                 self.timers.set(Timer::Announce, at);
                 for (command, answer) in std::mem::take(&mut self.told_when_announced) {
@@ -98,20 +100,68 @@ impl Engine {
     }
 
     /// What this node has to tell: its shares, and what it downloads.
-    fn announced_contents(&self) -> BTreeMap<(GroupName, ContentId), bool> {
+    fn announced_contents(&self) -> Contents {
         let downloading = self.transfers.iter().map(|(content, transfer)| ((transfer.group.clone(), *content), false));
         let sharing = self.shares.active().filter(|share| !self.left_groups.contains(&share.group));
         let sharing = sharing.map(|share| ((share.group.clone(), share.content), true));
         downloading.chain(sharing).collect()
     }
+
+    /// What this node would share again if it were wanted, and does not have to tell otherwise.
+    fn resting_contents(&self, here: &Contents) -> Contents {
+        let resting = self.shares.resting().filter(|share| !self.left_groups.contains(&share.group));
+        let resting = resting.map(|share| ((share.group.clone(), share.content), true));
+        resting.filter(|(item, _)| !here.contains_key(item)).collect()
+    }
+}
+
+/// Contents of groups; complete or not.
+type Contents = BTreeMap<(GroupName, ContentId), bool>;
+
+/// What a tracker has been told of this node, in one of the two ways.
+#[derive(Debug)]
+pub(super) struct Told {
+    contents: Contents,
+    /// Whether the next page replaces what it knew.
+    replaces: bool,
+}
+
+impl Told {
+    /// Nothing yet; with `replaces` that is said, too.
+    pub fn new(replaces: bool) -> Told {
+        Told { contents: Contents::new(), replaces }
+    }
+
+    /// What was told may not be known any more.
+    pub fn forget(&mut self) {
+        self.replaces |= !self.contents.is_empty();
+        self.contents.clear();
+    }
+
+    /// What was told of a group is not known any more.
+    pub fn forget_group(&mut self, group: &GroupName) {
+        self.contents.retain(|(told, _), _| told != group);
+    }
+
+    /// The next page of changes towards `wanted`, taken as told; `None` if there are none.
+    fn next_page(&mut self, wanted: &Contents) -> Option<Announce> {
+        let page = next_page(wanted, &self.contents, self.replaces);
+        if page.present.is_empty() && page.withdrawn.is_empty() && !page.replace {
+            return None;
+        }
+        for presence in &page.present {
+            self.contents.insert((presence.group.clone(), presence.content), presence.complete);
+        }
+        for item in &page.withdrawn {
+            self.contents.remove(item);
+        }
+        self.replaces = false;
+        Some(page)
+    }
 }
 
 /// The first changes from what a tracker knows to what it should know.
-fn next_page(
-    wanted: &BTreeMap<(GroupName, ContentId), bool>,
-    known: &BTreeMap<(GroupName, ContentId), bool>,
-    replace: bool,
-) -> Announce {
+fn next_page(wanted: &Contents, known: &Contents, replace: bool) -> Announce {
     let news = wanted.iter().filter(|(item, complete)| known.get(*item) != Some(*complete));
     let present = news.map(|((group, content), complete)| Presence {
         group: group.clone(),

@@ -1,18 +1,15 @@
 //! Commands: the first step of each verb, and those that follow a download.
 
-use p2p_proto::control::{
-    Answer, GroupChange, GroupPolicy, MemberChange, Request, ShareStopped, Shares, ShuttingDown, UserCreated,
-};
+use p2p_proto::control::{Answer, GroupChange, GroupPolicy, MemberChange, Request, Shares, ShuttingDown, UserCreated};
 use p2p_proto::control::{Downloads, Frame};
 use p2p_proto::id::DownloadId;
-use p2p_proto::name::{FileName, GroupName};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker;
 
 use super::downloads::downloaded;
 use super::input::CommandId;
 use super::pages::Pages;
-use super::record::{Change, DownloadPhase};
+use super::record::DownloadPhase;
 use super::report::PROGRESS_MS;
 use super::steps::{Step, Upload, Wanted};
 use super::trackers::Call;
@@ -31,6 +28,7 @@ impl Engine {
     pub(super) fn command_gone(&mut self, command: CommandId) {
         self.connected_commands.remove(&command);
         self.followers.remove(&command);
+        self.stop_listening(command);
     }
 
     /// The first step of a verb, or why there is none.
@@ -58,6 +56,8 @@ impl Engine {
             Request::Status => {
                 let ask = self.expect(Step::Measured(command));
                 self.outputs.push_back(Output::MeasureDisk(ask));
+                // For the next one: this one does not wait for a tracker.
+                self.ask_join_requests();
             }
             Request::CreateGroup { group, policy } => {
                 let answer = Answer::GroupCreated(GroupPolicy { group: group.clone(), policy });
@@ -92,6 +92,10 @@ impl Engine {
                 let answer = Answer::GroupTransferred(MemberChange { group: group.clone(), user: user.clone() });
                 self.change(command, answer, tracker::Request::TransferGroup { group, user })?;
             }
+            Request::SetPolicy { group, policy } => {
+                let answer = Answer::PolicySet(GroupPolicy { group: group.clone(), policy });
+                self.change(command, answer, tracker::Request::SetPolicy { group, policy })?;
+            }
             Request::ListGroups { mine } => self.list(command, Pages::Groups(mine, Vec::new()))?,
             Request::ListMembers { group } => self.list(command, Pages::Members(group, Vec::new()))?,
             Request::ListRequests { group } => self.list(command, Pages::Requests(group, Vec::new()))?,
@@ -102,10 +106,10 @@ impl Engine {
                 let find = tracker::Request::FindFile { group: group.clone(), name, owner };
                 self.ask(Step::InfoFound(command, group, file), Call::Request(find));
             }
-            Request::UploadFile { path, group, name, hash, whole_digest } => {
+            Request::UploadFile { path, group, name, hash, whole_digest, force } => {
                 self.user()?;
                 let find = tracker::Request::GroupInfo { group: group.clone() };
-                let upload = Upload { path: path.0, group, name, hash, whole_digest };
+                let upload = Upload { path: path.0, group, name, hash, whole_digest, force };
                 self.ask(Step::UploadGroup(command, Box::new(upload)), Call::Request(find));
             }
             Request::DownloadFile { group, file, destination, force, detach } => {
@@ -142,7 +146,11 @@ impl Engine {
                 let id = self.find_download(&id)?;
                 self.cancel_download(command, id, delete_data);
             }
-            Request::StopShare { group, name, until_requested: false } => self.stop_share(command, group, name)?,
+            Request::StopShare { group, name, until_requested } => {
+                self.stop_share(command, group, name, until_requested)?;
+            }
+            Request::RemoveFile { group, file } => self.remove_file(command, group, file)?,
+            Request::Events => self.listen(command)?,
             Request::ListShares => {
                 self.user()?;
                 let shares = self.shares.of_user().map(|share| self.share_row(share)).collect();
@@ -152,12 +160,8 @@ impl Engine {
                 self.tell(command, Answer::ShuttingDown(ShuttingDown { process_id: self.config.process_id }));
                 self.end();
             }
-            Request::StopShare { .. }
-            | Request::ChangePassword { .. }
+            Request::ChangePassword { .. }
             | Request::LogoutNode { .. }
-            | Request::SetPolicy { .. }
-            | Request::RemoveFile { .. }
-            | Request::Events
             | Request::Share { .. }
             | Request::Get { .. }
             | Request::Remove { .. } => {
@@ -178,21 +182,6 @@ impl Engine {
     fn list(&mut self, command: CommandId, pages: Pages) -> Result<(), Reject> {
         self.user()?;
         self.ask_page(command, pages);
-        Ok(())
-    }
-
-    /// Takes a file out of sharing; its readers are told, the listing stays for those who have it too.
-    fn stop_share(&mut self, command: CommandId, group: GroupName, name: FileName) -> Result<(), Reject> {
-        self.user()?;
-        let Some(share) = self.shares.take(&group, &name) else {
-            let message = format!("{name} is not shared from here in {group}");
-            return Err(Reject::new(ErrorCode::FILE_NOT_FOUND, message).hint("`p2pctl list` lists what is"));
-        };
-        self.refuse_readers(share.content);
-        self.announce_soon();
-        let answer = Answer::ShareStopped(ShareStopped { group, name, until_requested: false });
-        let step = Step::Told(command, Box::new(answer));
-        self.remember(step, vec![Change::DeleteShare(share.user, share.group, share.name)]);
         Ok(())
     }
 

@@ -26,6 +26,7 @@ impl Engine {
                 .hint(format!("go on with `p2pctl resume {}`", record.id));
             self.tell_followers(id, &Frame::Result(Err(reject)));
             self.remember(Step::DownloadChanged(command, id), vec![Change::PutDownload(record)]);
+            self.tell_state(id);
             self.start_downloads();
         }
     }
@@ -49,6 +50,7 @@ impl Engine {
         let record = download.record.clone();
         self.remember(Step::DownloadChanged(command, id), vec![Change::PutDownload(record)]);
         self.start_downloads();
+        self.tell_state(id);
     }
 
     /// Stops a download, deletes its part file (with `delete_data` also what is complete), then forgets it.
@@ -98,6 +100,7 @@ impl Engine {
                     &Frame::Result(Err(Reject::new(ErrorCode::CANCELLED, "the download was cancelled"))),
                 );
                 if let Some(row) = row {
+                    self.tell_gone(row.clone());
                     let step = Step::Told(command, Box::new(Answer::DownloadChanged(row)));
                     self.remember(step, vec![Change::DeleteDownload(id)]);
                 }
@@ -129,8 +132,7 @@ impl Engine {
         let shared =
             self.shares.find(&record.group, &record.name).is_some_and(|share| share.path == record.destination);
         if shared && let Some(share) = self.shares.take(&record.group, &record.name) {
-            self.refuse_readers(share.content);
-            self.announce_soon();
+            self.share_stopped(&share, None);
             self.remember(Step::Kept, vec![Change::DeleteShare(share.user, share.group, share.name)]);
         }
     }

@@ -215,12 +215,9 @@ impl Engine {
             self.transfers.remove(&content);
         }
         let mut changes = vec![Change::PutDownload(record.clone())];
-        // One share a name: a second copy of a file that is shared already is not a second share.
-        let shared =
-            self.shares.find(&record.group, &record.name).is_some_and(|share| self.shares.broken(share).is_none());
-        if let (Some(shape), false) = (record.shape, shared) {
+        if let (Some(shape), true) = (record.shape, self.becomes_share(&record)) {
             let share = share_of(&record, shape, stamp);
-            self.shares.put(share.clone());
+            self.put_share(share.clone());
             changes.push(Change::PutShare(share));
         }
         self.announce_soon();
@@ -230,8 +227,24 @@ impl Engine {
         self.start_downloads();
     }
 
+    /// Whether a finished download is shared. One share a name: a second copy of a file that is shared already is not a
+    /// second share, and what this user uploaded is not replaced by another's file of the same name. What was downloaded
+    /// before is: the name stands for something newer now.
+    fn becomes_share(&self, record: &DownloadRecord) -> bool {
+        let Some(share) = self.shares.find(&record.group, &record.name) else { return true };
+        let finished = |record: &DownloadRecord| matches!(record.phase, DownloadPhase::Complete(_));
+        let downloaded = |share: &ShareRecord| {
+            let records = self.downloads.values().map(|download| &download.record);
+            records.filter(|record| finished(record)).any(|record| record.destination == share.path)
+        };
+        self.shares.broken(share).is_some()
+            || share.path == record.destination
+            || (share.content != record.content && downloaded(share))
+    }
+
     /// The download is in its place, and remembered to be: those who follow it are told.
     pub(super) fn downloaded(&mut self, id: DownloadId) {
+        self.tell_state(id);
         if let Some(answer) = self.downloads.get(&id).and_then(downloaded) {
             self.outputs.push_back(Output::Note(format!("downloaded {}", answer.destination)));
             for command in self.take_followers(id) {
@@ -247,6 +260,7 @@ impl Engine {
             self.note_problem(format!("the download of {} stopped: {reject}", record.name));
             self.remember(Step::Kept, vec![Change::PutDownload(record)]);
             self.tell_followers(id, &Frame::Result(Err(reject)));
+            self.tell_state(id);
             self.start_downloads();
         }
     }
@@ -435,5 +449,6 @@ fn share_of(record: &DownloadRecord, shape: Shape, stamp: SourceStamp) -> ShareR
             DownloadPhase::Complete(at) => at,
             _ => record.added,
         },
+        resting: false,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use p2p_proto::control::Happening;
 use p2p_proto::grant::Grant;
 use p2p_proto::name::GroupName;
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -94,9 +95,13 @@ impl Engine {
         }
         // The tracker forgets what a node announced in a group that it leaves.
         for tracker in &mut self.trackers {
-            tracker.announced.retain(|(announced, _), _| announced != group);
+            tracker.announced.forget_group(group);
+            tracker.standby.forget_group(group);
         }
         self.announce_soon();
+        // This user may own the group now, with those who wait at it, or no longer.
+        self.ask_join_requests();
+        self.happened(Happening::Membership { group: group.clone(), standing });
         if self.transfers.values().any(|transfer| transfer.group == *group) {
             self.grants.remove(group);
             self.ask_grant(group.clone());

@@ -21,8 +21,10 @@ mod announce;
 mod commands;
 mod download_changes;
 mod downloads;
+mod events;
 mod grants;
 pub mod input;
+mod join_requests;
 pub mod output;
 mod pages;
 mod peers;
@@ -38,6 +40,7 @@ mod swarm;
 pub mod timers;
 mod trackers;
 mod transfer;
+mod unshare;
 mod uploads;
 
 pub use input::{Input, Now};
@@ -52,8 +55,10 @@ use p2p_proto::name::GroupName;
 use p2p_proto::time::UnixMillis;
 
 use downloads::Download;
+use events::Listeners;
 use grants::GroupGrant;
 use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId};
+use join_requests::JoinRequests;
 use peers::Peer;
 use rate::RateMeter;
 use record::{Account, Restored};
@@ -104,6 +109,8 @@ pub struct Limits {
     pub held_calls_max: usize,
     /// Commands that follow downloads: fewer than may be connected, so that others always find a place.
     pub followers_max: usize,
+    /// Commands that follow what happens, likewise; each may have a long queue.
+    pub listeners_max: usize,
 }
 
 impl Default for Limits {
@@ -118,6 +125,7 @@ impl Default for Limits {
             peers_max: 1024,
             held_calls_max: 64,
             followers_max: 48,
+            listeners_max: 16,
         }
     }
 }
@@ -143,6 +151,8 @@ enum Timer {
     Review(ContentId),
     /// Those who follow a download are told how far it is.
     Progress,
+    /// Those who follow what happens are told of downloads whose state has changed by itself.
+    Events,
 }
 
 /// The daemon's core. See the module for the order of calls.
@@ -161,6 +171,7 @@ pub struct Engine {
     calls: BTreeMap<AskId, PendingCall>,
     steps: BTreeMap<AskId, Step>,
     followers: BTreeMap<CommandId, DownloadId>,
+    listeners: Listeners,
     /// Commands that are connected.
     connected_commands: BTreeSet<CommandId>,
     told_when_announced: Vec<(CommandId, Answer)>,
@@ -169,6 +180,7 @@ pub struct Engine {
     /// What a tracker's clock said at a moment of ours.
     tracker_clock: Option<(UnixMillis, Duration)>,
     grants: BTreeMap<GroupName, GroupGrant>,
+    join_requests: JoinRequests,
     shares: Shares,
     downloads: BTreeMap<DownloadId, Download>,
     transfers: BTreeMap<ContentId, Transfer>,
@@ -210,11 +222,13 @@ impl Engine {
             calls: BTreeMap::new(),
             steps: BTreeMap::new(),
             followers: BTreeMap::new(),
+            listeners: Listeners::default(),
             connected_commands: BTreeSet::new(),
             told_when_announced: Vec::new(),
             account: None,
             tracker_clock: None,
             grants: BTreeMap::new(),
+            join_requests: JoinRequests::default(),
             shares: Shares::new(restored.shares),
             downloads: BTreeMap::new(),
             transfers: BTreeMap::new(),
@@ -352,6 +366,7 @@ impl Engine {
                 Timer::Have(content) => self.tell_have(content),
                 Timer::Review(content) => self.review(content),
                 Timer::Progress => self.tell_progress(),
+                Timer::Events => self.look_over_states(),
             }
         }
     }

@@ -70,6 +70,10 @@ pub struct ShareRecord {
     pub stamp: SourceStamp,
     /// Since when it is shared.
     pub added: UnixMillis,
+    /// Not served until a member asks for it and nobody else online has it. The store keeps it beside the record: those
+    /// of its first version have none.
+    #[serde(skip)]
+    pub resting: bool,
 }
 
 /// Where a download stands.

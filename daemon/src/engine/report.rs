@@ -74,7 +74,8 @@ impl Engine {
 
     /// A share as it is shown.
     pub(super) fn share_row(&self, share: &ShareRecord) -> control::Share {
-        let reason = self.shares.broken(share).map(|reject| reject.message.clone());
+        let broken = self.shares.broken(share).map(|reject| reject.message.clone());
+        let reason = broken.or_else(|| share.resting.then(|| "rests until requested".to_owned()));
         control::Share {
             group: share.group.clone(),
             name: share.name.clone(),
@@ -83,7 +84,7 @@ impl Engine {
             content: share.content,
             seeding: reason.is_none(),
             reason,
-            until_requested: false,
+            until_requested: share.resting,
         }
     }
 
@@ -130,7 +131,7 @@ impl Engine {
             disk_free_bytes,
             problems: trackers_down.chain(waiting).chain(broken).chain(self.problems.iter().cloned()).collect(),
             devices: Vec::new(),
-            join_requests: Vec::new(),
+            join_requests: self.join_requests.known.clone(),
         }
     }
 

@@ -67,9 +67,14 @@ impl Shares {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// Shares that are served: of the user who is logged in, with a good file.
+    /// Shares that are served: of the user who is logged in, with a good file, not resting.
     pub fn active(&self) -> impl Iterator<Item = &ShareRecord> {
-        self.of_user().filter(|share| self.broken(share).is_none())
+        self.of_user().filter(|share| !share.resting && self.broken(share).is_none())
+    }
+
+    /// Shares of the user who is logged in that would be served if they were wanted.
+    pub fn resting(&self) -> impl Iterator<Item = &ShareRecord> {
+        self.of_user().filter(|share| share.resting && self.broken(share).is_none())
     }
 
     /// All shares of the user who is logged in.
@@ -82,17 +87,17 @@ impl Shares {
         self.broken.get(&(share.content, share.path.clone()))
     }
 
-    /// An active share of a content, in whatever group.
+    /// A share of a content whose file is good, in whatever group, resting or not.
     pub fn with_content(&self, content: ContentId) -> Option<&ShareRecord> {
         self.good(content).next()
     }
 
     /// An active share of a content in one group.
     pub fn in_group(&self, content: ContentId, group: &GroupName) -> Option<&ShareRecord> {
-        self.good(content).find(|share| share.group == *group)
+        self.good(content).find(|share| share.group == *group && !share.resting)
     }
 
-    /// The active shares of a content.
+    /// The shares of a content whose file is good, resting ones among them.
     fn good(&self, content: ContentId) -> impl Iterator<Item = &ShareRecord> {
         let keys = self.by_content.get(&content).into_iter().flatten();
         let shares = keys.filter_map(|key| self.shares.get(key));
@@ -106,6 +111,10 @@ impl Shares {
             if keys.is_empty() {
                 self.by_content.remove(&record.content);
             }
+        }
+        let of_content = self.by_content.get(&record.content).into_iter().flatten();
+        if !of_content.filter_map(|key| self.shares.get(key)).any(|share| share.path == record.path) {
+            self.broken.remove(&(record.content, record.path.clone()));
         }
         Some(record)
     }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use p2p_proto::control::{Answer, FileInfo, FileProvider, Frame, GroupJoined, Hashing, LocalPath, Uploaded};
+use p2p_proto::control::{
+    Answer, FileInfo, FileProvider, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, Uploaded,
+};
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::name::{FileName, FileSelector, GroupName, UserName};
@@ -33,6 +35,10 @@ pub(super) enum Step {
     LookedUp(ContentId),
     Granted(GroupName),
     Announced(TrackerId),
+    RemoveFound(CommandId, GroupName, FileSelector),
+    Removed(CommandId, Box<FileRemoved>, ContentId),
+    RemovedContent(CommandId, Box<FileRemoved>, ContentId),
+    JoinRequests(UserName),
 
     // The store answers.
     Hashed(CommandId, Box<Upload>),
@@ -57,6 +63,8 @@ pub(super) struct Upload {
     pub name: FileName,
     pub hash: HashAlgorithm,
     pub whole_digest: bool,
+    /// Replaces this user's listing of that name.
+    pub force: bool,
 }
 
 /// What `download_file` asks for.
@@ -96,7 +104,15 @@ impl Engine {
             (Step::Granted(group), Err(reject)) => self.granted(group, Err(reject)),
             (Step::Announced(tracker), reply) => self.announced(tracker, reply.map(drop)),
 
-            (Step::Changed(command, answer), Ok(tracker::Answer::Done)) => self.tell(command, *answer),
+            (Step::JoinRequests(user), reply) => self.join_requests_told(&user, reply),
+            (Step::RemovedContent(command, removed, content), reply) => {
+                self.removed_content(command, removed, content, &reply);
+            }
+
+            (Step::Changed(command, answer), Ok(tracker::Answer::Done)) => {
+                self.join_requests_changed(&answer);
+                self.tell(command, *answer);
+            }
             (Step::Login(command, user), Ok(tracker::Answer::Done)) => self.logged_in(command, user),
             (Step::Logout(command, user), Ok(tracker::Answer::Done)) => self.logged_out(command, user),
             (Step::Join(command, group), Ok(tracker::Answer::Joined(joined))) => {
@@ -109,7 +125,7 @@ impl Engine {
             }
             (Step::Page(command, pages), Ok(page)) => self.take_page(command, pages, page),
             (Step::InfoFound(command, group, file), Ok(tracker::Answer::Files(listings))) => {
-                match choose_listing(listings, &file) {
+                match choose_listing(listings, &file, |chosen| format!("p2pctl file_info {group} {chosen}")) {
                     Ok(listing) => {
                         let next = Request::Lookup { group: group.clone(), content: listing.content };
                         self.ask(Step::InfoProviders(command, group, Box::new(listing)), Call::Request(next));
@@ -138,6 +154,12 @@ impl Engine {
                 let ask = self.expect(Step::Described(command, Box::new(info)));
                 self.outputs.push_back(Output::DescribeContent(ask, content));
             }
+            (Step::RemoveFound(command, group, file), Ok(tracker::Answer::Files(listings))) => {
+                self.remove_found(command, group, &file, listings);
+            }
+            (Step::Removed(command, removed, content), Ok(tracker::Answer::Done)) => {
+                self.removed(command, removed, content);
+            }
             (Step::UploadGroup(command, upload), Ok(tracker::Answer::Groups(page))) => {
                 let standing = page.first().map_or(Standing::None, |group| group.standing);
                 if matches!(standing, Standing::Owner | Standing::Member) {
@@ -155,7 +177,9 @@ impl Engine {
                 self.published(command, *upload, *imported);
             }
             (Step::DownloadFound(command, wanted), Ok(tracker::Answer::Files(listings))) => {
-                match choose_listing(listings, &wanted.file) {
+                let group = &wanted.group;
+                let example = |chosen: &str| format!("p2pctl download_file {group} {chosen} DEST");
+                match choose_listing(listings, &wanted.file, example) {
                     Ok(listing) => self.resolve(command, wanted, listing),
                     Err(reject) => self.fail(command, reject),
                 }
@@ -195,6 +219,7 @@ impl Engine {
                     name: upload.name.clone(),
                     content: imported.content,
                     length: imported.shape.length,
+                    replace: upload.force,
                 };
                 self.ask(Step::Published(command, upload, Box::new(imported)), Call::Request(publish));
             }
@@ -276,12 +301,12 @@ impl Engine {
         }
         match step {
             // Others are to see it when the command has ended.
-            Step::Told(command, answer) if matches!(*answer, Answer::ShareStopped(_)) => {
+            Step::Told(command, answer) if matches!(*answer, Answer::ShareStopped(_) | Answer::FileRemoved(_)) => {
                 self.tell_when_announced(command, *answer);
             }
             Step::Told(command, answer) => self.tell(command, *answer),
             Step::Shared(command, share, answer) => {
-                self.shares.put(*share);
+                self.put_share(*share);
                 self.tell_when_announced(command, *answer);
             }
             Step::DownloadKept(command, record, detach) => self.download_kept(command, *record, detach),
@@ -321,6 +346,7 @@ impl Engine {
             path: upload.path,
             stamp: imported.stamp,
             added: self.now.wall,
+            resting: false,
         };
         let answer = Answer::Uploaded(Uploaded {
             group: upload.group,
@@ -348,6 +374,7 @@ impl Engine {
     fn download_kept(&mut self, command: CommandId, record: DownloadRecord, detach: bool) {
         let id = record.id;
         self.add_download(record);
+        self.tell_state(id);
         let Some(row) = self.downloads.get(&id).map(|download| self.download_row(download)) else { return };
         if detach {
             self.tell(command, Answer::DownloadStarted(row));
@@ -366,8 +393,9 @@ impl Engine {
         }
         let mut waiting: Vec<CommandId> = self.steps.values().filter_map(Step::command).collect();
         waiting.extend(self.downloads.values_mut().filter_map(|download| download.cancelled_by.take()));
-        let following = std::mem::take(&mut self.followers).into_keys();
-        for command in waiting.into_iter().chain(following) {
+        waiting.extend(std::mem::take(&mut self.followers).into_keys());
+        waiting.extend(self.take_listeners());
+        for command in waiting {
             let reject = Reject::new(ErrorCode::NO_DAEMON, "the daemon was stopped")
                 .hint("downloads go on when it is started again, as any command does by itself");
             self.fail(command, reject);
@@ -389,6 +417,9 @@ impl Step {
             | Step::UploadGroup(command, ..)
             | Step::Published(command, ..)
             | Step::DownloadFound(command, ..)
+            | Step::RemoveFound(command, ..)
+            | Step::Removed(command, ..)
+            | Step::RemovedContent(command, ..)
             | Step::Hashed(command, ..)
             | Step::Resolved(command, ..)
             | Step::Described(command, ..)
@@ -397,20 +428,30 @@ impl Step {
             | Step::Shared(command, ..)
             | Step::DownloadKept(command, ..)
             | Step::DownloadChanged(command, ..) => Some(*command),
-            Step::LookedUp(_) | Step::Granted(_) | Step::Announced(_) | Step::Downloaded(_) | Step::Kept => None,
+            Step::LookedUp(_)
+            | Step::Granted(_)
+            | Step::Announced(_)
+            | Step::JoinRequests(_)
+            | Step::Downloaded(_)
+            | Step::Kept => None,
         }
     }
 }
 
-/// The one listing that a person means.
-fn choose_listing(listings: Vec<Listing>, file: &FileSelector) -> Result<Listing, Reject> {
+/// The one listing that a person means; listings of one content are as good as each other. `example` makes the command
+/// that chooses one of several.
+pub(super) fn choose_listing(
+    listings: Vec<Listing>,
+    file: &FileSelector,
+    example: impl Fn(&str) -> String,
+) -> Result<Listing, Reject> {
     let contents: std::collections::BTreeSet<ContentId> = listings.iter().map(|listing| listing.content).collect();
     let owners: Vec<String> = listings.iter().map(|listing| format!("{}:{}", listing.owner, listing.name)).collect();
     match listings.into_iter().next() {
         Some(listing) if contents.len() == 1 => Ok(listing),
         Some(_) => {
             Err(Reject::new(ErrorCode::AMBIGUOUS_NAME, format!("several members publish different files named {file}"))
-                .hint(format!("choose one: {}", owners.join(", "))))
+                .hint(format!("say whose: {}, as in `{}`", owners.join(" or "), example(&owners[0]))))
         }
         None => Err(Reject::new(ErrorCode::FILE_NOT_FOUND, format!("no file {file} in this group"))
             .hint("`p2pctl list_files GROUP` lists them")),

@@ -76,6 +76,7 @@ impl Engine {
         match result {
             Ok(found) => {
                 transfer.last_seeder = found.last_seeder;
+                transfer.unlisted = false;
                 for provider in found.providers {
                     self.add_provider(content, provider);
                 }
@@ -83,6 +84,8 @@ impl Engine {
             Err(reject) if matches!(reject.code, ErrorCode::NOT_MEMBER | ErrorCode::GROUP_NOT_FOUND) => {
                 self.fail_transfer(content, reject);
             }
+            // Withdrawn, or replaced by another: it may still come from those who serve it.
+            Err(reject) if reject.code == ErrorCode::FILE_NOT_FOUND => transfer.unlisted = true,
             // A tracker that is away is asked again at the next turn.
             Err(_) => (),
         }

@@ -1,16 +1,16 @@
 //! Trackers: which of them answer, and the calls that wait for one.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use p2p_proto::control::{Password, TrackerState};
+use p2p_proto::control::{Happening, Password, TrackerState};
 use p2p_proto::grant::ClusterKey;
-use p2p_proto::id::{ContentId, NodeId, RequestId};
-use p2p_proto::name::{GroupName, UserName};
+use p2p_proto::id::{NodeId, RequestId};
+use p2p_proto::name::UserName;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{Event, HelloAck, Reply, Request};
 
+use super::announce::Told;
 use super::input::{AskId, TrackerId};
 use super::record::Account;
 use super::steps::Step;
@@ -42,12 +42,12 @@ pub(super) struct Tracker {
     pub reason: Option<Reject>,
     /// Key that its grants are signed with.
     pub cluster: Option<ClusterKey>,
-    /// What it has been told of this node; complete or not.
-    pub announced: BTreeMap<(GroupName, ContentId), bool>,
+    /// What it has been told is here.
+    pub announced: Told,
+    /// What it has been told would be shared again.
+    pub standby: Told,
     /// Whether an announcement is on its way, so that the next waits.
     pub announcing: bool,
-    /// Whether the next announcement replaces what it knew.
-    pub announce_replaces: bool,
 }
 
 impl Tracker {
@@ -63,10 +63,16 @@ impl Tracker {
             key_exchange: None,
             reason: None,
             cluster: None,
-            announced: BTreeMap::new(),
+            announced: Told::new(true),
+            standby: Told::new(false),
             announcing: false,
-            announce_replaces: true,
         }
+    }
+
+    /// What it was told of this node it may not know any more.
+    pub fn forget_announced(&mut self) {
+        self.announced.forget();
+        self.standby.forget();
     }
 }
 
@@ -155,6 +161,8 @@ impl Engine {
             key_exchange: Some(key_exchange),
             ..Tracker::new(std::mem::take(&mut slot.address), now)
         };
+        let (address, state) = (slot.address.clone(), TrackerState::Ok);
+        self.happened(Happening::Tracker { address, state, reason: None });
         self.tracker_clock = Some((ack.time, self.now.monotonic));
         // The tracker's word counts: it knows of a logout made elsewhere.
         self.change_account(ack.user.map(|user| Account { user, cluster: ack.cluster }));
@@ -166,6 +174,7 @@ impl Engine {
         // grants where it is not.
         self.left_groups.clear();
         self.ask_missing_grants();
+        self.ask_join_requests();
         self.timers.set(Timer::Announce, self.now.monotonic);
         self.review_all();
     }
@@ -176,11 +185,15 @@ impl Engine {
         if slot.state != state {
             slot.since = now;
         }
+        let news = slot.state != state;
         slot.state = state;
         slot.reason = Some(reason.clone());
-        slot.announced.clear();
+        let address = slot.address.clone();
+        slot.forget_announced();
         slot.announcing = false;
-        slot.announce_replaces = true;
+        if news {
+            self.happened(Happening::Tracker { address, state, reason: Some(reason.message.clone()) });
+        }
         // Nobody can be told now; what waits for that waits no longer.
         self.timers.set(Timer::Announce, self.now.monotonic);
         if matches!(state, TrackerState::KeyChanged | TrackerState::Refused) && self.chosen_tracker().is_none() {
@@ -224,10 +237,11 @@ impl Engine {
             Event::Membership { group, standing } => self.membership_changed(&group, standing),
             Event::JoinRequested { group, user } => {
                 self.outputs.push_back(Output::Note(format!("{user} asks to join {group}")));
+                self.join_requested(group, user);
             }
             Event::Provider { group, content, provider } => self.provider_found(&group, content, provider),
             Event::Revoked { group, node, epoch: _ } => self.revoke(&group, node),
-            Event::Wanted { .. } => (),
+            Event::Wanted { group, content } => self.wake_shares(&group, content),
         }
     }
 

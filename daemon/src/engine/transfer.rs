@@ -47,6 +47,8 @@ pub(super) struct Transfer {
     pub fresh: Vec<PieceIndex>,
     /// The seeder that was online last, as the tracker remembers.
     pub last_seeder: Option<(UserName, UnixMillis)>,
+    /// Whether the group lists the content no longer: nobody new is told to have it.
+    pub unlisted: bool,
     /// Stopped because too much is asked for over all transfers: goes on when something comes in.
     pub starved: bool,
 }
@@ -109,6 +111,7 @@ impl Transfer {
             last_arrival: None,
             fresh: Vec::new(),
             last_seeder: None,
+            unlisted: false,
             starved: false,
         }
     }
@@ -310,6 +313,7 @@ pub(super) fn waiting_reason(transfer: &Transfer, tracker_ok: bool, no_tracker: 
         (false, _) => "no peer online has the pieces that are missing".to_owned(),
         (true, _) if silent > 0 => format!("connecting to {silent} peers"),
         (true, _) if !tracker_ok => no_tracker.message.clone(),
+        (true, _) if transfer.unlisted => "no longer listed in the group, and nobody serves it".to_owned(),
         (true, Some((user, at))) => format!("no seeder online (last: {user}, {} ago)", in_words(now.since(*at))),
         (true, None) => "no seeder online".to_owned(),
     }

@@ -12,8 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::record::{Account, DownloadRecord, Shape, ShareRecord, SourceStamp};
 
-/// The version that is written, and the newest that is read. Version 1: the first.
+/// The version that is written of most records, and the newest that is read of them. Version 1: the first.
 const RECORD_VERSION: u8 = 1;
+
+/// The version that is written of shares, and the newest that is read. Version 2: whether it rests stands behind what
+/// version 1 is.
+const SHARE_VERSION: u8 = 2;
 
 /// What the journal knows of a download's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +48,7 @@ pub(super) enum RecordError {
     #[error("an empty record")]
     Empty,
     /// Of a version that is not known here.
-    #[error("a record of version {0} where {RECORD_VERSION} is known")]
+    #[error("a record of version {0}, which is not known")]
     Version(u8),
     /// Not what the version says.
     #[error(transparent)]
@@ -60,17 +64,20 @@ struct WithPath<T> {
 
 pub(super) fn encode_share(share: &ShareRecord) -> Vec<u8> {
     let record = ShareRecord { path: PathBuf::new(), ..share.clone() };
-    encode(&WithPath { record, path: path_bytes(&share.path) })
+    encode(SHARE_VERSION, &(WithPath { record, path: path_bytes(&share.path) }, share.resting))
 }
 
 pub(super) fn decode_share(bytes: &[u8]) -> Result<ShareRecord, RecordError> {
-    let stored: WithPath<ShareRecord> = decode(bytes)?;
-    Ok(ShareRecord { path: bytes_path(stored.path), ..stored.record })
+    let (stored, resting): (WithPath<ShareRecord>, bool) = match version(bytes)? {
+        (SHARE_VERSION, record) => codec::decode(record)?,
+        _ => (decode(bytes)?, false),
+    };
+    Ok(ShareRecord { path: bytes_path(stored.path), resting, ..stored.record })
 }
 
 pub(super) fn encode_download(download: &DownloadRecord) -> Vec<u8> {
     let record = DownloadRecord { destination: PathBuf::new(), ..download.clone() };
-    encode(&WithPath { record, path: path_bytes(&download.destination) })
+    encode(RECORD_VERSION, &WithPath { record, path: path_bytes(&download.destination) })
 }
 
 pub(super) fn decode_download(bytes: &[u8]) -> Result<DownloadRecord, RecordError> {
@@ -79,7 +86,7 @@ pub(super) fn decode_download(bytes: &[u8]) -> Result<DownloadRecord, RecordErro
 }
 
 pub(super) fn encode_account(account: &Account) -> Vec<u8> {
-    encode(account)
+    encode(RECORD_VERSION, account)
 }
 
 pub(super) fn decode_account(bytes: &[u8]) -> Result<Account, RecordError> {
@@ -87,7 +94,7 @@ pub(super) fn decode_account(bytes: &[u8]) -> Result<Account, RecordError> {
 }
 
 pub(super) fn encode_part(part: &PartRecord) -> Vec<u8> {
-    encode(part)
+    encode(RECORD_VERSION, part)
 }
 
 pub(super) fn decode_part(bytes: &[u8]) -> Result<PartRecord, RecordError> {
@@ -99,18 +106,22 @@ pub(super) fn share_key(user: &UserName, group: &GroupName, name: &FileName) -> 
     [user.key().as_str(), group.key().as_str(), name.as_str()].join("\0").into_bytes()
 }
 
-fn encode<T: Serialize>(record: &T) -> Vec<u8> {
-    let mut bytes = vec![RECORD_VERSION];
+fn encode<T: Serialize>(version: u8, record: &T) -> Vec<u8> {
+    let mut bytes = vec![version];
     bytes.extend(codec::encode(record));
     bytes
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError> {
-    match bytes.split_first() {
-        None => Err(RecordError::Empty),
-        Some((&RECORD_VERSION, record)) => Ok(codec::decode(record)?),
-        Some((&version, _)) => Err(RecordError::Version(version)),
+    match version(bytes)? {
+        (RECORD_VERSION, record) => Ok(codec::decode(record)?),
+        (version, _) => Err(RecordError::Version(version)),
     }
+}
+
+/// A record's version, and its bytes behind that.
+fn version(bytes: &[u8]) -> Result<(u8, &[u8]), RecordError> {
+    bytes.split_first().map(|(version, record)| (*version, record)).ok_or(RecordError::Empty)
 }
 
 fn path_bytes(path: &Path) -> Vec<u8> {

@@ -19,6 +19,7 @@ fn share(number: u32) -> ShareRecord {
         path: format!("/srv/photos/{number}").into(),
         stamp: SourceStamp { length: 1, modified_ns: -1, device: 2, inode: 3 },
         added: UnixMillis(4),
+        resting: false,
     }
 }
 
@@ -43,6 +44,7 @@ async fn what_was_remembered_is_restored() {
         Change::Account(Some(account())),
         Change::PutShare(share(1)),
         Change::PutShare(share(2)),
+        Change::PutShare(ShareRecord { resting: true, ..share(3) }),
         Change::DeleteShare(share(1).user, share(1).group, share(1).name),
         Change::PutDownload(download.clone()),
         Change::PutDownload(failed.clone()),
@@ -52,7 +54,7 @@ async fn what_was_remembered_is_restored() {
     world.store().remember(changes).await.expect("remembers");
     world.kill_and_restart();
     assert_eq!(world.restored.account, Some(account()));
-    assert_eq!(world.restored.shares, [share(2)]);
+    assert_eq!(world.restored.shares, [share(2), ShareRecord { resting: true, ..share(3) }]);
     let mut downloads = [download, failed];
     downloads.sort_by_key(|download| download.id);
     assert_eq!(world.restored.downloads, downloads);
@@ -158,7 +160,7 @@ fn records_have_the_bytes_that_they_had() {
     let download = DownloadRecord { id: DownloadId([9; 8]), ..record_of(&manifest, "/srv/x".into()) };
     let golden = [
         (record::encode_account(&account()), include_str!("golden/account_1.hex")),
-        (record::encode_share(&share(1)), include_str!("golden/share_1.hex")),
+        (record::encode_share(&ShareRecord { resting: true, ..share(1) }), include_str!("golden/share_2.hex")),
         (record::encode_download(&download), include_str!("golden/download_1.hex")),
         (record::encode_part(&part), include_str!("golden/part_1.hex")),
     ];
@@ -169,6 +171,10 @@ fn records_have_the_bytes_that_they_had() {
     assert_eq!(record::decode_share(&record::encode_share(&share(1))).expect("decodes"), share(1));
     assert_eq!(record::decode_download(&record::encode_download(&download)).expect("decodes"), download);
     assert_eq!(record::decode_part(&record::encode_part(&part)).expect("decodes"), part);
+    let first = include_str!("golden/share_1.hex").trim();
+    let digits = |place| u8::from_str_radix(&first[place..place + 2], 16).expect("hexadecimal");
+    let first: Vec<u8> = (0..first.len()).step_by(2).map(digits).collect();
+    assert_eq!(record::decode_share(&first).expect("an older version is read"), share(1));
     for bad in [&b""[..], b"\x02", b"\x01\xff"] {
         assert!(record::decode_part(bad).is_err(), "{bad:?}");
     }

@@ -126,6 +126,7 @@ impl World {
             path: path.to_owned(),
             stamp: imported.stamp,
             added: UnixMillis(1),
+            resting: false,
         };
         self.store().remember(vec![Change::PutShare(share.clone())]).await.expect("remembers");
         (share, imported.content)
