@@ -76,6 +76,8 @@ pub enum Verb {
     RemoveMember(RemoveMember),
     #[command(alias = "transfer-group")]
     TransferGroup(TransferGroup),
+    #[command(alias = "set-policy")]
+    SetPolicy(SetPolicy),
     #[command(alias = "delete-group")]
     DeleteGroup(DeleteGroup),
     #[command(alias = "upload-file")]
@@ -84,6 +86,8 @@ pub enum Verb {
     ListFiles(ListFiles),
     #[command(alias = "file-info")]
     FileInfo(FileInfo),
+    #[command(alias = "remove-file")]
+    RemoveFile(RemoveFile),
     #[command(alias = "download-file")]
     DownloadFile(DownloadFile),
     #[command(alias = "show-downloads")]
@@ -95,6 +99,7 @@ pub enum Verb {
     #[command(alias = "stop-share", visible_alias = "stop_sharing", alias = "stop-sharing")]
     StopShare(StopShare),
     List(List),
+    Events(Events),
     #[command(visible_aliases = ["exit", "quit"])]
     Shutdown(Shutdown),
 }
@@ -132,10 +137,12 @@ mod tests {
         "reject_request photos bob",
         "remove_member photos bob",
         "transfer_group photos bob",
+        "set_policy photos open",
         "delete_group photos",
-        "upload_file beach.jpg photos --name b.jpg --hash sha256 --whole-digest",
+        "upload_file beach.jpg photos --name b.jpg --hash sha256 --whole-digest --force",
         "list_files photos",
         "file_info photos bob:beach.jpg --digests",
+        "remove_file photos bob:beach.jpg",
         "download_file photos beach.jpg . --force --detach",
         "download_file photos a:b.jpg . --owner bob",
         "show_downloads",
@@ -144,8 +151,10 @@ mod tests {
         "resume a91f",
         "cancel a91f --delete-data",
         "stop_share photos beach.jpg",
+        "stop_share photos beach.jpg --until-requested",
         "stop_sharing photos beach.jpg",
         "list",
+        "events",
         "shutdown",
         "exit",
         "quit",
@@ -202,9 +211,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_not_offered() {
-        for line in
-            ["change_password", "events", "limit", "verify a91f", "why a91f", "share x", "show_downloads --watch"]
-        {
+        for line in ["change_password", "limit", "verify a91f", "why a91f", "share x", "show_downloads --watch"] {
             assert!(matches!(parse_line(line), Err(Failure::Usage(_))), "{line}");
         }
     }

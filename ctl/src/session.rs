@@ -13,7 +13,7 @@ use crate::args::Globals;
 use crate::connect::Connection;
 use crate::error::{Failure, cause};
 use crate::render::progress::Progress;
-use crate::render::{Screen, human};
+use crate::render::{Screen, event, human, json};
 use crate::start::Starter;
 
 /// Everything a verb needs to ask its one question and to show the answer.
@@ -67,6 +67,40 @@ impl Session {
         progress.clear();
         let answer = answer?;
         self.screen.answer(&answer, |view| human::answer(&answer, view))
+    }
+
+    /// Follows what happens until Ctrl-C, which is how it is meant to end, or until the daemon ends.
+    pub fn listen(&self, request: &Request) -> Result<(), Failure> {
+        self.runtime.block_on(async {
+            let mut interrupts = signal(SignalKind::interrupt()).map_err(|error| internal(&error))?;
+            tokio::select! {
+                ended = self.listened(request) => ended,
+                // A person has seen the end; a script is told as of any other end.
+                _ = interrupts.recv() => Err(match self.screen.as_json {
+                    false => Failure::Told(ErrorCode::INTERRUPTED),
+                    true => Failure::new(ErrorCode::INTERRUPTED, "events are no longer followed"),
+                }),
+            }
+        })
+    }
+
+    async fn listened(&self, request: &Request) -> Result<(), Failure> {
+        let mut connection = self.connect(self.starter.as_ref()).await?;
+        connection.send(request).await?;
+        loop {
+            let frame = connection.receive().await?;
+            if self.screen.as_json
+                && let Some(document) = json::frame(&frame)
+            {
+                self.screen.document(&document)?;
+            }
+            match frame {
+                Frame::Result(result) => return result.map(drop).map_err(Failure::from),
+                Frame::Following => self.screen.message("following events; Ctrl-C ends"),
+                Frame::Event(event) if !self.screen.as_json => self.screen.line(&event::line(&event))?,
+                _ => {}
+            }
+        }
     }
 
     async fn followed(&self, request: &Request, progress: &mut Progress<'_>) -> Result<Answer, Failure> {

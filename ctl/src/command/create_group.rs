@@ -18,8 +18,9 @@ pub struct CreateGroup {
     policy: Policy,
 }
 
+/// Who may join, as a person types it.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Policy {
+pub(super) enum Policy {
     /// Its owner decides
     Approval,
     /// Anybody with an account joins at once
@@ -28,13 +29,18 @@ enum Policy {
     Public,
 }
 
-impl CreateGroup {
-    pub fn run(self, session: &Session) -> Result<(), Failure> {
-        let policy = match self.policy {
+impl From<Policy> for JoinPolicy {
+    fn from(policy: Policy) -> JoinPolicy {
+        match policy {
             Policy::Approval => JoinPolicy::Approval,
             Policy::Open => JoinPolicy::Open,
             Policy::Public => JoinPolicy::Public,
-        };
-        session.show(Request::CreateGroup { group: self.group, policy })
+        }
+    }
+}
+
+impl CreateGroup {
+    pub fn run(self, session: &Session) -> Result<(), Failure> {
+        session.show(Request::CreateGroup { group: self.group, policy: self.policy.into() })
     }
 }

@@ -6,6 +6,7 @@ mod create_group;
 mod create_user;
 mod delete_group;
 mod download_file;
+mod events;
 mod file_argument;
 mod file_info;
 mod join_group;
@@ -21,8 +22,10 @@ mod logout;
 mod password;
 mod pause;
 mod reject_request;
+mod remove_file;
 mod remove_member;
 mod resume;
+mod set_policy;
 mod show_downloads;
 mod shutdown;
 mod status;
@@ -37,6 +40,7 @@ pub use create_group::CreateGroup;
 pub use create_user::CreateUser;
 pub use delete_group::DeleteGroup;
 pub use download_file::DownloadFile;
+pub use events::Events;
 pub use file_info::FileInfo;
 pub use join_group::JoinGroup;
 pub use leave_group::LeaveGroup;
@@ -50,8 +54,10 @@ pub use login::Login;
 pub use logout::Logout;
 pub use pause::Pause;
 pub use reject_request::RejectRequest;
+pub use remove_file::RemoveFile;
 pub use remove_member::RemoveMember;
 pub use resume::Resume;
+pub use set_policy::SetPolicy;
 pub use show_downloads::ShowDownloads;
 pub use shutdown::Shutdown;
 pub use status::Status;
@@ -83,10 +89,12 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::RejectRequest(verb) => verb.run(&session),
         Verb::RemoveMember(verb) => verb.run(&session),
         Verb::TransferGroup(verb) => verb.run(&session),
+        Verb::SetPolicy(verb) => verb.run(&session),
         Verb::DeleteGroup(verb) => verb.run(&session),
         Verb::UploadFile(verb) => verb.run(&session),
         Verb::ListFiles(verb) => verb.run(&session),
         Verb::FileInfo(verb) => verb.run(&session),
+        Verb::RemoveFile(verb) => verb.run(&session),
         Verb::DownloadFile(verb) => verb.run(&session),
         Verb::ShowDownloads(verb) => verb.run(&session),
         Verb::Wait(verb) => verb.run(&session),
@@ -95,6 +103,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Cancel(verb) => verb.run(&session),
         Verb::StopShare(verb) => verb.run(&session),
         Verb::List(verb) => verb.run(&session),
+        Verb::Events(verb) => verb.run(&session),
         Verb::Shutdown(verb) => verb.run(&session),
     }
 }

@@ -30,6 +30,9 @@ pub struct UploadFile {
     /// Also record what `sha256sum` prints
     #[arg(long)]
     whole_digest: bool,
+    /// Replace what you list under that name in the group
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -51,7 +54,8 @@ impl UploadFile {
             Hash::Sha1 => HashAlgorithm::Sha1,
         };
         let path = LocalPath(path);
-        session.follow(Request::UploadFile { path, group, name, hash, whole_digest: self.whole_digest })
+        let (whole_digest, force) = (self.whole_digest, self.force);
+        session.follow(Request::UploadFile { path, group, name, hash, whole_digest, force })
     }
 }
 

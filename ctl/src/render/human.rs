@@ -90,7 +90,8 @@ fn file_removed(removed: &FileRemoved) -> Text {
     Text::change(format!("{name} of {owner} is no longer listed in {group}{kept}"))
 }
 
-fn word(name: &impl ToString) -> String {
+/// A name as a word of a command.
+pub fn word(name: &impl ToString) -> String {
     shell_word(&name.to_string())
 }
 
@@ -359,6 +360,7 @@ fn table_of_shares(shares: &Shares, view: View) -> Text {
     let rows = shares.shares.iter().map(|share| {
         let state = match (share.seeding, &share.reason) {
             (true, _) => "seeding".to_owned(),
+            (false, Some(reason)) if share.until_requested => reason.clone(),
             (false, Some(reason)) => format!("stopped: {reason}"),
             (false, None) => "stopped".to_owned(),
         };

@@ -3,17 +3,19 @@
 //! | document | is |
 //! |---|---|
 //! | `user_created` `logged_in` `logged_out` `status` | accounts and this node |
-//! | `group_created` `group_joined` `group_left` `group_deleted` `group_transferred` | what became of a group |
+//! | `group_created` `group_joined` `group_left` `group_deleted` `group_transferred` `policy_set` | what became of a group |
 //! | `request_accepted` `request_rejected` `member_removed` | what became of a user's standing in it |
 //! | `groups` `members` `requests` `files` `downloads` `shares` | lists, each in a field of its own name |
-//! | `uploaded` `file_info` `share_stopped` | a file |
+//! | `uploaded` `file_info` `share_stopped` `file_removed` | a file |
 //! | `download_started` `download_changed` | a download that goes on, or not |
 //! | `started` `progress` `result` | a download that is followed: one, one a second, one at the end |
+//! | `started` `event` | what happens: one when following begins, then one each, which `event` names |
 //! | `shutting_down` | the daemon |
 //! | `error` | on standard error, instead of the answer; what was followed then has no `result` |
 
-use p2p_proto::control::{Answer, Frame};
+use p2p_proto::control::{Answer, Event, Frame, Happening};
 use p2p_proto::reject::Reject;
+use p2p_proto::time::UnixMillis;
 use serde::Serialize;
 
 /// Version of all documents. 1: the first.
@@ -33,6 +35,14 @@ struct ErrorBody<'a> {
     message: &'a str,
     hint: Option<&'a str>,
     exit_code: u8,
+}
+
+#[derive(Serialize)]
+struct EventBody<'a> {
+    at: UnixMillis,
+    event: &'a str,
+    #[serde(flatten)]
+    fields: Option<&'a serde_json::Value>,
 }
 
 /// The document of an answer.
@@ -77,8 +87,28 @@ pub fn frame(frame: &Frame) -> Option<String> {
     match frame {
         Frame::Started(body) => Some(document("started", body)),
         Frame::Progress(body) => Some(document("progress", body)),
-        Frame::Hashing(_) | Frame::Result(_) | Frame::Event(_) => None,
+        Frame::Following => Some(document("started", &serde_json::Map::new())),
+        Frame::Event(happened) => Some(event(happened)),
+        Frame::Hashing(_) | Frame::Result(_) => None,
     }
+}
+
+/// The document of an event: `event` says which, with its fields beside it.
+fn event(Event { at, what }: &Event) -> String {
+    let word = match what {
+        Happening::Account { .. } => "account",
+        Happening::Tracker { .. } => "tracker",
+        Happening::JoinRequested { .. } => "join_requested",
+        Happening::Membership { .. } => "membership",
+        Happening::Download(_) => "download",
+        Happening::DownloadGone(_) => "download_gone",
+        Happening::ShareStarted { .. } => "share_started",
+        Happening::ShareStopped { .. } => "share_stopped",
+    };
+    // An enum is an object with one field, whose name is the variant's.
+    let fields = serde_json::to_value(what).ok();
+    let fields = fields.as_ref().and_then(serde_json::Value::as_object).and_then(|object| object.values().next());
+    document("event", &EventBody { at: *at, event: word, fields })
 }
 
 /// The document of a refusal.
@@ -135,6 +165,22 @@ mod tests {
         assert_eq!(document["problems"], serde_json::json!([]));
         assert_eq!(document["trackers"][2]["state"], "unreachable");
         assert_eq!(document["started"], "2026-11-17T19:23:20.000Z");
+    }
+
+    #[test]
+    fn an_event_says_which_and_has_its_fields_beside_it() {
+        let event = |what| frame(&Frame::Event(Event { at: examples::NOW, what })).expect("shown");
+        assert_eq!(frame(&Frame::Following).as_deref(), Some(r#"{"schema":1,"type":"started"}"#));
+        assert_eq!(
+            event(Happening::JoinRequested { group: examples::name("fleet"), user: examples::name("bob") }),
+            r#"{"schema":1,"type":"event","at":"2026-11-20T23:23:20.000Z","event":"join_requested","group":"fleet","user":"bob"}"#
+        );
+        let nobody = event(Happening::Account { user: None });
+        assert!(nobody.ends_with(r#""event":"account","user":null}"#), "{nobody}");
+        let download = event(Happening::Download(examples::downloads().downloads[0].clone()));
+        let download: serde_json::Value = serde_json::from_str(&download).expect("JSON");
+        assert_eq!((&download["event"], &download["state"]), (&"download".into(), &"downloading".into()));
+        assert_eq!(download["id"], "a91f0102030405ff");
     }
 
     #[test]

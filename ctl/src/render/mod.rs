@@ -1,6 +1,7 @@
 //! Showing: answers on standard output, all else on standard error, for people or as JSON.
 
 pub mod escape;
+pub mod event;
 #[cfg(test)]
 pub mod examples;
 pub mod human;
@@ -94,6 +95,11 @@ impl Screen {
             )]);
         }
         Ok(())
+    }
+
+    /// Prints a line of what is followed.
+    pub fn line(&self, line: &str) -> Result<(), Failure> {
+        to_stdout([escape(line)])
     }
 
     /// Prints a document of what is followed.

@@ -89,7 +89,7 @@ impl<'a> Progress<'a> {
                 Moment::of_download(download)
             }
             Frame::Hashing(hashing) => Moment::of_hashing(hashing),
-            Frame::Result(_) | Frame::Event(_) => return Ok(()),
+            Frame::Result(_) | Frame::Event(_) | Frame::Following => return Ok(()),
         };
         match &mut self.display {
             Display::Documents => json::frame(frame).map_or(Ok(()), |document| self.screen.document(&document))?,

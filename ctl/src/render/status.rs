@@ -2,8 +2,13 @@
 
 use p2p_proto::control::{Status, TrackerState, TrackerStatus};
 use p2p_proto::time::UnixMillis;
+use p2p_proto::tracker::OwnedRequest;
 
+use super::human::word;
 use super::unit;
+
+/// Requests to join that are shown, a line each; the rest are counted.
+const REQUESTS_SHOWN_MAX: usize = 10;
 
 /// The lines of COMMANDS.md's example.
 pub fn lines(status: &Status) -> Vec<String> {
@@ -19,6 +24,13 @@ pub fn lines(status: &Status) -> Vec<String> {
         contents(status),
     ];
     lines.extend(status.problems.iter().map(|problem| format!("! {problem}")));
+    lines.extend(status.join_requests.iter().take(REQUESTS_SHOWN_MAX).map(|OwnedRequest { group, user, .. }| {
+        let accept = format!("p2pctl accept_request {} {}", word(group), word(user));
+        format!("! {user} asks to join {group}: {accept}")
+    }));
+    if let Some(more) = status.join_requests.len().checked_sub(REQUESTS_SHOWN_MAX).filter(|more| *more > 0) {
+        lines.push(format!("! {more} more ask to join groups of yours: p2pctl list_requests GROUP"));
+    }
     lines
 }
 
@@ -81,6 +93,28 @@ Peers     12     Down 842 MiB/s   Up 120 MiB/s
 Shares    8 seeding      Downloads 1 active, 1 waiting      Disk 1.2 TiB free
 ! maps.iso has waited 4m: no seeder online (last: bob, 2h ago)";
         assert_eq!(lines(&examples::status()).join("\n"), expected);
+    }
+
+    #[test]
+    fn who_asks_to_join_is_shown_with_what_to_do_about_it() {
+        let mut status = examples::status();
+        let request = |user: &str| OwnedRequest {
+            group: examples::name("my fleet"),
+            user: examples::name(user),
+            since: examples::NOW,
+        };
+        status.join_requests = vec![request("bob")];
+        let shown = lines(&status);
+        assert_eq!(
+            shown.last().map(String::as_str),
+            Some("! bob asks to join my fleet: p2pctl accept_request 'my fleet' bob")
+        );
+        status.join_requests = (0..12).map(|number| request(&format!("u{number}"))).collect();
+        let shown = lines(&status);
+        assert_eq!(
+            shown.last().map(String::as_str),
+            Some("! 2 more ask to join groups of yours: p2pctl list_requests GROUP")
+        );
     }
 
     #[test]
