@@ -18,6 +18,7 @@
 mod account;
 mod announce;
 mod commands;
+mod devices;
 mod download_changes;
 mod downloads;
 mod grants;
@@ -49,6 +50,7 @@ use p2p_proto::id::{ContentId, DownloadId, NodeId};
 use p2p_proto::name::GroupName;
 use p2p_proto::time::UnixMillis;
 
+use devices::Devices;
 use downloads::Download;
 use grants::GroupGrant;
 use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId};
@@ -141,6 +143,8 @@ enum Timer {
     Review(ContentId),
     /// Those who follow a download are told how far it is.
     Progress,
+    /// Those who asked for the status have waited for the tracker long enough.
+    Devices,
 }
 
 /// The daemon's core. See the module for the order of calls.
@@ -164,6 +168,7 @@ pub struct Engine {
     told_when_announced: Vec<(CommandId, Answer)>,
 
     account: Option<Account>,
+    devices: Devices,
     /// What a tracker's clock said at a moment of ours.
     tracker_clock: Option<(UnixMillis, Duration)>,
     grants: BTreeMap<GroupName, GroupGrant>,
@@ -211,6 +216,7 @@ impl Engine {
             connected_commands: BTreeSet::new(),
             told_when_announced: Vec::new(),
             account: None,
+            devices: Devices::default(),
             tracker_clock: None,
             grants: BTreeMap::new(),
             shares: Shares::new(restored.shares),
@@ -350,6 +356,7 @@ impl Engine {
                 Timer::Have(content) => self.tell_have(content),
                 Timer::Review(content) => self.review(content),
                 Timer::Progress => self.tell_progress(),
+                Timer::Devices => self.tell_waiting_statuses(),
             }
         }
     }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use p2p_proto::control::{
-    Answer, FileInfo, FileProvider, Files, Frame, GroupJoined, Groups, Hashing, LocalPath, Members, Requests, Uploaded,
+    Answer, FileInfo, FileProvider, Files, Frame, GroupJoined, Groups, Hashing, LocalPath, Members, NodePrefix,
+    Requests, Uploaded,
 };
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::limit::PAGE_ITEMS_MAX;
@@ -30,6 +31,8 @@ pub(super) enum Step {
     MembersPage(CommandId, GroupName, Vec<Member>),
     RequestsPage(CommandId, GroupName, Vec<JoinRequest>),
     FilesPage(CommandId, GroupName, Vec<Listing>),
+    NodesFound(CommandId, NodePrefix),
+    Devices(UserName),
     InfoFound(CommandId, GroupName, FileSelector),
     InfoProviders(CommandId, GroupName, Box<Listing>),
     UploadGroup(CommandId, Box<Upload>),
@@ -159,6 +162,12 @@ impl Engine {
                     }
                 }
             }
+            (Step::NodesFound(command, prefix), Ok(tracker::Answer::Nodes(nodes))) => {
+                if let Err(reject) = self.log_out_node(command, &prefix, &nodes) {
+                    self.fail(command, reject);
+                }
+            }
+            (Step::Devices(user), reply) => self.devices_told(&user, reply),
             (Step::InfoFound(command, group, file), Ok(tracker::Answer::Files(listings))) => {
                 match choose_listing(listings, &file) {
                     Ok(listing) => {
@@ -304,8 +313,7 @@ impl Engine {
 
     pub(super) fn disk_measured(&mut self, ask: AskId, free_bytes: Option<u64>) {
         if let Some(Step::Measured(command)) = self.steps.remove(&ask) {
-            let status = self.status(free_bytes);
-            self.tell(command, Answer::Status(Box::new(status)));
+            self.tell_status(command, free_bytes);
         }
     }
 
@@ -410,6 +418,7 @@ impl Engine {
 impl Engine {
     /// The daemon ends: every command that waits is told so.
     pub(super) fn dismiss_commands(&mut self) {
+        self.tell_waiting_statuses();
         for (command, answer) in std::mem::take(&mut self.told_when_announced) {
             self.tell(command, answer);
         }
@@ -436,6 +445,7 @@ impl Step {
             | Step::MembersPage(command, ..)
             | Step::RequestsPage(command, ..)
             | Step::FilesPage(command, ..)
+            | Step::NodesFound(command, ..)
             | Step::InfoFound(command, ..)
             | Step::InfoProviders(command, ..)
             | Step::UploadGroup(command, ..)
@@ -449,7 +459,12 @@ impl Step {
             | Step::Shared(command, ..)
             | Step::DownloadKept(command, ..)
             | Step::DownloadChanged(command, ..) => Some(*command),
-            Step::LookedUp(_) | Step::Granted(_) | Step::Announced(_) | Step::Downloaded(_) | Step::Kept => None,
+            Step::LookedUp(_)
+            | Step::Granted(_)
+            | Step::Announced(_)
+            | Step::Devices(_)
+            | Step::Downloaded(_)
+            | Step::Kept => None,
         }
     }
 }
