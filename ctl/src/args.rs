@@ -53,6 +53,8 @@ pub enum Verb {
     CreateUser(CreateUser),
     Login(Login),
     Logout(Logout),
+    #[command(alias = "change-password", visible_alias = "passwd")]
+    ChangePassword(ChangePassword),
     Status(Status),
     #[command(alias = "create-group")]
     CreateGroup(CreateGroup),
@@ -125,6 +127,10 @@ mod tests {
         "create_user alice secret",
         "login alice --password-file -",
         "logout",
+        "logout --node 77c0",
+        "change_password",
+        "change_password --old-password-file old --password-file - --log-out-everywhere",
+        "passwd",
         "status",
         "create_group photos --policy public",
         "join_group photos",
@@ -181,7 +187,7 @@ mod tests {
         }
         let offered = Cli::command().get_subcommands().filter(|verb| verb.get_name() != "help").count();
         let tried: std::collections::BTreeSet<_> = LINES.iter().filter_map(|line| line.split(' ').next()).collect();
-        assert_eq!(tried.len(), offered + 3, "three aliases");
+        assert_eq!(tried.len(), offered + 4, "four aliases");
     }
 
     #[test]
@@ -211,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_not_offered() {
-        for line in ["change_password", "limit", "verify a91f", "why a91f", "share x", "show_downloads --watch"] {
+        for line in ["limit", "verify a91f", "why a91f", "share x", "show_downloads --watch"] {
             assert!(matches!(parse_line(line), Err(Failure::Usage(_))), "{line}");
         }
     }

@@ -101,6 +101,9 @@ impl Shells {
             Output::AskTracker(ask, tracker, envelope) => self.tracker_link.ask(ask, tracker, envelope),
             Output::Register(ask, tracker, user, password) => self.tracker_link.register(ask, tracker, user, password),
             Output::Login(ask, tracker, user, password) => self.tracker_link.login(ask, tracker, user, password),
+            Output::ChangePassword(ask, tracker, id, change) => {
+                self.tracker_link.change_password(ask, tracker, id, change)
+            }
             Output::WakeTrackers => self.tracker_link.wake(),
 
             Output::Dial(node, addresses) => self.net.dial(node, addresses),

@@ -25,7 +25,7 @@ use opaque_ke::{
     CredentialRequest, CredentialResponse, Identifiers, RegistrationRequest, RegistrationResponse, RegistrationUpload,
     Ristretto255, ServerLoginParameters, ServerRegistration, TripleDh,
 };
-use rand_core::OsRng;
+use rand_core::{CryptoRng, OsRng, RngCore};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
@@ -59,6 +59,18 @@ const LOGIN_REQUEST_BYTES: usize = 96;
 const LOGIN_RESPONSE_BYTES: usize = 320;
 const LOGIN_PROOF_BYTES: usize = 64;
 const SETUP_BYTES: usize = 128;
+
+/// A record of nobody: ristretto255's base point (RFC 9496, section 4) as the public key, and zeros. It is read for a user
+/// that does not exist, since reading one checks a point, and that is work.
+const DECOY_RECORD: [u8; RECORD_BYTES] = {
+    const BASE_POINT: [u8; 32] = [
+        0xe2, 0xf2, 0xae, 0x0a, 0x6a, 0xbc, 0x4e, 0x71, 0xa8, 0x84, 0xa9, 0x61, 0xc5, 0x00, 0x51, 0x5f, 0x58, 0xe3,
+        0x0b, 0x6a, 0xa5, 0x82, 0xdd, 0x8d, 0xb6, 0xa6, 0x59, 0x45, 0xe0, 0x8d, 0x2d, 0x76,
+    ];
+    let mut record = [0; RECORD_BYTES];
+    record.split_at_mut(BASE_POINT.len()).0.copy_from_slice(&BASE_POINT);
+    record
+};
 
 /// Why a password or a message of the protocol was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -255,13 +267,26 @@ impl ServerLogin {
         binding: &ChannelBinding,
         request: &[u8],
     ) -> Result<(ServerLogin, Vec<u8>), PasswordError> {
+        ServerLogin::start_with(&mut OsRng, setup, record, user, binding, request)
+    }
+
+    /// As [`start`](Self::start), with randomness from `random`.
+    fn start_with(
+        random: &mut (impl RngCore + CryptoRng),
+        setup: &ServerSetup,
+        record: Option<&[u8]>,
+        user: &UserName,
+        binding: &ChannelBinding,
+        request: &[u8],
+    ) -> Result<(ServerLogin, Vec<u8>), PasswordError> {
         const WHAT: &str = "login request";
         let request =
             CredentialRequest::deserialize(exactly(LOGIN_REQUEST_BYTES, request, WHAT)?).map_err(refused(WHAT))?;
-        let record = record.map(stored_record).transpose()?;
+        let read = stored_record(record.unwrap_or(&DECOY_RECORD))?;
+        let record = record.is_some().then_some(read);
         let (key, context) = (user.key(), context(binding));
         let params = ServerLoginParameters { context: Some(&context), identifiers: identifiers(&key) };
-        let started = opaque_ke::ServerLogin::start(&mut OsRng, &setup.0, record, request, key.as_bytes(), params)
+        let started = opaque_ke::ServerLogin::start(random, &setup.0, record, request, key.as_bytes(), params)
             .map_err(refused(WHAT))?;
         Ok((ServerLogin(started.state), started.message.serialize().to_vec()))
     }

@@ -65,6 +65,8 @@ define_codes! {
     REQUEST_NOT_FOUND = 24, "request_not_found", exit 3;
     /// The content is not here.
     CONTENT_NOT_FOUND = 25, "content_not_found", exit 3;
+    /// The user is not logged in on such a node.
+    NODE_NOT_FOUND = 26, "node_not_found", exit 3;
     /// This node is not logged in.
     LOGIN_NEEDED = 30, "login_needed", exit 4;
     /// Wrong user or wrong password; which of them is not told.
@@ -95,7 +97,7 @@ define_codes! {
     ALREADY_LOGGED_IN = 57, "already_logged_in", exit 6;
     /// What is asked does not fit the state that the thing is in.
     WRONG_STATE = 58, "wrong_state", exit 6;
-    /// Several files of that name; `OWNER:NAME` chooses.
+    /// Several files of that name, where `OWNER:NAME` chooses, or several ids that begin so, where more digits do.
     AMBIGUOUS_NAME = 59, "ambiguous_name", exit 6;
     /// No daemon answers.
     NO_DAEMON = 70, "no_daemon", exit 7;

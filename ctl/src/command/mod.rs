@@ -2,6 +2,7 @@
 
 mod accept_request;
 mod cancel;
+mod change_password;
 mod create_group;
 mod create_user;
 mod delete_group;
@@ -36,6 +37,7 @@ mod wait;
 
 pub use accept_request::AcceptRequest;
 pub use cancel::Cancel;
+pub use change_password::ChangePassword;
 pub use create_group::CreateGroup;
 pub use create_user::CreateUser;
 pub use delete_group::DeleteGroup;
@@ -77,6 +79,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::CreateUser(verb) => verb.run(&session),
         Verb::Login(verb) => verb.run(&session),
         Verb::Logout(verb) => verb.run(&session),
+        Verb::ChangePassword(verb) => verb.run(&session),
         Verb::Status(verb) => verb.run(&session),
         Verb::CreateGroup(verb) => verb.run(&session),
         Verb::JoinGroup(verb) => verb.run(&session),

@@ -1,4 +1,4 @@
-//! Where a password comes from: the command line, a file, or the person at the terminal. Wiped wherever it was held.
+//! Where passwords come from: the command line, a file, or the person at the terminal. Wiped wherever they were held.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
@@ -31,31 +31,60 @@ impl PasswordArguments {
 
     /// The password of an account that is to be: on a terminal asked for twice, since nobody sees a typing error.
     pub fn new_password(self, user: &UserName) -> Result<Password, Failure> {
-        self.or_ask(|| {
-            let first = ask(&format!("new password for {user}: "))?;
-            if first != ask("the same again: ")? {
-                return Err(Failure::usage("the two passwords differ"));
-            }
-            Ok(first)
-        })
+        self.or_ask(|| ask_twice(&format!("new password for {user}: ")))
     }
 
     fn or_ask(self, ask: impl FnOnce() -> Result<Password, Failure>) -> Result<Password, Failure> {
-        let password = match (self.password, self.password_file) {
-            (Some(password), _) => password,
-            (None, Some(file)) if file == Path::new("-") => read(&mut io::stdin().lock(), "standard input")?,
-            (None, Some(file)) => {
-                let what = format!("password file {}", file.display());
-                read(&mut File::open(&file).map_err(|error| Failure::file(&what, &error))?, &what)?
-            }
-            (None, None) if io::stdin().is_terminal() => ask()?,
-            (None, None) => {
-                return Err(Failure::usage("no password given, and no terminal to ask for it")
-                    .hint("give it with --password-file FILE (`-` reads standard input)"));
-            }
-        };
-        check(password)
+        match self.password {
+            Some(password) => check(password),
+            None => from_file_or(self.password_file.as_deref(), "--password-file", ask),
+        }
     }
+}
+
+/// The ways to give the password until now and the one from now on.
+#[derive(Debug, clap::Args)]
+pub struct ChangeArguments {
+    /// Read the old password from a file (`-` = standard input), without its last line end
+    #[arg(long, value_name = "FILE")]
+    old_password_file: Option<PathBuf>,
+    /// Read the new password likewise; with `-` for both, the old one is the first line and the new one the second
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl ChangeArguments {
+    /// The old password and the new one; those that are not given are asked for on the terminal, the new one twice.
+    pub fn passwords(self) -> Result<(Password, Password), Failure> {
+        let (old, new) = (self.old_password_file.as_deref(), self.password_file.as_deref());
+        if [old, new] == [Some(Path::new("-")); 2] {
+            return read_two(&mut io::stdin().lock(), "standard input");
+        }
+        let old = from_file_or(old, "--old-password-file", || ask("old password: "))?;
+        let new = from_file_or(new, "--password-file", || ask_twice("new password: "))?;
+        Ok((old, new))
+    }
+}
+
+/// The password in a file, or, where none is named, what `ask` gives; `option` is how the file would be named.
+fn from_file_or(
+    file: Option<&Path>,
+    option: &str,
+    ask: impl FnOnce() -> Result<Password, Failure>,
+) -> Result<Password, Failure> {
+    let password = match file {
+        Some(file) if file == Path::new("-") => read(&mut io::stdin().lock(), "standard input")?,
+        Some(file) => {
+            let what = format!("password file {}", file.display());
+            read(&mut File::open(file).map_err(|error| Failure::file(&what, &error))?, &what)?
+        }
+        None if io::stdin().is_terminal() => ask()?,
+        None => {
+            return Err(Failure::usage("no password given, and no terminal to ask for it")
+                .hint(format!("give it with {option} FILE (`-` reads standard input)")));
+        }
+    };
+    check(password)
 }
 
 /// For clap, which shows a value that it refuses: a password is therefore judged later.
@@ -81,13 +110,43 @@ fn ask(prompt: &str) -> Result<Password, Failure> {
     }
 }
 
+/// Asks for a password that is to be, twice.
+fn ask_twice(prompt: &str) -> Result<Password, Failure> {
+    let first = ask(prompt)?;
+    if first != ask("the same again: ")? {
+        return Err(Failure::usage("the two passwords differ"));
+    }
+    Ok(first)
+}
+
 /// The text of `source` without one line end. Reads no more than it takes to see that it is too long.
 fn read(source: &mut impl Read, what: &str) -> Result<Password, Failure> {
+    text(&read_lines(source, 1, what)?, what)
+}
+
+/// The two lines of `source`.
+fn read_two(source: &mut impl Read, what: &str) -> Result<(Password, Password), Failure> {
+    let bytes = read_lines(source, 2, what)?;
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    match (lines.next(), lines.next(), lines.next()) {
+        (Some(old), Some(new), None) => Ok((check(text(old, what)?)?, check(text(new, what)?)?)),
+        _ => Err(Failure::usage(format!("{what} has not the two lines that hold two passwords"))
+            .hint("give the old password on the first line and the new one on the second")),
+    }
+}
+
+/// What `source` holds, up to a little more than so many passwords with their line ends.
+fn read_lines(source: &mut impl Read, lines: usize, what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     // The whole capacity at once: a vector that grew would leave copies behind that nobody wipes.
-    let bytes_max = PASSWORD_BYTES_MAX + "\r\n".len() + 1;
+    let bytes_max = lines * (PASSWORD_BYTES_MAX + "\r\n".len()) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(bytes_max + 1));
     source.take(bytes_max as u64).read_to_end(&mut bytes).map_err(|error| Failure::file(what, &error))?;
-    let line = bytes.strip_suffix(b"\n").map_or(&bytes[..], |line| line.strip_suffix(b"\r").unwrap_or(line));
+    Ok(bytes)
+}
+
+/// A password from its bytes, without one line end.
+fn text(bytes: &[u8], what: &str) -> Result<Password, Failure> {
+    let line = bytes.strip_suffix(b"\n").map_or(bytes, |line| line.strip_suffix(b"\r").unwrap_or(line));
     match std::str::from_utf8(line) {
         Ok(text) => Ok(Password::new(text.to_owned())),
         Err(_) => Err(Failure::usage(format!("{what}: the password is not UTF-8 text"))),
@@ -120,6 +179,21 @@ mod tests {
         {
             assert!(matches!(read_text(&text), Err(Failure::Refused(_))), "{} bytes", text.len());
         }
+    }
+
+    #[test]
+    fn two_passwords_are_two_lines() {
+        let two = |text: &[u8]| read_two(&mut io::Cursor::new(text), "test");
+        let longest = vec![b'x'; PASSWORD_BYTES_MAX];
+        for (text, old, new) in [("a\nb\n", "a", "b"), ("a\r\nb", "a", "b"), (" a \n b \n", " a ", " b ")] {
+            let expected = (Password::new(old.to_owned()), Password::new(new.to_owned()));
+            assert_eq!(two(text.as_bytes()).expect("allowed"), expected, "{text:?}");
+        }
+        assert!(two(&[&longest[..], b"\r\n", &longest, b"\r\n"].concat()).is_ok());
+        for text in ["", "a", "\n", "a\n", "\nb\n", "a\n\n", "a\nb\nc\n"] {
+            assert!(matches!(two(text.as_bytes()), Err(Failure::Refused(_))), "{text:?}");
+        }
+        assert!(two(&[&longest[..], b"\n", &longest, b"x\n"].concat()).is_err(), "longer than a password");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `status` for people: who and how on four lines, and a line for each thing that is wrong.
+//! `status` for people: who and how on four lines, the user's other devices, and a line for each thing that is wrong.
 
 use p2p_proto::control::{Status, TrackerState, TrackerStatus};
 use p2p_proto::time::UnixMillis;
@@ -23,6 +23,7 @@ pub fn lines(status: &Status) -> Vec<String> {
         ),
         contents(status),
     ];
+    lines.extend(devices(status));
     lines.extend(status.problems.iter().map(|problem| format!("! {problem}")));
     lines.extend(status.join_requests.iter().take(REQUESTS_SHOWN_MAX).map(|OwnedRequest { group, user, .. }| {
         let accept = format!("p2pctl accept_request {} {}", word(group), word(user));
@@ -71,6 +72,28 @@ fn contents(status: &Status) -> String {
     format!("Shares    {shares}      Downloads {downloads}{}", disk.unwrap_or_default())
 }
 
+/// Devices shown; `--json` has all of them.
+const DEVICES_SHOWN: usize = 8;
+
+/// The nodes of the user, this one first; nothing where there is only this one.
+fn devices(status: &Status) -> Option<String> {
+    let (here, others): (Vec<_>, Vec<_>) = status.devices.iter().partition(|device| device.node == status.node);
+    if others.is_empty() {
+        return None;
+    }
+    let here = here.into_iter().map(|device| format!("{} (this one)", device.node.short()));
+    let others = others.into_iter().map(|device| {
+        let since =
+            device.since.map_or(String::new(), |since| format!(" since {}", unit::span(status.now.since(since))));
+        format!("{}{since}, {}", device.node.short(), if device.online { "online" } else { "offline" })
+    });
+    let mut shown: Vec<String> = here.chain(others).take(DEVICES_SHOWN).collect();
+    if let Some(hidden @ 1..) = status.devices.len().checked_sub(DEVICES_SHOWN) {
+        shown.push(format!("and {} more", unit::count(hidden as u64)));
+    }
+    Some(format!("Devices   {}: {}", unit::count(status.devices.len() as u64), shown.join("; ")))
+}
+
 /// The numbers that are not zero, each with its word.
 fn numbers<const N: usize>(numbers: [(u32, &str); N]) -> String {
     let numbers = numbers.iter().filter(|(number, _)| *number > 0);
@@ -83,6 +106,8 @@ fn numbers<const N: usize>(numbers: [(u32, &str); N]) -> String {
 mod tests {
     use super::*;
     use crate::render::examples;
+    use p2p_proto::id::NodeId;
+    use p2p_proto::tracker::EnrolledNode;
 
     #[test]
     fn status_reads_as_the_contract_shows_it() {
@@ -115,6 +140,21 @@ Shares    8 seeding      Downloads 1 active, 1 waiting      Disk 1.2 TiB free
             shown.last().map(String::as_str),
             Some("! 2 more ask to join groups of yours: p2pctl list_requests GROUP")
         );
+    }
+
+    #[test]
+    fn devices_are_shown_where_there_is_more_than_this_one() {
+        let mut status = examples::status();
+        let device = |first: u8, since, online| EnrolledNode { node: NodeId([first; 32]), since, online };
+        let line = |status: &Status| lines(status).into_iter().find(|line| line.starts_with("Devices"));
+        status.devices = vec![device(7, Some(examples::hours_ago(80)), true)];
+        assert_eq!(line(&status), None);
+        status.devices.insert(0, device(3, Some(examples::hours_ago(75)), false));
+        status.devices.push(device(9, None, true));
+        let expected = "Devices   3: 07070707 (this one); 03030303 since 3d, offline; 09090909, online";
+        assert_eq!(line(&status).as_deref(), Some(expected));
+        status.devices.extend((10..=19).map(|first| device(first, None, false)));
+        assert!(line(&status).is_some_and(|line| line.starts_with("Devices   13: ") && line.ends_with("; and 5 more")));
     }
 
     #[test]

@@ -36,6 +36,7 @@ impl Engine {
         self.stop_serving();
         self.rest_downloads();
         self.grants.clear();
+        self.devices.known.clear();
         self.shares.set_user(self.user().ok().cloned());
         self.wake_downloads();
         // With the user the tracker has forgotten what this node announced.

@@ -1,6 +1,8 @@
 //! Commands: the first step of each verb, and those that follow a download.
 
-use p2p_proto::control::{Answer, GroupChange, GroupPolicy, MemberChange, Request, Shares, ShuttingDown, UserCreated};
+use p2p_proto::control::{
+    Answer, GroupChange, GroupPolicy, MemberChange, PasswordChanged, Request, Shares, ShuttingDown, UserCreated,
+};
 use p2p_proto::control::{Downloads, Frame};
 use p2p_proto::id::DownloadId;
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -8,6 +10,7 @@ use p2p_proto::tracker;
 
 use super::downloads::downloaded;
 use super::input::CommandId;
+use super::output::PasswordChange;
 use super::pages::Pages;
 use super::record::DownloadPhase;
 use super::report::PROGRESS_MS;
@@ -49,11 +52,9 @@ impl Engine {
                 }
                 self.ask(Step::Login(command, user.clone()), Call::Login(user, password));
             }
-            Request::Logout => {
-                let user = self.user()?.clone();
-                self.ask(Step::Logout(command, user), Call::Request(tracker::Request::Logout));
-            }
+            Request::Logout => self.log_out(command)?,
             Request::Status => {
+                self.ask_devices();
                 let ask = self.expect(Step::Measured(command));
                 self.outputs.push_back(Output::MeasureDisk(ask));
                 // For the next one: this one does not wait for a tracker.
@@ -160,11 +161,18 @@ impl Engine {
                 self.tell(command, Answer::ShuttingDown(ShuttingDown { process_id: self.config.process_id }));
                 self.end();
             }
-            Request::ChangePassword { .. }
-            | Request::LogoutNode { .. }
-            | Request::Share { .. }
-            | Request::Get { .. }
-            | Request::Remove { .. } => {
+            Request::ChangePassword { old, new, log_out_everywhere } => {
+                let user = self.user()?.clone();
+                let logged_out_everywhere = log_out_everywhere;
+                let answer = Answer::PasswordChanged(PasswordChanged { user: user.clone(), logged_out_everywhere });
+                let change = PasswordChange { user, old, new, log_out_everywhere };
+                self.ask(Step::Changed(command, Box::new(answer)), Call::ChangePassword(Box::new(change)));
+            }
+            Request::LogoutNode { node } => {
+                self.user()?;
+                self.ask(Step::NodesFound(command, node), Call::Request(tracker::Request::ListNodes));
+            }
+            Request::Share { .. } | Request::Get { .. } | Request::Remove { .. } => {
                 return Err(Reject::new(ErrorCode::UNSUPPORTED, "this daemon does not do that yet"));
             }
         }

@@ -19,6 +19,7 @@
 mod account;
 mod announce;
 mod commands;
+mod devices;
 mod download_changes;
 mod downloads;
 mod events;
@@ -54,6 +55,7 @@ use p2p_proto::id::{ContentId, DownloadId, NodeId};
 use p2p_proto::name::GroupName;
 use p2p_proto::time::UnixMillis;
 
+use devices::Devices;
 use downloads::Download;
 use events::Listeners;
 use grants::GroupGrant;
@@ -153,6 +155,8 @@ enum Timer {
     Progress,
     /// Those who follow what happens are told of downloads whose state has changed by itself.
     Events,
+    /// Those who asked for the status have waited for the tracker long enough.
+    Devices,
 }
 
 /// The daemon's core. See the module for the order of calls.
@@ -177,6 +181,7 @@ pub struct Engine {
     told_when_announced: Vec<(CommandId, Answer)>,
 
     account: Option<Account>,
+    devices: Devices,
     /// What a tracker's clock said at a moment of ours.
     tracker_clock: Option<(UnixMillis, Duration)>,
     grants: BTreeMap<GroupName, GroupGrant>,
@@ -226,6 +231,7 @@ impl Engine {
             connected_commands: BTreeSet::new(),
             told_when_announced: Vec::new(),
             account: None,
+            devices: Devices::default(),
             tracker_clock: None,
             grants: BTreeMap::new(),
             join_requests: JoinRequests::default(),
@@ -367,6 +373,7 @@ impl Engine {
                 Timer::Review(content) => self.review(content),
                 Timer::Progress => self.tell_progress(),
                 Timer::Events => self.look_over_states(),
+                Timer::Devices => self.tell_waiting_statuses(),
             }
         }
     }

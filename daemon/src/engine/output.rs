@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use p2p_proto::control;
 use p2p_proto::geometry::PieceIndex;
 use p2p_proto::grant::Grant;
-use p2p_proto::id::{ContentId, DownloadId, NodeId};
+use p2p_proto::id::{ContentId, DownloadId, NodeId, RequestId};
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::name::{FileName, UserName};
 use p2p_proto::peer::{FromProvider, Interest};
@@ -34,6 +34,8 @@ pub enum Output {
     Register(AskId, TrackerId, UserName, control::Password),
     /// Enrol this node's key there (OPAQUE); answered likewise.
     Login(AskId, TrackerId, UserName, control::Password),
+    /// Change the user's password there (OPAQUE), under the id that makes its retry safe; answered likewise.
+    ChangePassword(AskId, TrackerId, RequestId, Box<PasswordChange>),
     /// Try every tracker that is not connected now, rather than at the next turn.
     WakeTrackers,
 
@@ -109,14 +111,22 @@ pub enum Output {
     MeasureDisk(AskId),
 }
 
+/// Another password for who is logged in.
+#[derive(Debug, Clone)]
+pub struct PasswordChange {
+    /// Who.
+    pub user: UserName,
+    /// The password until now.
+    pub old: control::Password,
+    /// From now on.
+    pub new: control::Password,
+    /// Also logs out every other node of the user.
+    pub log_out_everywhere: bool,
+}
+
 impl Output {
     /// A request to a tracker with the id that makes its retry safe.
-    pub fn ask_tracker(
-        ask: AskId,
-        tracker: TrackerId,
-        id: p2p_proto::id::RequestId,
-        request: tracker::Request,
-    ) -> Output {
+    pub fn ask_tracker(ask: AskId, tracker: TrackerId, id: RequestId, request: tracker::Request) -> Output {
         Output::AskTracker(ask, tracker, Envelope { id, request })
     }
 }

@@ -130,7 +130,7 @@ impl Engine {
             downloads_failed: in_states(&[DownloadState::Error]),
             disk_free_bytes,
             problems: trackers_down.chain(waiting).chain(broken).chain(self.problems.iter().cloned()).collect(),
-            devices: Vec::new(),
+            devices: self.devices.known.clone(),
             join_requests: self.join_requests.known.clone(),
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use p2p_proto::control::{
-    Answer, FileInfo, FileProvider, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, Uploaded,
+    Answer, FileInfo, FileProvider, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, Uploaded,
 };
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::HashAlgorithm;
@@ -27,6 +27,8 @@ pub(super) enum Step {
     Logout(CommandId, UserName),
     Join(CommandId, GroupName),
     Page(CommandId, Box<Pages>),
+    NodesFound(CommandId, NodePrefix),
+    Devices(UserName),
     InfoFound(CommandId, GroupName, FileSelector),
     InfoProviders(CommandId, GroupName, Box<Listing>),
     UploadGroup(CommandId, Box<Upload>),
@@ -124,6 +126,12 @@ impl Engine {
                 self.tell(command, Answer::GroupJoined(GroupJoined { group, member, waiting_for }));
             }
             (Step::Page(command, pages), Ok(page)) => self.take_page(command, pages, page),
+            (Step::NodesFound(command, prefix), Ok(tracker::Answer::Nodes(nodes))) => {
+                if let Err(reject) = self.log_out_node(command, &prefix, &nodes) {
+                    self.fail(command, reject);
+                }
+            }
+            (Step::Devices(user), reply) => self.devices_told(&user, reply),
             (Step::InfoFound(command, group, file), Ok(tracker::Answer::Files(listings))) => {
                 match choose_listing(listings, &file, |chosen| format!("p2pctl file_info {group} {chosen}")) {
                     Ok(listing) => {
@@ -280,8 +288,7 @@ impl Engine {
 
     pub(super) fn disk_measured(&mut self, ask: AskId, free_bytes: Option<u64>) {
         if let Some(Step::Measured(command)) = self.steps.remove(&ask) {
-            let status = self.status(free_bytes);
-            self.tell(command, Answer::Status(Box::new(status)));
+            self.tell_status(command, free_bytes);
         }
     }
 
@@ -388,6 +395,7 @@ impl Engine {
 impl Engine {
     /// The daemon ends: every command that waits is told so.
     pub(super) fn dismiss_commands(&mut self) {
+        self.tell_waiting_statuses();
         for (command, answer) in std::mem::take(&mut self.told_when_announced) {
             self.tell(command, answer);
         }
@@ -412,6 +420,7 @@ impl Step {
             | Step::Logout(command, ..)
             | Step::Join(command, ..)
             | Step::Page(command, ..)
+            | Step::NodesFound(command, ..)
             | Step::InfoFound(command, ..)
             | Step::InfoProviders(command, ..)
             | Step::UploadGroup(command, ..)
@@ -432,6 +441,7 @@ impl Step {
             | Step::Granted(_)
             | Step::Announced(_)
             | Step::JoinRequests(_)
+            | Step::Devices(_)
             | Step::Downloaded(_)
             | Step::Kept => None,
         }

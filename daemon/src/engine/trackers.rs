@@ -12,6 +12,7 @@ use p2p_proto::tracker::{Event, HelloAck, Reply, Request};
 
 use super::announce::Told;
 use super::input::{AskId, TrackerId};
+use super::output::PasswordChange;
 use super::record::Account;
 use super::steps::Step;
 use super::{Engine, Output, Timer};
@@ -82,6 +83,7 @@ pub(super) enum Call {
     Request(Request),
     Register(UserName, Password),
     Login(UserName, Password),
+    ChangePassword(Box<PasswordChange>),
 }
 
 /// A call whose answer has not come.
@@ -98,7 +100,8 @@ impl Engine {
     /// Asks a tracker for a command: waits for one a while if none answers now.
     pub(super) fn ask(&mut self, step: Step, call: Call) {
         let ask = AskId(self.number());
-        let retries_left = if matches!(call, Call::Request(_)) { RETRIES_MAX } else { 0 };
+        let has_id = matches!(call, Call::Request(_) | Call::ChangePassword(_));
+        let retries_left = if has_id { RETRIES_MAX } else { 0 };
         let id = RequestId(self.random.u128(..).to_le_bytes());
         self.steps.insert(ask, step);
         self.calls.insert(ask, PendingCall { call, id, retries_left, held: false });
@@ -268,6 +271,7 @@ impl Engine {
             Call::Request(request) => Output::ask_tracker(ask, tracker, pending.id, request),
             Call::Register(user, password) => Output::Register(ask, tracker, user, password),
             Call::Login(user, password) => Output::Login(ask, tracker, user, password),
+            Call::ChangePassword(change) => Output::ChangePassword(ask, tracker, pending.id, change),
         });
     }
 

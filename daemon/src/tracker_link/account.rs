@@ -12,7 +12,7 @@ use quinn::Connection;
 use rand_core::{OsRng, RngCore};
 
 use super::{AskFailure, Inner, ask_round, open};
-use crate::frame_stream::StreamPair;
+use crate::engine::output::PasswordChange;
 
 /// Makes an account. The password never leaves this process.
 pub(super) async fn register(
@@ -21,10 +21,15 @@ pub(super) async fn register(
     user: UserName,
     password: control::Password,
 ) -> Result<Reply, AskFailure> {
-    let (client, message) = ClientRegistration::start(&to_protocol(password)?)?;
+    let (client, message) = ClientRegistration::start(&to_protocol(&password)?)?;
     let start = Request::RegisterStart { user: user.clone(), message };
-    two_rounds(inner, connection, start, move |response| {
-        Ok(Request::RegisterFinish { record: client.finish(&user, response)? })
+    let ids = [random_id()?, random_id()?];
+    two_rounds(inner, connection, ids, start, move |challenge| match challenge {
+        Answer::Challenge(response) => {
+            let record = client.finish(&user, &response)?;
+            Ok(Next::Ask(Request::RegisterFinish { record }))
+        }
+        _ => Err(no_challenge()),
     })
     .await
 }
@@ -36,52 +41,112 @@ pub(super) async fn login(
     user: UserName,
     password: control::Password,
 ) -> Result<Reply, AskFailure> {
-    let mut binding: ChannelBinding = [0; 32];
-    connection.export_keying_material(&mut binding, CHANNEL_BINDING_LABEL, b"").map_err(|_| AskFailure::Lost)?;
-    let (client, message) = ClientLogin::start(&to_protocol(password)?)?;
+    let binding = binding(connection)?;
+    let (client, message) = ClientLogin::start(&to_protocol(&password)?)?;
     let start = Request::LoginStart { user: user.clone(), message };
-    two_rounds(inner, connection, start, move |response| {
-        Ok(Request::LoginFinish { proof: client.finish(&user, &binding, response)? })
+    let ids = [random_id()?, random_id()?];
+    two_rounds(inner, connection, ids, start, move |challenge| match challenge {
+        Answer::Challenge(response) => {
+            let proof = client.finish(&user, &binding, &response)?;
+            Ok(Next::Ask(Request::LoginFinish { proof }))
+        }
+        _ => Err(no_challenge()),
     })
     .await
+}
+
+/// Proves the old password and registers the new one. Both rounds have the id by which the tracker tells a retry.
+pub(super) async fn change_password(
+    inner: &Inner,
+    connection: &Connection,
+    id: RequestId,
+    change: PasswordChange,
+) -> Result<Reply, AskFailure> {
+    let PasswordChange { user, old, new, log_out_everywhere } = change;
+    let binding = binding(connection)?;
+    let (old, login) = ClientLogin::start(&to_protocol(&old)?)?;
+    let (new, registration) = ClientRegistration::start(&to_protocol(&new)?)?;
+    let start = Request::ChangePasswordStart { login, registration };
+    two_rounds(inner, connection, [id, id], start, move |challenge| match challenge {
+        Answer::PasswordChallenge { login, registration } => {
+            let proof = old.finish(&user, &binding, &login).map_err(|error| match error {
+                PasswordError::Refused => AskFailure::Local(old_password_refused()),
+                error => error.into(),
+            })?;
+            let record = new.finish(&user, &registration)?;
+            Ok(Next::Ask(Request::ChangePasswordFinish { proof, record, log_out_everywhere }))
+        }
+        // A retry whose first attempt was made after all.
+        Answer::Done => Ok(Next::Done),
+        _ => Err(no_challenge()),
+    })
+    .await
+}
+
+/// What the answer to a first request leads to.
+enum Next {
+    /// The second request.
+    Ask(Request),
+    /// Nothing: it is done.
+    Done,
 }
 
 /// Asks `start`, makes the second request from the challenge that comes back, and gives the answer to that.
 async fn two_rounds(
     inner: &Inner,
     connection: &Connection,
+    [first, second]: [RequestId; 2],
     start: Request,
-    finish: impl FnOnce(&[u8]) -> Result<Request, PasswordError> + Send + 'static,
+    finish: impl FnOnce(Answer) -> Result<Next, AskFailure> + Send + 'static,
 ) -> Result<Reply, AskFailure> {
     let mut streams = open(connection).await?;
-    let challenge = match round(&mut streams, start, false).await? {
-        Ok(Answer::Challenge(challenge)) => challenge,
-        Ok(_) => return Err(AskFailure::Breach("no challenge".to_owned())),
+    let challenge = match ask_round(&mut streams, &Envelope { id: first, request: start }, false).await? {
+        Ok(challenge) => challenge,
         Err(refusal) => {
             streams.complete();
             return Ok(Err(refusal));
         }
     };
     let turn = inner.stretchings.acquire().await.map_err(|_| AskFailure::Lost)?;
-    let stretched = tokio::task::spawn_blocking(move || finish(&challenge)).await;
+    let stretched = tokio::task::spawn_blocking(move || finish(challenge)).await;
     drop(turn);
-    let request =
+    let next =
         stretched.map_err(|_| AskFailure::Local(Reject::new(ErrorCode::INTERNAL, "key stretching failed")))??;
-    let reply = round(&mut streams, request, true).await?;
+    let reply = match next {
+        Next::Ask(request) => ask_round(&mut streams, &Envelope { id: second, request }, true).await?,
+        Next::Done => Ok(Answer::Done),
+    };
     streams.complete();
     Ok(reply)
 }
 
-async fn round(streams: &mut StreamPair, request: Request, last: bool) -> Result<Reply, AskFailure> {
+/// What this connection is told from others by.
+fn binding(connection: &Connection) -> Result<ChannelBinding, AskFailure> {
+    let mut binding: ChannelBinding = [0; 32];
+    connection.export_keying_material(&mut binding, CHANNEL_BINDING_LABEL, b"").map_err(|_| AskFailure::Lost)?;
+    Ok(binding)
+}
+
+/// An id for a request that is not asked again.
+fn random_id() -> Result<RequestId, AskFailure> {
     let mut id = [0; RequestId::BYTES];
     OsRng.try_fill_bytes(&mut id).map_err(|error| {
         AskFailure::Local(Reject::new(ErrorCode::INTERNAL, format!("the system gives no random bytes: {error}")))
     })?;
-    ask_round(streams, &Envelope { id: RequestId(id), request }, last).await
+    Ok(RequestId(id))
+}
+
+fn no_challenge() -> AskFailure {
+    AskFailure::Breach("no challenge".to_owned())
+}
+
+fn old_password_refused() -> Reject {
+    Reject::new(ErrorCode::LOGIN_REFUSED, "the old password is wrong")
+        .hint("if a change of it was interrupted, the new one may be in force already")
 }
 
 /// The password as the protocol takes it.
-fn to_protocol(password: control::Password) -> Result<Password, AskFailure> {
+fn to_protocol(password: &control::Password) -> Result<Password, AskFailure> {
     let text = String::from_utf8(password.as_bytes().to_vec())
         .map_err(|_| AskFailure::Local(Reject::new(ErrorCode::USAGE, "a password has to be text")))?;
     Ok(Password::new(text)?)

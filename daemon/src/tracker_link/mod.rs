@@ -1,6 +1,6 @@
 //! Connections to trackers: one task each, which dials, trusts, says hello, hears events, and dials again.
 //!
-//! What the engine can rely on: every ask, register and login is answered by exactly one [`Input::TrackerAnswered`],
+//! What the engine can rely on: every ask, register, login and change of password is answered by exactly one [`Input::TrackerAnswered`],
 //! also where the tracker is lost meanwhile; the answer may come after [`Input::TrackerLost`]. A connection that fails
 //! for the same reason as the time before is not told again.
 
@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use p2p_proto::control::Password;
+use p2p_proto::id::RequestId;
 use p2p_proto::limit::TRACKER_FRAME_BYTES_MAX;
 use p2p_proto::name::UserName;
 use p2p_proto::peer::{close_code, stream_code};
@@ -28,6 +29,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::endpoint::Endpoint;
 use crate::engine::Input;
 use crate::engine::input::{AskId, TrackerId};
+use crate::engine::output::PasswordChange;
 use crate::frame_stream::{ReadFrameError, StreamPair, expect_frame, write_frame};
 
 pub use trust::{KNOWN_TRACKERS_FILE, KnownTrackers, TrustError};
@@ -77,6 +79,8 @@ enum Question {
     Register(UserName, Password),
     /// A login: two rounds of OPAQUE.
     Login(UserName, Password),
+    /// Another password: two rounds of OPAQUE.
+    ChangePassword(RequestId, Box<PasswordChange>),
 }
 
 impl TrackerLink {
@@ -121,6 +125,11 @@ impl TrackerLink {
     /// [`crate::engine::Output::Login`]: enrols this daemon's key under a user.
     pub fn login(&self, ask: AskId, tracker: TrackerId, user: UserName, password: Password) {
         self.submit(ask, tracker, Question::Login(user, password));
+    }
+
+    /// [`crate::engine::Output::ChangePassword`]: proves the old password and registers the new one.
+    pub fn change_password(&self, ask: AskId, tracker: TrackerId, id: RequestId, change: Box<PasswordChange>) {
+        self.submit(ask, tracker, Question::ChangePassword(id, change));
     }
 
     /// [`crate::engine::Output::WakeTrackers`]: tries every tracker that is not connected now.
@@ -184,6 +193,7 @@ impl Inner {
             Question::Once(envelope) => ask_once(connection, &envelope).await,
             Question::Register(user, password) => account::register(self, connection, user, password).await,
             Question::Login(user, password) => account::login(self, connection, user, password).await,
+            Question::ChangePassword(id, change) => account::change_password(self, connection, id, *change).await,
         };
         let host_port = self.trackers.iter().find(|tracker| tracker.id == id).map_or("", |it| &it.address.host_port);
         result.unwrap_or_else(|failure| Err(failure.explain(connection, host_port)))

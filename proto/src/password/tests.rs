@@ -1,6 +1,7 @@
 //! Accounts made and logged in to, rightly and wrongly.
 
 use proptest::prelude::*;
+use rand_core::{CryptoRng, RngCore};
 
 use super::*;
 
@@ -70,6 +71,55 @@ fn a_wrong_password_and_an_unknown_user_look_alike() {
     assert_eq!(login(&setup, Some(&record), "alice", "battery staple"), Err(PasswordError::Refused));
     assert_eq!(login(&setup, None, "bob", "battery staple"), Err(PasswordError::Refused));
     assert_eq!(login(&setup, None, "alice", "correct horse"), Err(PasswordError::Refused));
+}
+
+/// Randomness that is counted, call by call.
+#[derive(Default)]
+struct CountedRandom(Vec<usize>);
+
+impl RngCore for CountedRandom {
+    fn next_u32(&mut self) -> u32 {
+        self.0.push(4);
+        OsRng.next_u32()
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.0.push(8);
+        OsRng.next_u64()
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        self.0.push(bytes.len());
+        OsRng.fill_bytes(bytes);
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), rand_core::Error> {
+        self.fill_bytes(bytes);
+        Ok(())
+    }
+}
+
+impl CryptoRng for CountedRandom {}
+
+/// Every step of the protocol that makes a key, a nonce or a dummy draws bytes, so the draws show the steps.
+#[test]
+fn an_unknown_user_takes_the_steps_of_a_known_one() {
+    let setup = ServerSetup::generate();
+    let record = record(&setup, "alice", "correct horse");
+    let (_, request) = ClientLogin::start(&password("battery staple")).expect("starts");
+    let steps = [Some(record.as_slice()), None].map(|record| {
+        let mut random = CountedRandom::default();
+        let started = ServerLogin::start_with(&mut random, &setup, record, &user("alice"), &BINDING, &request);
+        let (server, response) = started.expect("answers");
+        (random.0, response.len(), server.finish(&[7; LOGIN_PROOF_BYTES]))
+    });
+    assert!(!steps[0].0.is_empty());
+    assert_eq!(steps[0], steps[1]);
+}
+
+#[test]
+fn the_decoy_is_read_like_a_record() {
+    assert_eq!(stored_record(&DECOY_RECORD).expect("a record").serialize().as_slice(), DECOY_RECORD);
 }
 
 #[test]

@@ -299,7 +299,9 @@ impl World {
             }
             Output::Note(_) | Output::WakeTrackers => (),
             Output::Exit(_) => self.kill(place),
-            Output::AskTracker(..) | Output::Register(..) | Output::Login(..) => self.perform_tracker(place, output),
+            Output::AskTracker(..) | Output::Register(..) | Output::Login(..) | Output::ChangePassword(..) => {
+                self.perform_tracker(place, output);
+            }
             Output::Import { .. }
             | Output::OpenPart(_)
             | Output::FinishPart(_)

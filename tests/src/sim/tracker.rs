@@ -225,7 +225,7 @@ impl World {
     pub(super) fn perform_tracker(&mut self, place: usize, output: Output) {
         let (node, now) = (self.nodes[place].id, self.now().wall);
         let (ask, reply) = match output {
-            Output::Register(ask, ..) => (ask, Ok(Answer::Done)),
+            Output::Register(ask, ..) | Output::ChangePassword(ask, ..) => (ask, Ok(Answer::Done)),
             Output::Login(ask, _, user, _) => {
                 self.tracker.enrolled.insert(node, user);
                 (ask, Ok(Answer::Done))

@@ -292,6 +292,22 @@ fn the_encoding_of_what_owners_change_stays() {
     }
 }
 
+#[test]
+fn the_encoding_of_what_came_later_stays() {
+    let user = || "u".parse().expect("an allowed name");
+    let (proved, record) = (vec![8], vec![9]);
+    for (command, expected) in [
+        (Command::Login { user: user(), proved: proved.clone() }, vec![17, 1, b'u', 1, 8]),
+        (Command::ChangePassword { proved, record, log_out_everywhere: true }, vec![18, 1, 8, 1, 9, 1]),
+        (Command::WithdrawNodeOfUser { node: NodeId([5; 32]) }, [vec![19], vec![5; 32]].concat()),
+    ] {
+        let entry = Entry { command, ..entry(1) };
+        let bytes = record::encode(&entry);
+        assert!(bytes.ends_with(&[&[1], &expected[..]].concat()), "{entry:?}");
+        assert_eq!(record::decode(&bytes), Ok(entry));
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -1,127 +1,189 @@
-//! Accounts: the tracker's side of OPAQUE's two exchanges, each two rounds on one stream.
+//! Accounts: the tracker's side of OPAQUE's exchanges, each two rounds on one stream.
 //!
-//! A login is bound to its connection by the TLS exporter, and what it enrols is the key that this connection has proved.
-//! Unknown user and wrong password are one refusal, and take the same two rounds.
+//! A proof is bound to its connection by the TLS exporter, and what a login enrols is the key that this connection has
+//! proved. Unknown user and wrong password are one refusal, and take the same two rounds and the same work: which of them it
+//! is plays no part before the proof has come.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use p2p_proto::id::RequestId;
 use p2p_proto::name::UserName;
 use p2p_proto::password::{self, CHANNEL_BINDING_LABEL, ChannelBinding, PasswordError, ServerLogin};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker::{Answer, Envelope, Reply, Request};
 use quinn::{RecvStream, SendStream};
-use tracing::{debug, info};
+use tracing::debug;
 
-use super::session::Session;
+use super::attempts::{Attempts, Place};
+use super::audit;
+use super::session::{ExchangeTurn, Session};
 use super::{Shared, frames, requests};
 use crate::state::{Command, refusal};
 
 /// How long a daemon may take between the rounds: its key stretching, also on a slow and busy machine.
 const STRETCHING_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Makes an account. `None` where the other end is gone.
-pub async fn register(
-    shared: &Shared,
-    session: &Session,
-    send: &mut SendStream,
-    recv: &mut RecvStream,
-    user: UserName,
-    message: &[u8],
-) -> Option<Reply> {
-    let (Some(_turn), Ok(_place)) = (session.exchange_turn(), shared.exchanges.try_acquire()) else {
-        return Some(Err(busy()));
-    };
-    let address = session.connection.remote_address().ip();
-    if !shared.admission.attempt(address, &user, Instant::now()) {
-        return Some(Err(too_often()));
-    }
-    // Told before the daemon stretches a key for nothing; what counts is decided when the entry is applied.
-    if let Err(taken) = shared.consensus.query(|state| state.may_create(&user)) {
-        return Some(Err(taken));
-    }
-    let challenge = match password::register(&shared.passwords, &user, message) {
-        Ok(challenge) => challenge,
-        Err(error) => return Some(Err(refused(error))),
-    };
-    let Envelope { id, request } = match second_round(send, recv, challenge).await? {
-        Ok(envelope) => envelope,
-        Err(reject) => return Some(Err(reject)),
-    };
-    let Request::RegisterFinish { record } = request else { return Some(Err(out_of_place())) };
-    match password::record_from_upload(&record) {
-        Ok(record) => {
-            shared.admission.succeeded(address, &user);
-            Some(requests::change(shared, session.node, id, Command::CreateUser { user, record }).await)
-        }
-        Err(error) => Some(Err(refused(error))),
+/// Why an exchange has no answer of the state's.
+pub enum End {
+    /// Refused before.
+    Refused(Reject),
+    /// The other end is gone, or too slow.
+    Gone,
+}
+
+impl From<Reject> for End {
+    fn from(reject: Reject) -> End {
+        End::Refused(reject)
     }
 }
 
-/// Checks a password and enrols the connection's key. `None` where the other end is gone.
-pub async fn login(
+/// One exchange: its session and stream.
+pub struct Exchange<'a> {
+    pub shared: &'a Shared,
+    pub session: &'a Session,
+    pub send: &'a mut SendStream,
+    pub recv: &'a mut RecvStream,
+}
+
+/// What an exchange holds for as long as it lasts.
+struct Admitted<'a> {
+    _turn: ExchangeTurn<'a>,
+    _place: Place,
+    address: IpAddr,
+}
+
+/// Counts an attempt in [`Attempts`]; how long to wait where there were too many.
+type Count = fn(&Attempts, IpAddr, &UserName, Instant) -> Result<(), Duration>;
+
+impl Exchange<'_> {
+    /// Makes an account.
+    pub async fn register(&mut self, user: UserName, message: &[u8]) -> Result<Reply, End> {
+        let (shared, session) = (self.shared, self.session);
+        let admitted = admit(shared, session, &user, Attempts::account).await?;
+        // Told before the daemon stretches a key for nothing; what counts is decided when the entry is applied.
+        shared.consensus.query(|state| state.may_create(&user))?;
+        let challenge = password::register(&shared.passwords, &user, message).map_err(refused)?;
+        let Envelope { id, request } = self.second_round(Answer::Challenge(challenge)).await?;
+        let Request::RegisterFinish { record } = request else { return Err(out_of_place().into()) };
+        let record = password::record_from_upload(&record).map_err(refused)?;
+        shared.attempts.succeeded(admitted.address, &user);
+        Ok(requests::change(shared, session.node, id, Command::CreateUser { user, record }).await)
+    }
+
+    /// Checks a password and enrols the connection's key.
+    pub async fn login(&mut self, user: UserName, message: &[u8]) -> Result<Reply, End> {
+        let (shared, session) = (self.shared, self.session);
+        let admitted = admit(shared, session, &user, Attempts::password).await?;
+        let (enrolled, known) = shared.consensus.query(|state| {
+            let known = state.record(&user).map(|(name, record)| (name.clone(), record.to_vec()));
+            (state.user_of_node(session.node).cloned(), known)
+        });
+        if let Some(other) = enrolled.filter(|enrolled| enrolled.key() != user.key()) {
+            return Err(refusal::already_logged_in(&other).into());
+        }
+        let record = known.as_ref().map(|(_, record)| record.as_slice());
+        let (login, challenge) = start(shared, session, record, &user, message)?;
+        let second = self.second_round(Answer::Challenge(challenge)).await;
+        let Envelope { id, request } =
+            second.inspect_err(|_| audit::password_refused("login", session, &user, ErrorCode::INTERRUPTED))?;
+        let Request::LoginFinish { proof } = request else { return Err(out_of_place().into()) };
+        match (login.finish(&proof), known) {
+            (Ok(()), Some((user, proved))) => {
+                shared.attempts.succeeded(admitted.address, &user);
+                Ok(requests::change(shared, session.node, id, Command::Login { user, proved }).await)
+            }
+            (Err(PasswordError::Malformed(what)), _) => Err(refused(PasswordError::Malformed(what)).into()),
+            _ => {
+                audit::password_refused("login", session, &user, ErrorCode::LOGIN_REFUSED);
+                Err(refusal::login_refused().into())
+            }
+        }
+    }
+
+    /// Checks the password of the user that this node is enrolled under, and replaces it. Both rounds have the same request
+    /// id, by which a retry is told: after the first time, the old password would be refused.
+    pub async fn change_password(&mut self, id: RequestId, login: &[u8], registration: &[u8]) -> Result<Reply, End> {
+        const CHANGE: &str = "change_password";
+        let (shared, session) = (self.shared, self.session);
+        let known = shared.consensus.query(|state| {
+            if let Some(outcome) = state.applied(session.node, id) {
+                return Ok(Err(Answer::from(outcome.clone())));
+            }
+            let user = state.user_of_node(session.node).ok_or_else(refusal::login_needed)?;
+            let record = state.record(user).map(|(_, record)| record.to_vec());
+            Ok::<_, Reject>(Ok((user.clone(), record.ok_or_else(refusal::login_needed)?)))
+        })?;
+        let (user, proved) = match known {
+            Ok(known) => known,
+            Err(answer) => return Ok(Ok(answer)),
+        };
+        let admitted = admit(shared, session, &user, Attempts::password).await?;
+        let (exchange, login) = start(shared, session, Some(&proved), &user, login)?;
+        let registration = password::register(&shared.passwords, &user, registration).map_err(refused)?;
+        let second = self.second_round(Answer::PasswordChallenge { login, registration }).await;
+        let second = second.inspect_err(|_| audit::password_refused(CHANGE, session, &user, ErrorCode::INTERRUPTED))?;
+        let Request::ChangePasswordFinish { proof, record, log_out_everywhere } = second.request else {
+            return Err(out_of_place().into());
+        };
+        let record = password::record_from_upload(&record).map_err(refused)?;
+        match exchange.finish(&proof) {
+            Ok(()) => {
+                shared.attempts.succeeded(admitted.address, &user);
+                let command = Command::ChangePassword { proved, record, log_out_everywhere };
+                Ok(requests::change(shared, session.node, id, command).await)
+            }
+            Err(PasswordError::Refused) => {
+                audit::password_refused(CHANGE, session, &user, ErrorCode::LOGIN_REFUSED);
+                Err(refusal::old_password_refused().into())
+            }
+            Err(error) => Err(refused(error).into()),
+        }
+    }
+
+    /// Sends the challenge and reads what answers it.
+    async fn second_round(&mut self, challenge: Answer) -> Result<Envelope, End> {
+        if !frames::write(self.send, &Reply::Ok(challenge)).await {
+            return Err(End::Gone);
+        }
+        let next = frames::read_patiently(self.recv, requests::SMALL_FRAME_BYTES_MAX, STRETCHING_DEADLINE).await;
+        next.map_err(|error| requests::refuse(error).map_or(End::Gone, End::Refused))
+    }
+}
+
+/// Lets an exchange begin: before anything is looked up or computed for it.
+async fn admit<'a>(
+    shared: &Shared,
+    session: &'a Session,
+    user: &UserName,
+    count: Count,
+) -> Result<Admitted<'a>, Reject> {
+    let turn = session.exchange_turn().ok_or_else(busy)?;
+    let address = session.connection.remote_address().ip();
+    count(&shared.attempts, address, user, Instant::now()).map_err(|wait| {
+        debug!(node = %session.node, %address, ?user, "too many attempts");
+        too_often(wait)
+    })?;
+    let Some(place) = shared.attempts.place(address).await else {
+        shared.attempts.succeeded(address, user);
+        return Err(busy());
+    };
+    Ok(Admitted { _turn: turn, _place: place, address })
+}
+
+/// Begins the check of a password on the session's connection; `None` is the record of a user that does not exist.
+fn start(
     shared: &Shared,
     session: &Session,
-    send: &mut SendStream,
-    recv: &mut RecvStream,
-    user: UserName,
+    record: Option<&[u8]>,
+    user: &UserName,
     message: &[u8],
-) -> Option<Reply> {
-    let (Some(_turn), Ok(_place)) = (session.exchange_turn(), shared.exchanges.try_acquire()) else {
-        return Some(Err(busy()));
-    };
-    let address = session.connection.remote_address().ip();
-    if !shared.admission.attempt(address, &user, Instant::now()) {
-        return Some(Err(too_often()));
-    }
-    let (enrolled, record) = shared.consensus.query(|state| {
-        let record = state.record(&user).map(|(name, record)| (name.clone(), record.to_vec()));
-        (state.user_of_node(session.node).cloned(), record)
-    });
-    if let Some(other) = enrolled.filter(|enrolled| enrolled.key() != user.key()) {
-        return Some(Err(refusal::already_logged_in(&other)));
-    }
+) -> Result<(ServerLogin, Vec<u8>), Reject> {
     let mut binding: ChannelBinding = [0; 32];
     if session.connection.export_keying_material(&mut binding, CHANNEL_BINDING_LABEL, b"").is_err() {
-        return Some(Err(Reject::new(ErrorCode::INTERNAL, "the connection cannot be bound to a login")));
+        return Err(Reject::new(ErrorCode::INTERNAL, "the connection cannot be bound to a login"));
     }
-    let known = record.as_ref().map(|(_, record)| record.as_slice());
-    let (exchange, challenge) = match ServerLogin::start(&shared.passwords, known, &user, &binding, message) {
-        Ok(started) => started,
-        Err(error) => return Some(Err(refused(error))),
-    };
-    let Envelope { id, request } = match second_round(send, recv, challenge).await? {
-        Ok(envelope) => envelope,
-        Err(reject) => return Some(Err(reject)),
-    };
-    let Request::LoginFinish { proof } = request else { return Some(Err(out_of_place())) };
-    let proved = exchange.finish(&proof);
-    match (proved, record) {
-        (Ok(()), Some((user, _))) => {
-            shared.admission.succeeded(address, &user);
-            Some(requests::change(shared, session.node, id, Command::EnrolNode { user }).await)
-        }
-        (Err(PasswordError::Malformed(what)), _) => Some(Err(refused(PasswordError::Malformed(what)))),
-        _ => {
-            info!(target: "audit", node = %session.node, %address, ?user, "login refused");
-            Some(Err(refusal::login_refused()))
-        }
-    }
-}
-
-/// Sends the challenge and reads what answers it. `None` where the other end is gone or too slow.
-async fn second_round(
-    send: &mut SendStream,
-    recv: &mut RecvStream,
-    challenge: Vec<u8>,
-) -> Option<Result<Envelope, Reject>> {
-    if !frames::write(send, &Reply::Ok(Answer::Challenge(challenge))).await {
-        return None;
-    }
-    let next = frames::read_patiently(recv, requests::SMALL_FRAME_BYTES_MAX, STRETCHING_DEADLINE).await;
-    match next {
-        Ok(envelope) => Some(Ok(envelope)),
-        Err(error) => requests::refuse(error).map(Err),
-    }
+    ServerLogin::start(&shared.passwords, record, user, &binding, message).map_err(refused)
 }
 
 /// A message of the protocol was refused. The library does not tell garbage from a fault of its own, so neither does this.
@@ -138,7 +200,9 @@ fn busy() -> Reject {
     Reject::new(ErrorCode::BUSY, "the tracker is checking too many passwords").hint("try again in a few seconds")
 }
 
-fn too_often() -> Reject {
-    Reject::new(ErrorCode::BUSY, "too many passwords were tried for this name from here")
-        .hint("try again in a few seconds")
+/// Says how long to wait, in whole seconds.
+fn too_often(wait: Duration) -> Reject {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    Reject::new(ErrorCode::BUSY, "too many passwords or accounts were tried from here")
+        .hint(format!("try again in {seconds} s"))
 }

@@ -1,45 +1,183 @@
-//! The operator's record: one line for each change of users, groups and enrolment, with who made it.
+//! The operator's record: one line for each change of users, groups and grants, made or refused, and who asked for it.
 //!
-//! Names are logged in their escaped form (`?name`): they are chosen by others.
+//! Every line is an event of the target `audit` that begins with the same fields: `action` (the verb of `p2pctl`), `result`
+//! (`done`, or `refused` with its `code`), `node` (which asked), `by` (its user), `address` (where it is connected from).
+//! Behind them stands what it is about. Names are written in their escaped form (`Debug`), since others have chosen them.
+//! A retry of what is done already and a command that changes nothing have no line.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use p2p_proto::id::NodeId;
+use p2p_proto::name::{FileName, GroupName, UserName};
+use p2p_proto::reject::ErrorCode;
+use p2p_proto::tracker::{JoinPolicy, Reply};
 use tracing::{debug, info};
 
-use crate::state::{Change, Entry, State};
+use super::session::Session;
+use crate::state::{Applied, Change, Command, Entry, Outcome, State};
 
-/// Writes the lines of one applied entry.
-pub fn record(state: &State, entry: &Entry, changes: &[Change]) {
-    for change in changes {
-        line(entry.actor, state, change);
+/// One line. What is `None` is not written, but for who asked and from where.
+#[derive(Debug, Clone, Default)]
+struct Line<'a> {
+    action: &'static str,
+    code: Option<ErrorCode>,
+    node: Option<NodeId>,
+    by: Option<&'a UserName>,
+    address: Option<IpAddr>,
+    user: Option<&'a UserName>,
+    group: Option<&'a GroupName>,
+    file: Option<&'a FileName>,
+    policy: Option<JoinPolicy>,
+    device: Option<NodeId>,
+    /// Who decides about a request to join.
+    waiting_for: Option<&'a UserName>,
+    /// Number of nodes that may no longer read what they could.
+    cut_off: Option<usize>,
+}
+
+/// Writes a [`Line`] at a level, which `tracing` has to know when it is compiled.
+macro_rules! write_at {
+    ($level:ident, $line:expr) => {{
+        let line: &Line<'_> = $line;
+        $level!(
+            target: "audit",
+            action = %line.action,
+            result = %if line.code.is_none() { "done" } else { "refused" },
+            code = line.code.map(debug),
+            node = line.node.map(display),
+            by = ?line.by.map_or("", UserName::as_str),
+            address = %line.address.map_or("unknown".to_owned(), |address| address.to_canonical().to_string()),
+            user = line.user.map(debug),
+            group = line.group.map(debug),
+            file = line.file.map(debug),
+            policy = line.policy.map(debug),
+            device = line.device.map(display),
+            waiting_for = line.waiting_for.map(debug),
+            cut_off = line.cut_off,
+        );
+    }};
+}
+
+/// Writes what has come of an entry that a node at `address` has asked for, where that is known. `state` is as it is behind it.
+pub fn record(state: &State, entry: &Entry, applied: &Applied, address: Option<IpAddr>) {
+    let Applied { reply, changes } = applied;
+    if reply.is_ok() && changes.is_empty() {
+        return;
+    }
+    let Some(mut line) = subject(state, entry, changes) else { return };
+    let withdrawn = |change| match change {
+        &Change::Withdrawn { node, ref user } => Some((node, user)),
+        _ => None,
+    };
+    // Who has logged out has no user any more.
+    let own_logout = changes.iter().filter_map(withdrawn).find(|(node, _)| *node == entry.actor);
+    line.by = state.user_of_node(entry.actor).or(own_logout.map(|(_, user)| user));
+    line.code = reply.as_ref().err().map(|reject| reject.code);
+    line.node = Some(entry.actor);
+    line.address = address;
+    if let Ok(Outcome::Waiting { owner }) = reply {
+        line.waiting_for = Some(owner);
+    }
+    line.cut_off = cut_off(changes);
+    // One's own listings come and go all the time, and tell nothing of rights.
+    if line.file.is_some() && line.user.is_none() {
+        return write_at!(debug, &line);
+    }
+    write_at!(info, &line);
+    if let Command::ChangePassword { .. } = entry.command {
+        for (device, _) in changes.iter().filter_map(withdrawn) {
+            write_at!(info, &Line { action: "logout", device: Some(device), cut_off: None, ..line.clone() });
+        }
     }
 }
 
-fn line(actor: NodeId, state: &State, change: &Change) {
-    let by = state.user_of_node(actor);
-    match change {
-        Change::UserCreated { user } => info!(target: "audit", node = %actor, ?user, "user created"),
-        Change::Enrolled { node, user } => info!(target: "audit", %node, ?user, "node logged in"),
-        Change::Withdrawn { node, user } => info!(target: "audit", %node, ?user, "node logged out"),
-        Change::GroupCreated { group, owner, policy } => {
-            info!(target: "audit", node = %actor, ?group, ?owner, ?policy, "group created");
-        }
-        Change::GroupEnded { group } => info!(target: "audit", node = %actor, ?by, ?group, "group ended"),
-        Change::Membership { group, user, standing } => {
-            info!(target: "audit", node = %actor, ?by, ?group, ?user, ?standing, "membership changed");
-        }
-        Change::AccessLost { group, nodes } => {
-            info!(target: "audit", node = %actor, ?by, ?group, nodes = nodes.len(), "access lost");
-        }
-        Change::PolicyChanged { group, policy } => {
-            info!(target: "audit", node = %actor, ?by, ?group, ?policy, "policy changed");
-        }
-        // Told by the change of membership beside it.
-        Change::JoinRequested { .. } => {}
-        Change::Published { group, name, owner, content } => {
-            debug!(target: "audit", node = %actor, ?group, ?name, ?owner, %content, "file listed");
-        }
-        Change::Unpublished { group, name, owner } => {
-            debug!(target: "audit", node = %actor, ?group, ?name, ?owner, "file taken out");
-        }
+/// Writes that a password was not proved: wrong, or given up by the other end, which finds out by itself that it is wrong
+/// ([`ErrorCode::INTERRUPTED`]).
+pub fn password_refused(action: &'static str, session: &Session, user: &UserName, code: ErrorCode) {
+    let (node, address) = (Some(session.node), Some(session.address()));
+    write_at!(info, &Line { action, code: Some(code), node, address, user: Some(user), ..Line::default() });
+}
+
+/// Writes that a grant was issued or refused. The same again on one connection is a renewal, and no change.
+pub fn grant(state: &State, session: &Session, group: &GroupName, reply: &Reply) {
+    let code = reply.as_ref().err().map(|reject| reject.code);
+    let line = Line {
+        action: "grant",
+        code,
+        node: Some(session.node),
+        by: state.user_of_node(session.node),
+        address: Some(session.address()),
+        group: Some(group),
+        ..Line::default()
+    };
+    if session.is_renewal(group, code) {
+        write_at!(debug, &line);
+    } else {
+        write_at!(info, &line);
     }
+}
+
+/// What an entry is about; `None` for what nobody has asked for.
+fn subject<'a>(state: &'a State, entry: &'a Entry, changes: &'a [Change]) -> Option<Line<'a>> {
+    // Under the names that they have, rather than as they were spelled here.
+    let known = |asked: &'a UserName| Some(state.record(asked).map_or(asked, |(user, _)| user));
+    let of_group = |action, asked: &'a GroupName| {
+        let group = changes.iter().find_map(group_of).unwrap_or(asked);
+        Line { action, group: Some(group), ..Line::default() }
+    };
+    let of_member = |action, group, user| Line { user: known(user), ..of_group(action, group) };
+    let of_node = |action, node| Line { action, device: Some(node), ..Line::default() };
+    let of_user = |action, user| Line { action, user: known(user), ..Line::default() };
+    Some(match &entry.command {
+        Command::Initialize(_) => return None,
+        Command::CreateUser { user, .. } => of_user("create_user", user),
+        Command::EnrolNode { user } | Command::Login { user, .. } => of_user("login", user),
+        Command::WithdrawNode => of_node("logout", entry.actor),
+        Command::WithdrawNodeOfUser { node } => of_node("logout", *node),
+        Command::ChangePassword { .. } => Line { action: "change_password", ..Line::default() },
+        Command::CreateGroup { group, policy } => Line { policy: Some(*policy), ..of_group("create_group", group) },
+        Command::JoinGroup { group } => of_group("join_group", group),
+        Command::LeaveGroup { group, .. } => of_group("leave_group", group),
+        Command::AcceptRequest { group, user } => of_member("accept_request", group, user),
+        Command::RejectRequest { group, user } => of_member("reject_request", group, user),
+        Command::RemoveMember { group, user } => of_member("remove_member", group, user),
+        Command::TransferGroup { group, user } => of_member("transfer_group", group, user),
+        Command::DeleteGroup { group } => of_group("delete_group", group),
+        Command::Publish { group, name, .. } => Line { file: Some(name), ..of_group("publish", group) },
+        Command::Replace { group, name, .. } => Line { file: Some(name), ..of_group("publish", group) },
+        Command::Unpublish { group, name } => Line { file: Some(name), ..of_group("remove_file", group) },
+        Command::RemoveFile { group, name, owner } => {
+            Line { file: Some(name), ..of_member("remove_file", group, owner) }
+        }
+        Command::SetPolicy { group, policy } => Line { policy: Some(*policy), ..of_group("set_policy", group) },
+    })
+}
+
+/// The group that a change is about.
+fn group_of(change: &Change) -> Option<&GroupName> {
+    match change {
+        Change::GroupCreated { group, .. }
+        | Change::GroupEnded { group }
+        | Change::PolicyChanged { group, .. }
+        | Change::Membership { group, .. }
+        | Change::JoinRequested { group, .. }
+        | Change::AccessLost { group, .. }
+        | Change::Published { group, .. }
+        | Change::Unpublished { group, .. } => Some(group),
+        Change::UserCreated { .. }
+        | Change::Enrolled { .. }
+        | Change::Withdrawn { .. }
+        | Change::PasswordChanged { .. } => None,
+    }
+}
+
+/// How many nodes lost access to anything; `None` where none did.
+fn cut_off(changes: &[Change]) -> Option<usize> {
+    let nodes = changes.iter().filter_map(|change| match change {
+        Change::AccessLost { nodes, .. } => Some(nodes),
+        _ => None,
+    });
+    let nodes: BTreeSet<_> = nodes.flatten().collect();
+    (!nodes.is_empty()).then_some(nodes.len())
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! listener ── admission ── session ─┬─ requests ─┬─ log (changes)      state → changes → audit
 //!                                   │            └─ state, online                     → online → events
-//!                                   ├─ accounts (OPAQUE)
+//!                                   ├─ accounts (OPAQUE) ── attempts
 //!                                   └─ events of this node
 //! ```
 //!
@@ -14,6 +14,7 @@
 
 mod accounts;
 mod admission;
+mod attempts;
 mod audit;
 mod frames;
 mod listener;
@@ -42,6 +43,7 @@ use crate::clock;
 use crate::log::{Consensus, LogError, Store};
 use crate::state::{Command, Entry, Setup};
 use admission::Admission;
+use attempts::Attempts;
 use online::Online;
 
 /// How long the close of all connections may take when the tracker stops; peers that miss it learn by a stateless reset.
@@ -49,9 +51,6 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Announcements longer than [`requests::SMALL_FRAME_BYTES_MAX`] being read at once, each up to 256 KiB.
 const LARGE_FRAMES_MAX: usize = 256;
-
-/// Password exchanges at once; each waits for its daemon's key stretching and keeps about 2 KiB meanwhile.
-const EXCHANGES_MAX: usize = 8_192;
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -97,10 +96,10 @@ pub(crate) struct Shared {
     consensus: Consensus,
     online: Arc<Mutex<Online>>,
     admission: Arc<Admission>,
+    attempts: Arc<Attempts>,
     signer: GrantSigner,
     passwords: ServerSetup,
     large_frames: Semaphore,
-    exchanges: Semaphore,
 }
 
 impl std::fmt::Debug for Shared {
@@ -120,7 +119,8 @@ impl Server {
         let consensus = Consensus::start(
             store,
             Box::new(move |state, entry, applied| {
-                audit::record(state, entry, &applied.changes);
+                let address = lock(&told).address(entry.actor);
+                audit::record(state, entry, applied, address);
                 if !applied.changes.is_empty() {
                     lock(&told).changed(state, &applied.changes, clock::now());
                 }
@@ -130,11 +130,11 @@ impl Server {
         let shared = Arc::new(Shared {
             consensus,
             online,
-            admission: Admission::new(Instant::now()),
+            admission: Arc::default(),
+            attempts: Attempts::new(Instant::now()),
             signer: GrantSigner::from_document(&setup.cluster_key)?,
             passwords: ServerSetup::from_bytes(&setup.server_setup)?,
             large_frames: Semaphore::new(LARGE_FRAMES_MAX),
-            exchanges: Semaphore::new(EXCHANGES_MAX),
         });
         let endpoint = listener::bind(identity, address)?;
         let accepting = tokio::spawn(listener::accept(endpoint.clone(), Arc::clone(&shared)));

@@ -1,7 +1,7 @@
 //! The nodes connected here: their event queues and their presence, and what each of them hears of a change.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use p2p_proto::id::NodeId;
 use p2p_proto::name::{GroupName, UserName};
@@ -78,6 +78,11 @@ impl Online {
         self.sessions.get(&node).is_some_and(|session| session.serial == serial)
     }
 
+    /// Where a node is connected from, if it is here.
+    pub fn address(&self, node: NodeId) -> Option<IpAddr> {
+        self.sessions.get(&node).map(|session| session.connection.remote_address().ip())
+    }
+
     /// Puts an event into a node's queue, if it is here.
     pub fn tell(&self, node: NodeId, event: Event) {
         let Some(session) = self.sessions.get(&node) else { return };
@@ -125,6 +130,7 @@ impl Online {
                 Change::PolicyChanged { group, .. } => self.closed(state, group, now),
                 Change::GroupEnded { group } => self.ended(state, group, changes, now),
                 Change::UserCreated { .. }
+                | Change::PasswordChanged { .. }
                 | Change::GroupCreated { .. }
                 | Change::Published { .. }
                 | Change::Unpublished { .. } => {}

@@ -11,10 +11,11 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker::{Announce, Answer, Envelope, Listing, Reply, Request};
 use quinn::{RecvStream, SendStream, VarInt};
 
+use super::accounts::{End, Exchange};
 use super::frames::{self, ReadError};
 use super::online::Online;
 use super::session::Session;
-use super::{Shared, accounts};
+use super::{Shared, audit};
 use crate::clock;
 use crate::presence::Have;
 use crate::state::{Command, Entry, State, refusal};
@@ -26,11 +27,8 @@ pub const SMALL_FRAME_BYTES_MAX: usize = 2 * 1024;
 pub async fn serve(shared: Arc<Shared>, session: Arc<Session>, mut send: SendStream, mut recv: RecvStream) {
     let reply = match read(&shared, &session, &mut recv).await {
         Ok(Envelope { id, request }) => match request {
-            Request::RegisterStart { user, message } => {
-                accounts::register(&shared, &session, &mut send, &mut recv, user, &message).await
-            }
-            Request::LoginStart { user, message } => {
-                accounts::login(&shared, &session, &mut send, &mut recv, user, &message).await
+            Request::RegisterStart { .. } | Request::LoginStart { .. } | Request::ChangePasswordStart { .. } => {
+                exchange(&shared, &session, &mut send, &mut recv, Envelope { id, request }).await
             }
             request => answer(&shared, &session, id, request).await,
         },
@@ -45,6 +43,30 @@ pub async fn serve(shared: Arc<Shared>, session: Arc<Session>, mut send: SendStr
         let _ = send.finish();
     } else {
         let _ = send.reset(VarInt::from_u32(stream_code::TIMED_OUT));
+    }
+}
+
+/// The answer to a password exchange, both rounds; `None` where the other end is gone.
+async fn exchange(
+    shared: &Shared,
+    session: &Session,
+    send: &mut SendStream,
+    recv: &mut RecvStream,
+    Envelope { id, request }: Envelope,
+) -> Option<Reply> {
+    let mut exchange = Exchange { shared, session, send, recv };
+    let ended = match request {
+        Request::RegisterStart { user, message } => exchange.register(user, &message).await,
+        Request::LoginStart { user, message } => exchange.login(user, &message).await,
+        Request::ChangePasswordStart { login, registration } => {
+            exchange.change_password(id, &login, &registration).await
+        }
+        _ => Err(End::Refused(out_of_place())),
+    };
+    match ended {
+        Ok(reply) => Some(reply),
+        Err(End::Refused(reject)) => Some(Err(reject)),
+        Err(End::Gone) => None,
     }
 }
 
@@ -81,7 +103,7 @@ async fn answer(shared: &Shared, session: &Session, id: RequestId, request: Requ
 
 /// Proposes a command on behalf of a node.
 pub async fn change(shared: &Shared, actor: NodeId, request: RequestId, command: Command) -> Reply {
-    let open_to_all = matches!(command, Command::CreateUser { .. } | Command::EnrolNode { .. });
+    let open_to_all = matches!(command, Command::CreateUser { .. } | Command::Login { .. });
     // The state refuses it as well; here it costs no write, so strangers cannot keep the disk busy.
     if !open_to_all && shared.consensus.query(|state| state.user_of_node(actor).is_none()) {
         return Err(refusal::login_needed());
@@ -111,6 +133,7 @@ fn command(request: Request) -> Result<Command, Box<Request>> {
         Request::Unpublish { group, name, owner: None } => Command::Unpublish { group, name },
         Request::Unpublish { group, name, owner: Some(owner) } => Command::RemoveFile { group, name, owner },
         Request::SetPolicy { group, policy } => Command::SetPolicy { group, policy },
+        Request::WithdrawNode { node } => Command::WithdrawNodeOfUser { node },
         other => return Err(Box::new(other)),
     })
 }
@@ -152,11 +175,27 @@ fn query(shared: &Shared, session: &Session, request: Request) -> Reply {
             online.tell_all(wanted);
             Ok(Answer::Providers(online.presence.lookup(node, &group, content)))
         }
-        Request::Grant { group } => grant(shared, state, node, &group),
+        Request::Grant { group } => {
+            let reply = grant(shared, state, node, &group);
+            audit::grant(state, session, &group, &reply);
+            reply
+        }
+        Request::ListNodes => {
+            let mut nodes = state.nodes(node)?;
+            let online = shared.online();
+            for enrolled in &mut nodes {
+                enrolled.online = online.presence.is_online(enrolled.node);
+            }
+            Ok(Answer::Nodes(nodes))
+        }
         Request::Announce(announce) => note(shared, state, session, &announce, Have::announced),
         Request::Standby(standby) => note(shared, state, session, &standby, |_| Have::Standby),
-        _ => Err(Reject::new(ErrorCode::MALFORMED, "this request has no place here")),
+        _ => Err(out_of_place()),
     })
+}
+
+fn out_of_place() -> Reject {
+    Reject::new(ErrorCode::MALFORMED, "this request has no place here")
 }
 
 /// Fills in how many nodes are online with each listing's content.

@@ -1,12 +1,15 @@
 //! One connection, from handshake to close: Hello, then requests in and events out until either end has had enough.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use p2p_proto::id::NodeId;
 use p2p_proto::limit::{HELLO_FRAME_BYTES_MAX, NODE_ADDRESSES_MAX, SOFTWARE_BYTES_MAX};
+use p2p_proto::name::GroupName;
 use p2p_proto::peer::close_code;
+use p2p_proto::reject::ErrorCode;
 use p2p_proto::tls;
 use p2p_proto::tracker::{Event, Hello, HelloAck};
 use p2p_proto::version::{SOFTWARE, TRACKER_PROTOCOL};
@@ -21,6 +24,8 @@ use super::listener::HELLO_DEADLINE;
 use super::online::Entered;
 use super::{Shared, frames, requests};
 use crate::clock;
+use crate::state::GroupKey;
+use crate::state::bound::GROUPS_PER_USER_MAX;
 
 /// What a session's requests share.
 #[derive(Debug)]
@@ -32,7 +37,12 @@ pub struct Session {
     pub connection: Connection,
     /// Password exchanges in progress on this connection.
     pub exchanges: AtomicUsize,
+    /// What the last request for a grant of each group came to: issued, or refused with a code.
+    grants: Mutex<BTreeMap<GroupKey, Option<ErrorCode>>>,
 }
+
+/// Groups for which a session remembers that: as many as a user may belong to. Some hundred bytes each.
+const GRANTS_REMEMBERED_MAX: usize = GROUPS_PER_USER_MAX;
 
 /// Runs one connection to its end.
 pub async fn run(shared: Arc<Shared>, connecting: Connecting, mut pass: Pass) {
@@ -57,7 +67,8 @@ pub async fn run(shared: Arc<Shared>, connecting: Connecting, mut pass: Pass) {
     let entered = greet(&shared, node, &connection, send, &hello).await;
     debug!(%node, %address, "node connected");
     let serial = entered.serial;
-    let session = Arc::new(Session { node, serial, connection: connection.clone(), exchanges: AtomicUsize::new(0) });
+    let (exchanges, grants) = (AtomicUsize::new(0), Mutex::default());
+    let session = Arc::new(Session { node, serial, connection: connection.clone(), exchanges, grants });
     // Each ends when the connection does; whichever ends first ends the session.
     tokio::select! {
         () = take_requests(&shared, &session) => {}
@@ -152,6 +163,22 @@ impl Session {
         let turn = ExchangeTurn(&self.exchanges);
         let before = self.exchanges.fetch_add(1, Ordering::Relaxed);
         (before < EXCHANGES_PER_CONNECTION_MAX).then_some(turn)
+    }
+
+    /// Where the node is connected from.
+    pub fn address(&self) -> IpAddr {
+        self.connection.remote_address().ip()
+    }
+
+    /// Whether the request for a grant before came to the same; remembers what this one came to.
+    pub fn is_renewal(&self, group: &GroupName, code: Option<ErrorCode>) -> bool {
+        let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = GroupKey::from(group);
+        // Whoever asks for more than anybody belongs to is not written down anew each time.
+        if grants.len() >= GRANTS_REMEMBERED_MAX && !grants.contains_key(&key) {
+            return true;
+        }
+        grants.insert(key, code) == Some(code)
     }
 }
 

@@ -35,7 +35,8 @@ pub enum Command {
         /// OPAQUE registration record: with it a password can be checked, not learned.
         record: Vec<u8>,
     },
-    /// Puts the actor's key under a user, whose password the proposer has checked.
+    /// Puts the actor's key under a user, whose password the proposer has checked. Of older logs; now it is
+    /// [`Command::Login`].
     EnrolNode {
         /// Whose it is from now on.
         user: UserName,
@@ -138,6 +139,28 @@ pub enum Command {
         content: ContentId,
         /// Bytes.
         length: u64,
+    },
+    /// Puts the actor's key under a user, whose password the proposer has checked. Refused where the password has been
+    /// changed since, so that nobody gets in by one that is no longer right.
+    Login {
+        /// Whose it is from now on.
+        user: UserName,
+        /// The registration record that the password was checked against.
+        proved: Vec<u8>,
+    },
+    /// Gives the actor's user another password. The proposer has checked the old one.
+    ChangePassword {
+        /// The registration record that the old password was checked against: of two changes at once, one is refused.
+        proved: Vec<u8>,
+        /// From now on.
+        record: Vec<u8>,
+        /// Also takes every other key from the user.
+        log_out_everywhere: bool,
+    },
+    /// Takes a key, the actor's own or another, from the actor's user.
+    WithdrawNodeOfUser {
+        /// Which.
+        node: NodeId,
     },
 }
 
@@ -278,5 +301,10 @@ pub enum Change {
         name: FileName,
         /// Whose it was.
         owner: UserName,
+    },
+    /// A user has another password.
+    PasswordChanged {
+        /// Whose.
+        user: UserName,
     },
 }

@@ -73,8 +73,8 @@ impl State {
                 Ok(Outcome::Done)
             }
             Command::CreateUser { user, record } => self.create_user(user, record, at, changes),
-            Command::EnrolNode { user } => self.enrol_node(actor, user, changes),
-            Command::WithdrawNode => self.withdraw_node(actor, changes),
+            Command::EnrolNode { user } => self.enrol_node(actor, user, None, at, changes),
+            Command::WithdrawNode => self.withdraw_node(actor, actor, changes),
             Command::CreateGroup { group, policy } => self.create_group(actor, group, *policy, at, changes),
             Command::JoinGroup { group } => self.join_group(actor, group, at, changes),
             Command::LeaveGroup { group, force } => self.leave_group(actor, group, *force, changes),
@@ -92,6 +92,11 @@ impl State {
             Command::Replace { group, name, content, length } => {
                 self.publish(actor, group, name, *content, *length, true, at, changes)
             }
+            Command::Login { user, proved } => self.enrol_node(actor, user, Some(proved), at, changes),
+            Command::ChangePassword { proved, record, log_out_everywhere } => {
+                self.change_password(actor, proved, record, *log_out_everywhere, changes)
+            }
+            Command::WithdrawNodeOfUser { node } => self.withdraw_node(actor, *node, changes),
         }
     }
 

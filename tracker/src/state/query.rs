@@ -4,13 +4,13 @@
 
 use std::ops::Bound;
 
-use p2p_proto::id::{ContentId, NodeId};
+use p2p_proto::id::{ContentId, NodeId, RequestId};
 use p2p_proto::limit::PAGE_ITEMS_MAX;
 use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::reject::Reject;
-use p2p_proto::tracker::{Group as GroupShown, JoinRequest, Listing, Member, OwnedRequest};
+use p2p_proto::tracker::{EnrolledNode, Group as GroupShown, JoinRequest, Listing, Member, OwnedRequest};
 
-use super::command::Setup;
+use super::command::{Outcome, Setup};
 use super::files::Listed;
 use super::groups::Group;
 use super::key::{FileKey, GroupKey, UserKey};
@@ -40,7 +40,7 @@ impl State {
     /// Refuses a name that an account has already.
     pub fn may_create(&self, user: &UserName) -> Result<(), Reject> {
         match self.users.find(user) {
-            Some((_, standing)) => Err(refusal::user_exists(user, &standing.name)),
+            Some(_) => Err(refusal::user_exists(user)),
             None => Ok(()),
         }
     }
@@ -53,6 +53,18 @@ impl State {
     /// The nodes enrolled under a user.
     pub fn nodes_of_user(&self, user: &UserName) -> impl Iterator<Item = NodeId> {
         self.users.find(user).into_iter().flat_map(|(_, user)| user.nodes.iter().copied())
+    }
+
+    /// The nodes enrolled under the user of this one, by id.
+    pub fn nodes(&self, node: NodeId) -> Result<Vec<EnrolledNode>, Reject> {
+        let (_, user) = policy::actor(self, node)?;
+        let since = |node| self.users.nodes.get(node).and_then(|enrolment| enrolment.since);
+        Ok(user.nodes.iter().map(|node| EnrolledNode { node: *node, since: since(node), online: false }).collect())
+    }
+
+    /// What a request was answered with that has been applied already, and whose answer may have been lost.
+    pub fn applied(&self, actor: NodeId, request: RequestId) -> Option<&Outcome> {
+        self.remembered.find(actor, request)
     }
 
     /// The group, if the node may read it.

@@ -1,5 +1,6 @@
 //! Refusals of the state: one function each, so that the same refusal always reads the same.
 
+use p2p_proto::id::NodeId;
 use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
 
@@ -19,13 +20,25 @@ pub fn login_refused() -> Reject {
     Reject::new(ErrorCode::LOGIN_REFUSED, "wrong user name or password")
 }
 
+/// Who changes a password does not know the one until now.
+pub fn old_password_refused() -> Reject {
+    Reject::new(ErrorCode::LOGIN_REFUSED, "the old password is wrong")
+        .hint("if a change of it was interrupted, the new one may be in force already")
+}
+
+pub(super) fn node_not_found(node: NodeId, user: &UserName) -> Reject {
+    Reject::new(ErrorCode::NODE_NOT_FOUND, format!("`{user}` is not logged in on node {}", node.short()))
+        .hint("`p2pctl status` shows where")
+}
+
 pub(super) fn user_not_found(user: &UserName) -> Reject {
     Reject::new(ErrorCode::USER_NOT_FOUND, format!("there is no user `{user}`"))
 }
 
-pub(super) fn user_exists(asked: &UserName, standing: &UserName) -> Reject {
-    let reject = Reject::new(ErrorCode::USER_EXISTS, taken("user", asked.as_str(), standing.as_str()));
-    reject.hint("choose another name, or log in with: p2pctl login USER")
+/// Anybody may ask this, so it does not tell how the name that stands is spelled.
+pub(super) fn user_exists(asked: &UserName) -> Reject {
+    Reject::new(ErrorCode::USER_EXISTS, format!("user `{asked}` exists already, perhaps in another spelling"))
+        .hint("choose another name, or log in with: p2pctl login USER")
 }
 
 pub(super) fn group_not_found(group: &GroupName) -> Reject {
@@ -34,7 +47,12 @@ pub(super) fn group_not_found(group: &GroupName) -> Reject {
 }
 
 pub(super) fn group_exists(asked: &GroupName, standing: &GroupName) -> Reject {
-    Reject::new(ErrorCode::GROUP_EXISTS, taken("group", asked.as_str(), standing.as_str()))
+    let message = if asked.as_str() == standing.as_str() {
+        format!("group `{asked}` exists already")
+    } else {
+        format!("group `{standing}` exists already, and `{asked}` differs from it in case or composition only")
+    };
+    Reject::new(ErrorCode::GROUP_EXISTS, message)
         .hint("choose another name, or ask to join with: p2pctl join_group GROUP")
 }
 
@@ -118,13 +136,4 @@ pub(super) fn twin_file(asked: &FileName, standing: &FileName, group: &GroupName
 /// A bound of [`super::bound`] is reached; `what` says whose and of what, with its number.
 pub(super) fn full(what: String) -> Reject {
     Reject::new(ErrorCode::NOT_ALLOWED, format!("{what}, and more are not allowed"))
-}
-
-/// Says of a name why it cannot be given again.
-fn taken(kind: &str, asked: &str, standing: &str) -> String {
-    if asked == standing {
-        format!("{kind} `{asked}` exists already")
-    } else {
-        format!("{kind} `{standing}` exists already, and `{asked}` differs from it in case or composition only")
-    }
 }

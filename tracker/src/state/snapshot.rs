@@ -3,9 +3,11 @@
 //! ```text
 //! 0         1
 //! +---------+---------------------------------+
-//! | version |  SnapshotV1, postcard           |    version: u8, 1
+//! | version |  SnapshotV2, postcard           |    version: u8, 2
 //! +---------+---------------------------------+
 //! ```
+//!
+//! Version 1: the first, which is still read. 2: more tables behind its own.
 //!
 //! Only what cannot be derived is written: keys are folded from names again, indexes are rebuilt. Two equal states have
 //! equal bytes, since every table is written in the order of its keys.
@@ -24,8 +26,8 @@ use super::groups::Group;
 use super::key::{GroupKey, UserKey};
 use super::remembered::{Remembered, RememberedRow};
 
-/// The version that is written. 1: the first.
-const SNAPSHOT_VERSION: u8 = 1;
+/// The version that is written.
+const SNAPSHOT_VERSION: u8 = 2;
 
 /// Why bytes are not a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +44,9 @@ pub enum SnapshotError {
     /// Tables that do not fit each other.
     #[error("a snapshot names the user `{0}`, whom it does not hold")]
     UnknownUser(UserName),
+    /// As [`SnapshotError::UnknownUser`].
+    #[error("a snapshot names the node {0}, which belongs to nobody in it")]
+    UnknownNode(NodeId),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,6 +56,20 @@ struct SnapshotV1 {
     users: Vec<UserRow>,
     groups: Vec<GroupRow>,
     remembered: Vec<RememberedRow>,
+}
+
+/// The first version's tables, and behind them what has come since.
+#[derive(Serialize, Deserialize)]
+struct SnapshotV2 {
+    first: SnapshotV1,
+    /// When each node was enrolled, by id, where that is known.
+    enrolled: Vec<(NodeId, UnixMillis)>,
+}
+
+impl From<SnapshotV1> for SnapshotV2 {
+    fn from(first: SnapshotV1) -> SnapshotV2 {
+        SnapshotV2 { first, enrolled: Vec::new() }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -91,13 +110,15 @@ impl State {
             created: user.created,
             nodes: user.nodes.iter().copied().collect(),
         });
-        let snapshot = SnapshotV1 {
+        let first = SnapshotV1 {
             setup: self.setup.clone(),
             epochs: self.epochs,
             users: users.collect(),
             groups: self.groups.by_key.values().map(|group| self.group_row(group)).collect(),
             remembered: self.remembered.rows().collect(),
         };
+        let enrolled = self.users.nodes.iter().filter_map(|(node, enrolment)| Some((*node, enrolment.since?)));
+        let snapshot = SnapshotV2 { first, enrolled: enrolled.collect() };
         let mut bytes = vec![SNAPSHOT_VERSION];
         bytes.extend(codec::encode(&snapshot));
         bytes
@@ -105,25 +126,30 @@ impl State {
 
     /// The state that `bytes` hold.
     pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
-        let snapshot: SnapshotV1 = match bytes {
+        let SnapshotV2 { first, enrolled } = match bytes {
             [] => return Err(SnapshotError::Empty),
+            [1, body @ ..] => codec::decode::<SnapshotV1>(body)?.into(),
             [SNAPSHOT_VERSION, body @ ..] => codec::decode(body)?,
             [version, ..] => return Err(SnapshotError::Version(*version)),
         };
         let mut state = State {
-            setup: snapshot.setup,
-            epochs: snapshot.epochs,
-            remembered: Remembered::from_rows(snapshot.remembered),
+            setup: first.setup,
+            epochs: first.epochs,
+            remembered: Remembered::from_rows(first.remembered),
             ..State::default()
         };
-        for row in snapshot.users {
+        for row in first.users {
             let key = UserKey::from(&row.name);
             state.users.insert(row.name, row.record, row.created);
             for node in row.nodes {
-                state.users.enrol(node, key.clone());
+                state.users.enrol(node, key.clone(), None);
             }
         }
-        for row in snapshot.groups {
+        for (node, since) in enrolled {
+            let enrolment = state.users.nodes.get_mut(&node).ok_or(SnapshotError::UnknownNode(node))?;
+            enrolment.since = Some(since);
+        }
+        for row in first.groups {
             state.insert_group(row)?;
         }
         Ok(state)

@@ -29,11 +29,19 @@ pub(super) struct User {
     pub requested: BTreeSet<GroupKey>,
 }
 
+/// Whose a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Enrolment {
+    pub user: UserKey,
+    /// `None` where a snapshot of version 1 did not tell.
+    pub since: Option<UnixMillis>,
+}
+
 /// Users by name, nodes by id.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Users {
     pub by_key: BTreeMap<UserKey, User>,
-    pub nodes: BTreeMap<NodeId, UserKey>,
+    pub nodes: BTreeMap<NodeId, Enrolment>,
 }
 
 impl Users {
@@ -42,7 +50,7 @@ impl Users {
     }
 
     pub fn of_node(&self, node: NodeId) -> Option<(UserKey, &User)> {
-        let key = self.nodes.get(&node)?;
+        let key = &self.nodes.get(&node)?.user;
         Some((key.clone(), self.get(key)))
     }
 
@@ -66,9 +74,14 @@ impl Users {
         self.by_key.insert(UserKey::from(&user.name), user);
     }
 
-    pub fn enrol(&mut self, node: NodeId, user: UserKey) {
+    pub fn enrol(&mut self, node: NodeId, user: UserKey, since: Option<UnixMillis>) {
         self.get_mut(&user).nodes.insert(node);
-        self.nodes.insert(node, user);
+        self.nodes.insert(node, Enrolment { user, since });
+    }
+
+    fn withdraw(&mut self, node: &NodeId, user: &UserKey) {
+        self.get_mut(user).nodes.remove(node);
+        self.nodes.remove(node);
     }
 
     pub fn invariant(&self) {
@@ -77,11 +90,12 @@ impl Users {
             assert_eq!(*key, UserKey::from(&user.name), "a user is filed under another name's key");
             assert!(user.nodes.len() <= NODES_PER_USER_MAX, "a user has more nodes than allowed");
             for node in &user.nodes {
-                assert_eq!(self.nodes.get(node), Some(key), "a user's node is not enrolled under that user");
+                let of = self.nodes.get(node).map(|enrolment| &enrolment.user);
+                assert_eq!(of, Some(key), "a user's node is not enrolled under that user");
             }
         }
-        for (node, key) in &self.nodes {
-            assert!(self.by_key.get(key).is_some_and(|user| user.nodes.contains(node)), "a node's user lacks it");
+        for (node, Enrolment { user, .. }) in &self.nodes {
+            assert!(self.by_key.get(user).is_some_and(|user| user.nodes.contains(node)), "a node's user lacks it");
         }
     }
 }
@@ -98,9 +112,7 @@ impl State {
         if self.users.by_key.len() >= USERS_MAX {
             return Err(refusal::full(format!("this tracker has {USERS_MAX} users")));
         }
-        if record.len() > RECORD_BYTES_MAX {
-            return Err(refusal::full(format!("a registration record has {RECORD_BYTES_MAX} bytes")));
-        }
+        fits(record)?;
         self.users.insert(user.clone(), record.to_vec(), at);
         changes.push(Change::UserCreated { user: user.clone() });
         Ok(Outcome::Done)
@@ -110,10 +122,15 @@ impl State {
         &mut self,
         node: NodeId,
         user: &UserName,
+        proved: Option<&[u8]>,
+        at: UnixMillis,
         changes: &mut Vec<Change>,
     ) -> Result<Outcome, Reject> {
         // Who proves a password proves it against a record: without one there is nothing that could have been right.
         let (key, found) = self.users.find(user).ok_or_else(refusal::login_refused)?;
+        if proved.is_some_and(|proved| proved != found.record) {
+            return Err(refusal::login_refused());
+        }
         match self.users.of_node(node) {
             Some((of, _)) if of == key => return Ok(Outcome::Done),
             Some((_, other)) => return Err(refusal::already_logged_in(&other.name)),
@@ -123,18 +140,66 @@ impl State {
             return Err(refusal::full(format!("`{}` is logged in on {NODES_PER_USER_MAX} nodes", found.name)));
         }
         changes.push(Change::Enrolled { node, user: found.name.clone() });
-        self.users.enrol(node, key);
+        self.users.enrol(node, key, Some(at));
         Ok(Outcome::Done)
     }
 
-    pub(super) fn withdraw_node(&mut self, node: NodeId, changes: &mut Vec<Change>) -> Result<Outcome, Reject> {
-        let (key, user) = policy::actor(self, node)?;
-        changes.push(Change::Withdrawn { node, user: user.name.clone() });
-        for group in &user.groups {
-            changes.push(Change::AccessLost { group: self.groups.get(group).name.clone(), nodes: vec![node] });
+    pub(super) fn change_password(
+        &mut self,
+        actor: NodeId,
+        proved: &[u8],
+        record: &[u8],
+        log_out_everywhere: bool,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Reject> {
+        let (key, user) = policy::actor(self, actor)?;
+        if proved != user.record {
+            return Err(refusal::old_password_refused());
         }
-        self.users.nodes.remove(&node);
-        self.users.get_mut(&key).nodes.remove(&node);
+        fits(record)?;
+        changes.push(Change::PasswordChanged { user: user.name.clone() });
+        let others: Vec<NodeId> =
+            user.nodes.iter().copied().filter(|node| log_out_everywhere && *node != actor).collect();
+        self.users.get_mut(&key).record = record.to_vec();
+        self.withdraw(&key, &others, changes);
         Ok(Outcome::Done)
     }
+
+    /// Takes a node from the actor's user: its own, or another of that user.
+    pub(super) fn withdraw_node(
+        &mut self,
+        actor: NodeId,
+        node: NodeId,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Reject> {
+        let (key, user) = policy::actor(self, actor)?;
+        if !user.nodes.contains(&node) {
+            return Err(refusal::node_not_found(node, &user.name));
+        }
+        self.withdraw(&key, &[node], changes);
+        Ok(Outcome::Done)
+    }
+
+    /// Takes nodes from their user, and with the user what they may read.
+    fn withdraw(&mut self, user: &UserKey, nodes: &[NodeId], changes: &mut Vec<Change>) {
+        if nodes.is_empty() {
+            return;
+        }
+        for node in nodes {
+            self.users.withdraw(node, user);
+            changes.push(Change::Withdrawn { node: *node, user: self.users.name(user).clone() });
+        }
+        for group in &self.users.get(user).groups {
+            let group = self.groups.get(group).name.clone();
+            changes.push(Change::AccessLost { group, nodes: nodes.to_vec() });
+        }
+    }
+}
+
+/// Refuses a registration record that is longer than any.
+fn fits(record: &[u8]) -> Result<(), Reject> {
+    if record.len() > RECORD_BYTES_MAX {
+        return Err(refusal::full(format!("a registration record has {RECORD_BYTES_MAX} bytes")));
+    }
+    Ok(())
 }

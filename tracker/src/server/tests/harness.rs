@@ -8,7 +8,7 @@ use std::time::Duration;
 use p2p_proto::frame;
 use p2p_proto::id::{ContentId, RequestId};
 use p2p_proto::identity::Identity;
-use p2p_proto::password::{CHANNEL_BINDING_LABEL, ClientLogin, ClientRegistration, Password};
+use p2p_proto::password::{CHANNEL_BINDING_LABEL, ChannelBinding, ClientLogin, ClientRegistration, Password};
 use p2p_proto::reject::ErrorCode;
 use p2p_proto::tls;
 use p2p_proto::tracker::{Announce, Answer, Envelope, Event, Hello, HelloAck, JoinPolicy, Presence, Reply, Request};
@@ -50,6 +50,11 @@ impl Tracker {
         self.running = Some((runtime, server));
     }
 
+    /// What runs.
+    pub fn server(&self) -> &Server {
+        &self.running.as_ref().expect("runs").1
+    }
+
     /// Ends as by a kill: nobody is told, nothing is finished.
     pub fn kill(&mut self) {
         let (runtime, server) = self.running.take().expect("runs");
@@ -84,8 +89,16 @@ impl Client {
         Self::connect_with(tracker, identity, TransportConfig::default()).await
     }
 
+    /// Connects from an address of this machine and says Hello.
+    pub async fn connect_from(address: [u8; 4], tracker: SocketAddr, identity: &Identity) -> Client {
+        Self::hello(dial_from(address, tracker, identity, TransportConfig::default()).await).await
+    }
+
     pub async fn connect_with(tracker: SocketAddr, identity: &Identity, transport: TransportConfig) -> Client {
-        let (endpoint, connection) = dial(tracker, identity, transport).await;
+        Self::hello(dial(tracker, identity, transport).await).await
+    }
+
+    async fn hello((endpoint, connection): (Endpoint, Connection)) -> Client {
         let (mut send, mut recv) = connection.open_bi().await.expect("connected");
         let hello = Hello { version: TRACKER_PROTOCOL, software: SOFTWARE.to_owned(), local_addresses: Vec::new() };
         send.write_all(&frame::encode(&hello)).await.expect("taken");
@@ -120,9 +133,15 @@ impl Client {
         round(&mut send, &mut recv, Request::RegisterFinish { record }).await
     }
 
-    pub async fn login(&self, user: &str, password: &str) -> Reply {
+    /// What a proof of a password is bound to.
+    pub fn binding(&self) -> ChannelBinding {
         let mut binding = [0; 32];
         self.connection.export_keying_material(&mut binding, CHANNEL_BINDING_LABEL, b"").expect("exports");
+        binding
+    }
+
+    pub async fn login(&self, user: &str, password: &str) -> Reply {
+        let binding = self.binding();
         let (client, message) = ClientLogin::start(&secret(password)).expect("starts");
         let (mut send, mut recv) = self.connection.open_bi().await.expect("connected");
         let start = Request::LoginStart { user: user.parse().expect("allowed"), message };
@@ -144,19 +163,24 @@ impl Client {
     /// The next event that is not about this node's own login.
     pub async fn event(&mut self) -> Event {
         loop {
-            if self.events.is_none() {
-                self.events = Some(self.connection.accept_uni().await.expect("connected"));
-            }
-            let events = self.events.as_mut().expect("just set");
-            let mut prefix = [0; 4];
-            events.read_exact(&mut prefix).await.expect("an event");
-            let mut body = vec![0; frame::length(prefix, 1 << 20).expect("small")];
-            events.read_exact(&mut body).await.expect("an event");
-            let event = frame::decode(&body).expect("an event");
+            let event = self.any_event().await;
             if !matches!(event, Event::Enrolment { .. }) {
                 return event;
             }
         }
+    }
+
+    /// The next event.
+    pub async fn any_event(&mut self) -> Event {
+        if self.events.is_none() {
+            self.events = Some(self.connection.accept_uni().await.expect("connected"));
+        }
+        let events = self.events.as_mut().expect("just set");
+        let mut prefix = [0; 4];
+        events.read_exact(&mut prefix).await.expect("an event");
+        let mut body = vec![0; frame::length(prefix, 1 << 20).expect("small")];
+        events.read_exact(&mut body).await.expect("an event");
+        frame::decode(&body).expect("an event")
     }
 
     pub async fn announce(&self, group: &str, contents: &[ContentId], complete: bool) -> Reply {
@@ -175,7 +199,16 @@ impl Client {
 
 /// A connection without a Hello.
 pub async fn dial(tracker: SocketAddr, identity: &Identity, transport: TransportConfig) -> (Endpoint, Connection) {
-    let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
+    dial_from([127, 0, 0, 1], tracker, identity, transport).await
+}
+
+async fn dial_from(
+    address: [u8; 4],
+    tracker: SocketAddr,
+    identity: &Identity,
+    transport: TransportConfig,
+) -> (Endpoint, Connection) {
+    let endpoint = Endpoint::client(SocketAddr::from((address, 0))).expect("a socket");
     let tls = tls::client_config(identity, ALPN_TRACKER, None).expect("a configuration");
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("a cipher")));
     config.transport_config(Arc::new(transport));
@@ -204,7 +237,7 @@ pub fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> T {
     frame::decode(body).expect("a message")
 }
 
-fn secret(text: &str) -> Password {
+pub fn secret(text: &str) -> Password {
     Password::new(text.to_owned()).expect("allowed")
 }
 
@@ -219,8 +252,14 @@ async fn challenge(
     }
 }
 
-async fn round(send: &mut SendStream, recv: &mut RecvStream, request: Request) -> Reply {
-    send.write_all(&envelope(request)).await.expect("taken");
+/// One request and its answer on a stream that stays open.
+pub async fn round(send: &mut SendStream, recv: &mut RecvStream, request: Request) -> Reply {
+    round_of(send, recv, envelope(request)).await
+}
+
+/// The same with the request as a frame.
+pub async fn round_of(send: &mut SendStream, recv: &mut RecvStream, request: Vec<u8>) -> Reply {
+    send.write_all(&request).await.expect("taken");
     let mut prefix = [0; 4];
     recv.read_exact(&mut prefix).await.expect("an answer");
     let mut body = vec![0; frame::length(prefix, 1 << 20).expect("small")];

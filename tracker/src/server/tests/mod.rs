@@ -1,5 +1,7 @@
 //! The real server over real sockets, with a client made of quinn and the protocol's own parts.
 
+mod accounts;
+mod audit;
 mod harness;
 mod hostile;
 mod sharing;

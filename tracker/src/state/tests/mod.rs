@@ -43,7 +43,7 @@ impl Bench {
         let mut bench = Bench::default();
         for user in users {
             bench.ok(user, Command::CreateUser { user: name(user), record: vec![1] });
-            bench.ok(user, Command::EnrolNode { user: name(user) });
+            bench.ok(user, login(user, 1));
         }
         bench
     }
@@ -80,6 +80,15 @@ impl Bench {
         assert_eq!(self.state, before, "a refusal changes nothing");
         reject.code
     }
+}
+
+/// A login with this password; accounts are made with 1.
+fn login(user: &str, password: u8) -> Command {
+    Command::Login { user: name(user), proved: vec![password] }
+}
+
+fn change_password(old: u8, new: u8, log_out_everywhere: bool) -> Command {
+    Command::ChangePassword { proved: vec![old], record: vec![new], log_out_everywhere }
 }
 
 fn create(group: &str, policy: JoinPolicy) -> Command {

@@ -19,7 +19,8 @@ const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
 /// The state as a person would write it down. Names are lower-cased, which is all the folding these names need.
 #[derive(Default)]
 struct Model {
-    users: Vec<String>,
+    /// User, password.
+    users: Vec<(String, u8)>,
     nodes: Vec<(String, String)>,
     /// Group, owner, policy.
     groups: Vec<(String, String, JoinPolicy)>,
@@ -71,7 +72,7 @@ impl Model {
     }
 
     fn known(&self, user: &UserName) -> Result<String, ErrorCode> {
-        self.users.iter().find(|u| **u == low(user)).cloned().ok_or(ErrorCode::USER_NOT_FOUND)
+        self.users.iter().map(|(u, _)| u).find(|u| **u == low(user)).cloned().ok_or(ErrorCode::USER_NOT_FOUND)
     }
 
     fn waiting(&self, actor: &str, group: &GroupName, user: &UserName) -> Result<(String, String), ErrorCode> {
@@ -93,10 +94,15 @@ impl Model {
                 if self.known(user).is_ok() {
                     return Err(ErrorCode::USER_EXISTS);
                 }
-                self.users.push(low(user));
+                self.users.push((low(user), 1));
             }
-            Command::EnrolNode { user } => {
+            Command::EnrolNode { user } | Command::Login { user, .. } => {
                 let user = self.known(user).map_err(|_| ErrorCode::LOGIN_REFUSED)?;
+                if let Command::Login { proved, .. } = command
+                    && !self.users.contains(&(user.clone(), proved[0]))
+                {
+                    return Err(ErrorCode::LOGIN_REFUSED);
+                }
                 match self.user_of(actor) {
                     Ok(of) if of == user => {}
                     Ok(_) => return Err(ErrorCode::ALREADY_LOGGED_IN),
@@ -106,6 +112,21 @@ impl Model {
             Command::WithdrawNode => {
                 self.user_of(actor)?;
                 self.nodes.retain(|(n, _)| n != actor);
+            }
+            Command::WithdrawNodeOfUser { node } => {
+                let user = self.user_of(actor)?;
+                let of = |(n, u): &(String, String)| super::node(n) == *node && *u == user;
+                if !self.nodes.iter().any(of) {
+                    return Err(ErrorCode::NODE_NOT_FOUND);
+                }
+                self.nodes.retain(|row| !of(row));
+            }
+            Command::ChangePassword { proved, record, log_out_everywhere } => {
+                let user = self.user_of(actor)?;
+                let old = (user.clone(), proved[0]);
+                let row = self.users.iter_mut().find(|row| **row == old).ok_or(ErrorCode::LOGIN_REFUSED)?;
+                row.1 = record[0];
+                self.nodes.retain(|(n, u)| !log_out_everywhere || *u != user || n == actor);
             }
             Command::CreateGroup { group, policy } => {
                 let user = self.user_of(actor)?;
@@ -254,7 +275,8 @@ impl Model {
     /// What a node sees: its groups with standing, members and files, as lines; or why not.
     fn seen_by(&self, actor: &str) -> Result<Vec<String>, ErrorCode> {
         let user = self.user_of(actor)?;
-        let mut lines = Vec::new();
+        let nodes = self.nodes.iter().filter(|(_, of)| *of == user);
+        let mut lines: Vec<String> = nodes.map(|(n, _)| format!("node {:?}", super::node(n))).collect();
         for (group, owner, policy) in &self.groups {
             let member = self.is_member(group, &user);
             let standing = if *owner == user {
@@ -286,7 +308,8 @@ impl Model {
 /// The same lines from the real state, through its queries.
 fn seen_in(state: &State, actor: &str) -> Result<Vec<String>, ErrorCode> {
     let node = node(actor);
-    let mut lines = Vec::new();
+    let nodes = state.nodes(node).map_err(|reject| reject.code)?;
+    let mut lines: Vec<String> = nodes.iter().map(|enrolled| format!("node {:?}", enrolled.node)).collect();
     for row in state.groups_page(node, false, None).map_err(|reject| reject.code)? {
         let group = &row.group;
         let shown = low(group);
@@ -320,8 +343,11 @@ fn any_command() -> impl Strategy<Value = Command> {
     let policy = || proptest::sample::select(&[JoinPolicy::Approval, JoinPolicy::Open, JoinPolicy::Public][..]);
     prop_oneof![
         2 => user().prop_map(|user| Command::CreateUser { user, record: vec![1] }),
-        3 => user().prop_map(|user| Command::EnrolNode { user }),
+        1 => user().prop_map(|user| Command::EnrolNode { user }),
+        4 => (user(), 1..3u8).prop_map(|(user, password)| Command::Login { user, proved: vec![password] }),
+        2 => (1..3u8, 1..3u8, any::<bool>()).prop_map(|(old, new, all)| change_password(old, new, all)),
         1 => Just(Command::WithdrawNode),
+        2 => proptest::sample::select(&NODES[..]).prop_map(|other| Command::WithdrawNodeOfUser { node: node(other) }),
         3 => (group(), policy()).prop_map(|(group, policy)| Command::CreateGroup { group, policy }),
         5 => group().prop_map(|group| Command::JoinGroup { group }),
         2 => (group(), any::<bool>()).prop_map(|(group, force)| Command::LeaveGroup { group, force }),

@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use p2p_proto::tracker::EnrolledNode;
+
 use super::super::Change;
 use super::*;
 
@@ -69,8 +71,12 @@ fn answer(bench: &mut Bench, line: &str, out: &mut String) {
 fn command(words: &[&str]) -> Command {
     match *words {
         ["create_user", user] => Command::CreateUser { user: name(user), record: vec![1] },
-        ["login", user] => Command::EnrolNode { user: name(user) },
+        ["login", user] => login(user, 1),
+        ["login", user, password] => login(user, number(password)),
         ["logout"] => Command::WithdrawNode,
+        ["logout", "--node", other] => Command::WithdrawNodeOfUser { node: node(other) },
+        ["change_password", old, new] => change_password(number(old), number(new), false),
+        ["change_password", old, new, "--log-out-everywhere"] => change_password(number(old), number(new), true),
         ["create_group", group, policy] => create(group, self::policy(policy)),
         ["set_policy", group, policy] => set_policy(group, self::policy(policy)),
         ["join_group", group] => join(group),
@@ -81,8 +87,8 @@ fn command(words: &[&str]) -> Command {
         ["remove_member", group, user] => remove(group, user),
         ["transfer_group", group, user] => transfer(group, user),
         ["delete_group", group] => Command::DeleteGroup { group: name(group) },
-        ["publish", group, file, number] => publish(group, file, number.parse().expect("a content is a number")),
-        ["replace", group, file, number] => replace(group, file, number.parse().expect("a content is a number")),
+        ["publish", group, file, number] => publish(group, file, self::number(number)),
+        ["replace", group, file, number] => replace(group, file, self::number(number)),
         ["unpublish", group, file] => unpublish(group, file),
         ["remove_file", group, file, owner] => remove_file(group, file, owner),
         _ => panic!("no command `{}`", words.join(" ")),
@@ -96,6 +102,11 @@ fn policy(word: &str) -> JoinPolicy {
         "public" => JoinPolicy::Public,
         _ => panic!("no policy `{word}`"),
     }
+}
+
+/// A content or a password, which here are numbers.
+fn number(word: &str) -> u8 {
+    word.parse().expect("a content or a password is a number")
 }
 
 /// Answers the words if they are a query.
@@ -121,6 +132,10 @@ fn show(bench: &Bench, actor: &str, words: &[&str], out: &mut String) -> bool {
         ["list_files", group] => state.files_page(node, &name(group), None).map(|page| {
             page.iter().map(|file| format!("{} of {}: content {}", file.name, file.owner, file.content.0[0])).collect()
         }),
+        ["list_nodes"] => state.nodes(node).map(|nodes| {
+            let since = |node: &EnrolledNode| node.since.map_or("?".to_owned(), |since| since.0.to_string());
+            nodes.iter().map(|node| format!("{} since {}", label(&node.node), since(node))).collect()
+        }),
         _ => return false,
     };
     match lines {
@@ -132,9 +147,13 @@ fn show(bench: &Bench, actor: &str, words: &[&str], out: &mut String) -> bool {
     true
 }
 
+/// What the transcript calls a node.
+fn label(node: &NodeId) -> String {
+    String::from_utf8_lossy(&node.0).trim_end_matches('\0').to_owned()
+}
+
 /// A change as a line.
 fn shown(change: &Change) -> String {
-    let label = |node: &NodeId| String::from_utf8_lossy(&node.0).trim_end_matches('\0').to_owned();
     match change {
         Change::UserCreated { user } => format!("user created: {user}"),
         Change::Enrolled { node, user } => format!("enrolled: node {} under {user}", label(node)),
@@ -151,5 +170,6 @@ fn shown(change: &Change) -> String {
             format!("published in {group}: {name} of {owner}, content {}", content.0[0])
         }
         Change::Unpublished { group, name, owner } => format!("unpublished from {group}: {name} of {owner}"),
+        Change::PasswordChanged { user } => format!("password changed: {user}"),
     }
 }
