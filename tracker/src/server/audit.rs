@@ -32,6 +32,7 @@ fn line(actor: NodeId, state: &State, change: &Change) {
         }
         // Told by the change of membership beside it.
         Change::JoinRequested { .. } => {}
+        Change::PublicGroupMade => info!(target: "audit", "the built-in group `public` is there"),
         Change::Published { group, name, owner, content } => {
             debug!(target: "audit", node = %actor, ?group, ?name, ?owner, %content, "file listed");
         }

@@ -124,6 +124,7 @@ impl Online {
                 Change::GroupEnded { group } => self.ended(state, group, changes, now),
                 Change::UserCreated { .. }
                 | Change::GroupCreated { .. }
+                | Change::PublicGroupMade
                 | Change::Published { .. }
                 | Change::Unpublished { .. } => {}
             }

@@ -43,6 +43,19 @@ pub(super) fn not_member(group: &GroupName) -> Reject {
         .hint("ask to join with: p2pctl join_group GROUP")
 }
 
+pub(super) fn built_in(group: &GroupName) -> Reject {
+    let message = format!(
+        "group `{group}` is built in: nobody owns, joins or leaves it, and everybody reads and publishes in it"
+    );
+    Reject::new(ErrorCode::NOT_ALLOWED, message)
+        .hint("publish with: p2pctl share FILE, and download with: p2pctl download NAME DEST")
+}
+
+pub(super) fn reserved_user(user: &UserName) -> Reject {
+    Reject::new(ErrorCode::BAD_NAME, format!("`{user}` is the name of what belongs to nobody, so no user can have it"))
+        .hint("choose another name")
+}
+
 pub(super) fn nothing_to_leave(user: &UserName, group: &GroupName) -> Reject {
     let message = format!("`{user}` is not a member of group `{group}` and has not asked to join");
     Reject::new(ErrorCode::NOT_MEMBER, message).hint("see your groups with: p2pctl list_my_groups")
@@ -99,7 +112,8 @@ pub(super) fn content_not_listed(group: &GroupName) -> Reject {
 
 pub(super) fn other_content(name: &FileName, group: &GroupName) -> Reject {
     let message = format!("you list another file as `{name}` in group `{group}`");
-    Reject::new(ErrorCode::FILE_EXISTS, message).hint("choose another name with --name")
+    Reject::new(ErrorCode::FILE_EXISTS, message)
+        .hint("choose another name with: p2pctl upload_file FILE GROUP --name NAME")
 }
 
 pub(super) fn twin_file(asked: &FileName, standing: &FileName, group: &GroupName) -> Reject {

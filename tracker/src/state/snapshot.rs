@@ -3,9 +3,11 @@
 //! ```text
 //! 0         1
 //! +---------+---------------------------------+
-//! | version |  SnapshotV1, postcard           |    version: u8, 1
+//! | version |  SnapshotV2, postcard           |    version: u8, 2
 //! +---------+---------------------------------+
 //! ```
+//!
+//! Version 1 was the first; it ends before the built-in group, and is still read.
 //!
 //! Only what cannot be derived is written: keys are folded from names again, indexes are rebuilt. Two equal states have
 //! equal bytes, since every table is written in the order of its keys.
@@ -24,8 +26,8 @@ use super::groups::Group;
 use super::key::{GroupKey, UserKey};
 use super::remembered::{Remembered, RememberedRow};
 
-/// The version that is written. 1: the first.
-const SNAPSHOT_VERSION: u8 = 1;
+/// The version that is written. 1: the first; 2: with the built-in group.
+const SNAPSHOT_VERSION: u8 = 2;
 
 /// Why bytes are not a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +53,20 @@ struct SnapshotV1 {
     users: Vec<UserRow>,
     groups: Vec<GroupRow>,
     remembered: Vec<RememberedRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SnapshotV2 {
+    v1: SnapshotV1,
+    /// `None` before the built-in group has been made.
+    public: Option<PublicRow>,
+}
+
+/// The built-in group; with an older group of its name among the others, it has yet to take its place.
+#[derive(Serialize, Deserialize)]
+struct PublicRow {
+    epoch: u64,
+    files: Vec<FileRow>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -91,13 +107,19 @@ impl State {
             created: user.created,
             nodes: user.nodes.iter().copied().collect(),
         });
-        let snapshot = SnapshotV1 {
+        let v1 = SnapshotV1 {
             setup: self.setup.clone(),
             epochs: self.epochs,
             users: users.collect(),
-            groups: self.groups.by_key.values().map(|group| self.group_row(group)).collect(),
+            groups: self.groups.by_key.values().filter_map(|group| self.group_row(group)).collect(),
             remembered: self.remembered.rows().collect(),
         };
+        let built_in = self.groups.by_key.values().find(|group| group.is_built_in());
+        let public = self.public_made.then(|| PublicRow {
+            epoch: built_in.map_or(0, |group| group.epoch),
+            files: built_in.map_or_else(Vec::new, |group| self.file_rows(group)),
+        });
+        let snapshot = SnapshotV2 { v1, public };
         let mut bytes = vec![SNAPSHOT_VERSION];
         bytes.extend(codec::encode(&snapshot));
         bytes
@@ -105,8 +127,9 @@ impl State {
 
     /// The state that `bytes` hold.
     pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
-        let snapshot: SnapshotV1 = match bytes {
+        let SnapshotV2 { v1: snapshot, public } = match bytes {
             [] => return Err(SnapshotError::Empty),
+            [1, body @ ..] => SnapshotV2 { v1: codec::decode(body)?, public: None },
             [SNAPSHOT_VERSION, body @ ..] => codec::decode(body)?,
             [version, ..] => return Err(SnapshotError::Version(*version)),
         };
@@ -126,42 +149,55 @@ impl State {
         for row in snapshot.groups {
             state.insert_group(row)?;
         }
+        if let Some(row) = public {
+            state.public_made = true;
+            if state.groups.find(&GroupName::public()).is_err() {
+                let files = state.files(row.files)?;
+                state.insert_public(row.epoch, files);
+            }
+        }
         Ok(state)
     }
 
-    fn group_row(&self, group: &Group) -> GroupRow {
+    /// A group's row; `None` for the built-in one, whose row stands apart.
+    fn group_row(&self, group: &Group) -> Option<GroupRow> {
         let named = |(user, since): (&UserKey, &UnixMillis)| (self.users.name(user).clone(), *since);
-        let files = group.files.after(None).map(|(owner, listed)| FileRow {
+        Some(GroupRow {
+            name: group.name.clone(),
+            owner: self.users.name(group.owner.as_ref()?).clone(),
+            policy: group.policy,
+            created: group.created,
+            epoch: group.epoch,
+            members: group.members.iter().map(named).collect(),
+            requests: group.requests.iter().map(named).collect(),
+            files: self.file_rows(group),
+        })
+    }
+
+    fn file_rows(&self, group: &Group) -> Vec<FileRow> {
+        let rows = group.files.after(None).map(|(owner, listed)| FileRow {
             name: listed.name.clone(),
             owner: self.users.name(owner).clone(),
             content: listed.content,
             length: listed.length,
             added: listed.added,
         });
-        GroupRow {
-            name: group.name.clone(),
-            owner: self.users.name(&group.owner).clone(),
-            policy: group.policy,
-            created: group.created,
-            epoch: group.epoch,
-            members: group.members.iter().map(named).collect(),
-            requests: group.requests.iter().map(named).collect(),
-            files: files.collect(),
-        }
+        rows.collect()
     }
 
     fn insert_group(&mut self, row: GroupRow) -> Result<(), SnapshotError> {
         let key = GroupKey::from(&row.name);
         let mut group = Group {
             name: row.name,
-            owner: self.known(row.owner)?,
+            owner: Some(self.known(row.owner)?),
             policy: row.policy,
             created: row.created,
             epoch: row.epoch,
             members: Default::default(),
             requests: Default::default(),
-            files: Files::default(),
+            files: self.files(row.files)?,
         };
+        self.listings += group.files.len();
         for (user, since) in row.members {
             let user = self.known(user)?;
             self.users.get_mut(&user).groups.insert(key.clone());
@@ -172,14 +208,17 @@ impl State {
             self.users.get_mut(&user).requested.insert(key.clone());
             group.requests.insert(user, since);
         }
-        for file in row.files {
-            let owner = self.known(file.owner)?;
-            let listed = Listed { name: file.name, content: file.content, length: file.length, added: file.added };
-            group.files.insert(owner, listed);
-            self.listings += 1;
-        }
         self.groups.by_key.insert(key, group);
         Ok(())
+    }
+
+    fn files(&self, rows: Vec<FileRow>) -> Result<Files, SnapshotError> {
+        let mut files = Files::default();
+        for row in rows {
+            let listed = Listed { name: row.name, content: row.content, length: row.length, added: row.added };
+            files.insert(self.known(row.owner)?, listed);
+        }
+        Ok(files)
     }
 
     /// The shared key of a user that the snapshot holds.

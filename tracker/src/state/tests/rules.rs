@@ -297,7 +297,7 @@ fn a_snapshot_of_another_version_or_cut_short_is_refused() {
     let bytes = bench.state.encode();
     assert_eq!(State::decode(&bytes), Ok(bench.state));
     assert_eq!(State::decode(&[]), Err(SnapshotError::Empty));
-    assert_eq!(State::decode(&[2, 0]), Err(SnapshotError::Version(2)));
+    assert_eq!(State::decode(&[3, 0]), Err(SnapshotError::Version(3)));
     for end in 1..bytes.len() {
         assert!(State::decode(&bytes[..end]).is_err(), "cut at {end}");
     }

@@ -90,6 +90,7 @@ fn command(words: &[&str]) -> Command {
         ["delete_group", group] => Command::DeleteGroup { group: name(group) },
         ["publish", group, file, number] => publish(group, file, number.parse().expect("a content is a number")),
         ["unpublish", group, file] => unpublish(group, file),
+        ["make_public_group"] => Command::MakePublicGroup,
         _ => panic!("no command `{}`", words.join(" ")),
     }
 }
@@ -133,6 +134,7 @@ fn shown(change: &Change) -> String {
         Change::Enrolled { node, user } => format!("enrolled: node {} under {user}", label(node)),
         Change::Withdrawn { node, user } => format!("withdrawn: node {} of {user}", label(node)),
         Change::GroupCreated { group, owner, policy } => format!("group created: {group} of {owner}, {policy:?}"),
+        Change::PublicGroupMade => "the group public is built in from now on".to_owned(),
         Change::GroupEnded { group } => format!("group ended: {group}"),
         Change::Membership { group, user, standing } => format!("in {group}, {user} is now: {standing:?}"),
         Change::JoinRequested { group, owner, user } => format!("in {group}, {owner} decides about {user}"),
