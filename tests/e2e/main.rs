@@ -10,6 +10,7 @@ mod files;
 mod groups;
 mod identity;
 mod interrupted;
+mod public;
 mod quick_start;
 mod refusals;
 mod refusals_files;

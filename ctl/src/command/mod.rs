@@ -5,9 +5,11 @@ mod cancel;
 mod create_group;
 mod create_user;
 mod delete_group;
+mod download;
 mod download_file;
 mod file_argument;
 mod file_info;
+mod get;
 mod join_group;
 mod leave_group;
 mod list;
@@ -21,12 +23,15 @@ mod logout;
 mod password;
 mod pause;
 mod reject_request;
+mod remove;
 mod remove_member;
 mod resume;
+mod share;
 mod show_downloads;
 mod shutdown;
 mod status;
 mod stop_share;
+mod target;
 mod transfer_group;
 mod upload_file;
 mod wait;
@@ -36,8 +41,10 @@ pub use cancel::Cancel;
 pub use create_group::CreateGroup;
 pub use create_user::CreateUser;
 pub use delete_group::DeleteGroup;
+pub use download::Download;
 pub use download_file::DownloadFile;
 pub use file_info::FileInfo;
+pub use get::Get;
 pub use join_group::JoinGroup;
 pub use leave_group::LeaveGroup;
 pub use list::List;
@@ -50,8 +57,10 @@ pub use login::Login;
 pub use logout::Logout;
 pub use pause::Pause;
 pub use reject_request::RejectRequest;
+pub use remove::Remove;
 pub use remove_member::RemoveMember;
 pub use resume::Resume;
+pub use share::Share;
 pub use show_downloads::ShowDownloads;
 pub use shutdown::Shutdown;
 pub use status::Status;
@@ -94,6 +103,10 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Resume(verb) => verb.run(&session),
         Verb::Cancel(verb) => verb.run(&session),
         Verb::StopShare(verb) => verb.run(&session),
+        Verb::Share(verb) => verb.run(&session),
+        Verb::Get(verb) => verb.run(&session),
+        Verb::Remove(verb) => verb.run(&session),
+        Verb::Download(verb) => verb.run(&session),
         Verb::List(verb) => verb.run(&session),
         Verb::Shutdown(verb) => verb.run(&session),
     }

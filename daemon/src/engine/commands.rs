@@ -120,7 +120,7 @@ impl Engine {
             Request::UploadFile { path, group, name, hash, whole_digest } => {
                 self.user()?;
                 let find = tracker::Request::GroupInfo { group: group.clone() };
-                let upload = Upload { path: path.0, group, name, hash, whole_digest };
+                let upload = Upload { path: path.0, group, name, hash, whole_digest, mtorrent: None };
                 self.ask(Step::UploadGroup(command, Box::new(upload)), Call::Request(find));
             }
             Request::DownloadFile { group, file, destination, force, detach } => {
@@ -158,6 +158,11 @@ impl Engine {
                 self.cancel_download(command, id, delete_data);
             }
             Request::StopShare { group, name, until_requested: false } => self.stop_share(command, group, name)?,
+            Request::Share { path, given, mtorrent } => self.begin_share(command, path.0, given, mtorrent.0)?,
+            Request::Get { mtorrent, destination, force, detach } => {
+                self.begin_get(command, mtorrent.0, destination.0, force, detach)?;
+            }
+            Request::Remove { mtorrent } => self.begin_remove(command, mtorrent.0)?,
             Request::ListShares => {
                 self.user()?;
                 let shares = self.shares.of_user().map(|share| self.share_row(share)).collect();
@@ -172,10 +177,7 @@ impl Engine {
             | Request::LogoutNode { .. }
             | Request::SetPolicy { .. }
             | Request::RemoveFile { .. }
-            | Request::Events
-            | Request::Share { .. }
-            | Request::Get { .. }
-            | Request::Remove { .. } => {
+            | Request::Events => {
                 return Err(Reject::new(ErrorCode::UNSUPPORTED, "this daemon does not do that yet"));
             }
         }
@@ -192,16 +194,21 @@ impl Engine {
     /// Takes a file out of sharing; its readers are told, the listing stays for those who have it too.
     fn stop_share(&mut self, command: CommandId, group: GroupName, name: FileName) -> Result<(), Reject> {
         self.user()?;
-        let Some(share) = self.shares.take(&group, &name) else {
+        let Some(ended) = self.end_share(&group, &name) else {
             let message = format!("{name} is not shared from here in {group}");
             return Err(Reject::new(ErrorCode::FILE_NOT_FOUND, message).hint("`p2pctl list` lists what is"));
         };
+        let answer = Answer::ShareStopped(ShareStopped { group, name, until_requested: false });
+        self.remember(Step::Told(command, Box::new(answer)), vec![ended]);
+        Ok(())
+    }
+
+    /// Takes a share of this user's out of the table and tells its readers; the change to keep.
+    pub(super) fn end_share(&mut self, group: &GroupName, name: &FileName) -> Option<Change> {
+        let share = self.shares.take(group, name)?;
         self.refuse_readers(share.content);
         self.announce_soon();
-        let answer = Answer::ShareStopped(ShareStopped { group, name, until_requested: false });
-        let step = Step::Told(command, Box::new(answer));
-        self.remember(step, vec![Change::DeleteShare(share.user, share.group, share.name)]);
-        Ok(())
+        Some(Change::DeleteShare(share.user, share.group, share.name))
     }
 
     /// Tells a command how a download goes, until it ends.

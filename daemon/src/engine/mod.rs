@@ -25,6 +25,7 @@ pub mod input;
 pub mod output;
 mod peers;
 pub mod picker;
+mod public;
 pub mod rate;
 pub mod record;
 mod report;
@@ -290,6 +291,8 @@ impl Engine {
             Input::Described(ask, result) => self.described(ask, result),
             Input::DestinationResolved(ask, result) => self.destination_resolved(ask, result),
             Input::DiskMeasured(ask, free_bytes) => self.disk_measured(ask, free_bytes),
+            Input::MtorrentRead(ask, result) => self.mtorrent_read(ask, result),
+            Input::MtorrentWritten(ask, result) => self.mtorrent_written(ask, result),
         }
         self.run_timers();
     }
