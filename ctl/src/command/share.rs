@@ -13,7 +13,8 @@ use crate::session::Session;
 
 /// Share a file with everybody, in the built-in group `public`, and write its .mtorrent
 ///
-/// Everybody with an account at the tracker can download it then, by its name or with the .mtorrent.
+/// Everybody with an account at the tracker can download it then, by its name or with the .mtorrent, in which FILE stands
+/// as it is typed here.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  p2pctl share beach.jpg")]
 pub struct Share {

@@ -405,3 +405,6 @@ fn elsewhere(reject: Reject) -> Reject {
 fn out_of_place() -> Reject {
     Reject::new(ErrorCode::MALFORMED, "the tracker's answer is not one to what was asked")
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 mod full_disk;
 mod journal;
+mod mtorrents;
 mod parts;
 mod recovery;
 mod sources;
