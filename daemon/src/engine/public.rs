@@ -28,7 +28,7 @@ pub(super) enum Stage {
     /// Is the group there?
     Group(Upload),
     /// The share is being remembered; the `.mtorrent` is written next.
-    Shared(ShareRecord, Uploaded, Planned),
+    Shared(Box<ShareRecord>, Uploaded, Planned),
     Written(Shared),
 
     /// `get`: what does the `.mtorrent` say?
@@ -164,7 +164,7 @@ impl Engine {
     pub(super) fn public_remembered(&mut self, command: CommandId, stage: Stage) {
         let Stage::Shared(share, uploaded, Planned { place, given }) = stage else { return };
         let content = share.content;
-        self.shares.put(share);
+        self.shares.put(*share);
         self.announce_soon();
         let Some(trackers) = self.trackers_to_write() else {
             return self.fail(command, Reject::new(ErrorCode::INTERNAL, "this daemon has no tracker to write down"));

@@ -395,7 +395,7 @@ impl Engine {
         };
         let step = match upload.mtorrent {
             None => Step::Shared(command, Box::new(share.clone()), Box::new(Answer::Uploaded(uploaded))),
-            Some(planned) => Step::Public(command, Box::new(Stage::Shared(share.clone(), uploaded, planned))),
+            Some(planned) => Step::Public(command, Box::new(Stage::Shared(Box::new(share.clone()), uploaded, planned))),
         };
         self.remember(step, vec![Change::PutShare(share)]);
     }
