@@ -67,7 +67,7 @@ pub(super) struct Sought {
     target: Target,
     /// Who is asked now; `None` for any, after a wait for one.
     asked: Option<TrackerId>,
-    /// Who is asked next: those that the `.mtorrent` names first.
+    /// Who is asked after that, the next one last: those that the `.mtorrent` names come before the others.
     left: Vec<TrackerId>,
     /// Whether one said that nobody has it.
     nobody: bool,

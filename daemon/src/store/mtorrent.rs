@@ -20,7 +20,7 @@ pub(super) fn read(path: &Path) -> Result<Mtorrent, Reject> {
     let unreadable = |error| io_reject(Aim::Read, "read", path, &error);
     let refused = |error: MtorrentError| {
         let Reject { code, message, .. } = error.into();
-        Reject::new(code, format!("{} is no .mtorrent to go by: {message}", path.display()))
+        Reject::new(code, format!("cannot go by {}: {message}", path.display()))
             .hint("have it sent again by whoever gave it to you")
     };
     let (_, file) = open_regular(path)?;
