@@ -100,6 +100,10 @@ pub enum Verb {
     Cancel(Cancel),
     #[command(alias = "stop-share", visible_alias = "stop_sharing", alias = "stop-sharing")]
     StopShare(StopShare),
+    Share(Share),
+    Get(Get),
+    Remove(Remove),
+    Download(Download),
     List(List),
     Events(Events),
     #[command(visible_aliases = ["exit", "quit"])]
@@ -159,6 +163,12 @@ mod tests {
         "stop_share photos beach.jpg",
         "stop_share photos beach.jpg --until-requested",
         "stop_sharing photos beach.jpg",
+        "share beach.jpg",
+        "share beach.jpg holiday.mtorrent",
+        "get beach.jpg.mtorrent . --force --detach",
+        "remove beach.jpg.mtorrent",
+        "download beach.jpg .",
+        "download bob:beach.jpg . --force --detach",
         "list",
         "events",
         "shutdown",
@@ -217,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_not_offered() {
-        for line in ["limit", "verify a91f", "why a91f", "share x", "show_downloads --watch"] {
+        for line in ["limit", "verify a91f", "why a91f", "show_downloads --watch"] {
             assert!(matches!(parse_line(line), Err(Failure::Usage(_))), "{line}");
         }
     }

@@ -169,6 +169,14 @@ impl Shells {
                     Input::DestinationResolved(ask, resolved)
                 });
             }
+            Output::ReadMtorrent(ask, path) => {
+                self.spawn(
+                    move |shells| async move { Input::MtorrentRead(ask, shells.store.read_mtorrent(path).await) },
+                );
+            }
+            Output::WriteMtorrent(ask, written) => self.spawn(move |shells| async move {
+                Input::MtorrentWritten(ask, shells.store.write_mtorrent(written).await)
+            }),
             Output::MeasureDisk(ask) => {
                 self.spawn(move |shells| async move { Input::DiskMeasured(ask, shells.store.disk_free_bytes()) });
             }

@@ -16,6 +16,7 @@ pub mod id;
 pub mod identity;
 pub mod limit;
 pub mod manifest;
+pub mod mtorrent;
 pub mod name;
 pub mod password;
 pub mod paths;

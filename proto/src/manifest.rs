@@ -1,6 +1,7 @@
 //! The manifest: what a content is, without its name, and the content id made from it.
 
 use serde::{Deserialize, Serialize};
+use sha1_checked::CollisionResult;
 use sha2::Digest as _;
 
 use crate::codec::{self, CodecError};
@@ -16,10 +17,16 @@ pub enum HashAlgorithm {
     Blake3,
     /// SHA-256 (FIPS 180-4), 32 bytes.
     Sha256,
-    /// SHA-1 (FIPS 180-4), 20 bytes, as the ancestors and `.mtorrent` have it. Collisions can be made on purpose;
-    /// they never make two contents one, since the content id is SHA-256.
+    /// SHA-1 (FIPS 180-4), 20 bytes, as the ancestors and `.mtorrent` have it. Collisions can be made on purpose, so a
+    /// piece that bears the marks of one has no digest here and matches none ([`CollisionAttack`]).
     Sha1,
 }
+
+/// A piece holds a block that was made to collide under SHA-1: another piece with the same digest can exist, and a
+/// content id made from that digest would name both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a block in it was made to collide with another under SHA-1")]
+pub struct CollisionAttack;
 
 impl HashAlgorithm {
     /// Bytes of one digest.
@@ -33,17 +40,23 @@ impl HashAlgorithm {
     /// Whether `digest` is this algorithm's digest of `piece`.
     pub fn verify(self, piece: &[u8], digest: &[u8]) -> bool {
         let mut computed = Vec::with_capacity(self.digest_bytes());
-        self.digest_into(piece, &mut computed);
-        computed == digest
+        self.digest_into(piece, &mut computed).is_ok() && computed == digest
     }
 
     /// Appends the digest of `piece` to `digests`.
-    pub fn digest_into(self, piece: &[u8], digests: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// [`CollisionAttack`], under [`HashAlgorithm::Sha1`] alone; nothing is appended then.
+    pub fn digest_into(self, piece: &[u8], digests: &mut Vec<u8>) -> Result<(), CollisionAttack> {
         match self {
             HashAlgorithm::Blake3 => digests.extend_from_slice(blake3::hash(piece).as_bytes()),
             HashAlgorithm::Sha256 => digests.extend_from_slice(&sha2::Sha256::digest(piece)),
-            HashAlgorithm::Sha1 => digests.extend_from_slice(&sha1::Sha1::digest(piece)),
+            HashAlgorithm::Sha1 => match sha1_checked::Sha1::try_digest(piece) {
+                CollisionResult::Ok(digest) => digests.extend_from_slice(&digest),
+                CollisionResult::Mitigated(_) | CollisionResult::Collision(_) => return Err(CollisionAttack),
+            },
         }
+        Ok(())
     }
 
     /// How many digests fit a manifest.
@@ -186,6 +199,11 @@ impl Manifest {
         self.digests.get(start..start.saturating_add(bytes)).unwrap_or_default()
     }
 
+    /// The digests of all pieces, one behind the other.
+    pub fn digests(&self) -> &[u8] {
+        &self.digests
+    }
+
     /// Whether `bytes` are that piece, to the last one.
     pub fn verify(&self, piece: PieceIndex, bytes: &[u8]) -> bool {
         bytes.len() as u64 == self.geometry.piece_bytes(piece) && self.hash.verify(bytes, self.digest(piece))
@@ -207,7 +225,7 @@ mod tests {
         let mut digests = Vec::new();
         for piece in geometry.pieces() {
             let range = geometry.byte_range(piece);
-            hash.digest_into(&content[range.start as usize..range.end as usize], &mut digests);
+            hash.digest_into(&content[range.start as usize..range.end as usize], &mut digests).expect("no attack");
         }
         Manifest::new(geometry, hash, digests, None).expect("fits")
     }
@@ -230,12 +248,35 @@ mod tests {
     fn the_published_digests_of_abc_are_computed() {
         let digest = |hash: HashAlgorithm| {
             let mut digest = Vec::new();
-            hash.digest_into(b"abc", &mut digest);
+            hash.digest_into(b"abc", &mut digest).expect("no attack");
             hex::encode(digest)
         };
         assert_eq!(digest(HashAlgorithm::Blake3), "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
         assert_eq!(digest(HashAlgorithm::Sha256), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(digest(HashAlgorithm::Sha1), "a9993e364706816aba3e25717850c26c9cd0d89d");
+    }
+
+    /// The published collision (Stevens and others, 2017, shattered.io): the first 320 bytes of both files, a line each.
+    /// Behind them the state of SHA-1 is the same again.
+    const COLLISION: &str = include_str!("golden/sha1_collision.txt");
+
+    #[test]
+    fn the_published_pair_of_one_sha1_is_refused_and_is_two_contents_otherwise() {
+        let pair: Vec<Vec<u8>> = COLLISION.lines().map(|line| hex::decode(line).expect("digits")).collect();
+        let plain: Vec<_> = pair.iter().map(sha1::Sha1::digest).collect();
+        assert_ne!(pair[0], pair[1]);
+        assert_eq!(plain[0], plain[1], "that is what makes them dangerous");
+        for bytes in &pair {
+            let mut digests = Vec::new();
+            assert_eq!(HashAlgorithm::Sha1.digest_into(bytes, &mut digests), Err(CollisionAttack));
+            assert!(digests.is_empty());
+            assert!(!HashAlgorithm::Sha1.verify(bytes, &plain[0]), "a manifest of that digest takes neither");
+            let longer = [bytes.as_slice(), &[7; 1000]].concat();
+            assert_eq!(HashAlgorithm::Sha1.digest_into(&longer, &mut digests), Err(CollisionAttack));
+        }
+        for hash in [HashAlgorithm::Blake3, HashAlgorithm::Sha256] {
+            assert_ne!(manifest_of(&pair[0], hash).content_id(), manifest_of(&pair[1], hash).content_id());
+        }
     }
 
     #[test]

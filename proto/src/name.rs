@@ -10,6 +10,10 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::limit::NAME_BYTES_MAX;
 
+/// Name of the built-in group, which everybody with an account reads and publishes in; also of the owner that it is
+/// shown with, since it has none: no account gets this name.
+pub const PUBLIC: &str = "public";
+
 /// Why a text is not allowed as a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -171,6 +175,20 @@ define_name! {
     /// The name a file has in a group: one path component, never a path. Two spellings are two names, which a group
     /// does not hold beside each other if they have one key.
     FileName, check_component, str::to_owned
+}
+
+impl GroupName {
+    /// The built-in group, [`PUBLIC`].
+    pub fn public() -> GroupName {
+        PUBLIC.parse().expect("an allowed name")
+    }
+}
+
+impl UserName {
+    /// The name of nobody's, [`PUBLIC`].
+    pub fn public() -> UserName {
+        PUBLIC.parse().expect("an allowed name")
+    }
 }
 
 /// A file in a group as a person names it: `NAME`, or `OWNER:NAME` where several members publish different files under one name.

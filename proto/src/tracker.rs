@@ -359,16 +359,23 @@ pub enum Standing {
 pub struct Group {
     /// Its name.
     pub group: GroupName,
-    /// Who decides.
+    /// Who decides; for the built-in group the name that is nobody's, [`crate::name::PUBLIC`].
     pub owner: UserName,
     /// Who may join.
     pub policy: JoinPolicy,
-    /// Number of members, the owner among them.
+    /// Number of members, the owner among them; 0 for the built-in group.
     pub members: u32,
     /// Number of listings.
     pub files: u32,
     /// How who asks stands to it.
     pub standing: Standing,
+}
+
+impl Group {
+    /// Whether it is the built-in group `public`: any other has at least its owner as a member.
+    pub fn is_built_in(&self) -> bool {
+        self.members == 0 && self.group == GroupName::public()
+    }
 }
 
 /// A member as it is shown.

@@ -10,6 +10,7 @@ mod files;
 mod groups;
 mod identity;
 mod interrupted;
+mod public;
 mod quick_start;
 mod refusals;
 mod refusals_files;
@@ -19,6 +20,7 @@ mod tracker_kills;
 
 use std::path::{Path, PathBuf};
 
+use p2p_proto::name::PUBLIC;
 use p2p_tests::file::random_file;
 use p2p_tests::{Daemon, World};
 use serde_json::Value;
@@ -69,6 +71,13 @@ fn entry<'a>(list: &'a Value, field: &str, value: &str) -> &'a Value {
 fn column<'a>(list: &'a Value, field: &str) -> Vec<&'a str> {
     let entries = list.as_array().unwrap_or_else(|| panic!("not a list: {list}"));
     entries.iter().map(|entry| entry[field].as_str().expect("a text")).collect()
+}
+
+/// The groups that somebody has made: all but the built-in one, which is always there.
+fn made_groups(daemon: &Daemon) -> Vec<String> {
+    let groups = daemon.json(&["list_groups"]);
+    let names = column(&groups["groups"], "group").into_iter().filter(|name| *name != PUBLIC);
+    names.map(str::to_owned).collect()
 }
 
 /// The number in a field.

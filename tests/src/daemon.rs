@@ -19,7 +19,7 @@ pub struct Daemon {
     name: String,
     /// Where it keeps everything.
     pub home: PathBuf,
-    tracker: SocketAddr,
+    trackers: Vec<String>,
     listen: IpAddr,
     user_id: Option<u32>,
     process: Option<Process>,
@@ -29,7 +29,14 @@ impl Daemon {
     /// A daemon that does not run yet, with its home in `folder`. It will listen on a free port of `listen`.
     pub fn new(binaries: &Binaries, folder: &Path, name: &str, tracker: SocketAddr, listen: IpAddr) -> Daemon {
         let (binaries, folder, home) = (binaries.clone(), folder.to_owned(), folder.join(name));
-        Daemon { binaries, folder, name: name.to_owned(), home, tracker, listen, user_id: None, process: None }
+        let trackers = vec![tracker.to_string()];
+        Daemon { binaries, folder, name: name.to_owned(), home, trackers, listen, user_id: None, process: None }
+    }
+
+    /// The same with these trackers, in this order.
+    pub fn with_trackers(mut self, trackers: Vec<String>) -> Daemon {
+        self.trackers = trackers;
+        self
     }
 
     /// The same, run by another user of this machine; only root can.
@@ -52,7 +59,7 @@ impl Daemon {
     /// Why it is not ready.
     pub fn start(&mut self) -> Result<(), String> {
         let mut command = clean_command(&self.binaries.path("p2pd"), &self.folder);
-        command.arg("--home").arg(&self.home).args(["--tracker", &self.tracker.to_string()]);
+        command.arg("--home").arg(&self.home).args(["--tracker", &self.trackers.join(",")]);
         command.args(["--listen", &SocketAddr::new(self.listen, 0).to_string()]);
         self.become_user(&mut command);
         let log = self.folder.join(format!("{}.log", self.name));

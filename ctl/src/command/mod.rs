@@ -6,10 +6,12 @@ mod change_password;
 mod create_group;
 mod create_user;
 mod delete_group;
+mod download;
 mod download_file;
 mod events;
 mod file_argument;
 mod file_info;
+mod get;
 mod join_group;
 mod leave_group;
 mod list;
@@ -23,14 +25,17 @@ mod logout;
 mod password;
 mod pause;
 mod reject_request;
+mod remove;
 mod remove_file;
 mod remove_member;
 mod resume;
 mod set_policy;
+mod share;
 mod show_downloads;
 mod shutdown;
 mod status;
 mod stop_share;
+mod target;
 mod transfer_group;
 mod upload_file;
 mod wait;
@@ -41,9 +46,11 @@ pub use change_password::ChangePassword;
 pub use create_group::CreateGroup;
 pub use create_user::CreateUser;
 pub use delete_group::DeleteGroup;
+pub use download::Download;
 pub use download_file::DownloadFile;
 pub use events::Events;
 pub use file_info::FileInfo;
+pub use get::Get;
 pub use join_group::JoinGroup;
 pub use leave_group::LeaveGroup;
 pub use list::List;
@@ -56,10 +63,12 @@ pub use login::Login;
 pub use logout::Logout;
 pub use pause::Pause;
 pub use reject_request::RejectRequest;
+pub use remove::Remove;
 pub use remove_file::RemoveFile;
 pub use remove_member::RemoveMember;
 pub use resume::Resume;
 pub use set_policy::SetPolicy;
+pub use share::Share;
 pub use show_downloads::ShowDownloads;
 pub use shutdown::Shutdown;
 pub use status::Status;
@@ -105,6 +114,10 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Resume(verb) => verb.run(&session),
         Verb::Cancel(verb) => verb.run(&session),
         Verb::StopShare(verb) => verb.run(&session),
+        Verb::Share(verb) => verb.run(&session),
+        Verb::Get(verb) => verb.run(&session),
+        Verb::Remove(verb) => verb.run(&session),
+        Verb::Download(verb) => verb.run(&session),
         Verb::List(verb) => verb.run(&session),
         Verb::Events(verb) => verb.run(&session),
         Verb::Shutdown(verb) => verb.run(&session),

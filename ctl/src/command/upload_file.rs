@@ -73,7 +73,7 @@ fn group_name(word: OsString) -> Result<GroupName, Failure> {
 }
 
 /// The absolute path of a file that is one. Links are kept as they were given; whether it can be read, the daemon sees.
-fn existing_file(file: &OsString) -> Result<PathBuf, Failure> {
+pub fn existing_file(file: &OsString) -> Result<PathBuf, Failure> {
     let what = format!("`{}`", file.display());
     let metadata = std::fs::metadata(file).map_err(|error| Failure::file(&what, &error))?;
     if metadata.is_dir() {

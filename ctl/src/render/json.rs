@@ -6,7 +6,7 @@
 //! | `group_created` `group_joined` `group_left` `group_deleted` `group_transferred` `policy_set` | what became of a group |
 //! | `request_accepted` `request_rejected` `member_removed` | what became of a user's standing in it |
 //! | `groups` `members` `requests` `files` `downloads` `shares` | lists, each in a field of its own name |
-//! | `uploaded` `file_info` `share_stopped` `file_removed` | a file |
+//! | `uploaded` `shared` `file_info` `share_stopped` `file_removed` | a file |
 //! | `download_started` `download_changed` | a download that goes on, or not |
 //! | `started` `progress` `result` | a download that is followed: one, one a second, one at the end |
 //! | `started` `event` | what happens: one when following begins, then one each, which `event` names |

@@ -66,6 +66,9 @@ impl<'a> Progress<'a> {
         let subject = match request {
             Request::Wait { id } => Subject::Download { id: id.to_string(), name: None },
             Request::UploadFile { name, .. } => Subject::Upload { name: name.to_string() },
+            Request::Share { path, .. } => {
+                Subject::Upload { name: path.as_path().file_name().unwrap_or_default().display().to_string() }
+            }
             _ => Subject::Asked,
         };
         let display = if screen.as_json {

@@ -110,7 +110,7 @@ impl Engine {
             Request::UploadFile { path, group, name, hash, whole_digest, force } => {
                 self.user()?;
                 let find = tracker::Request::GroupInfo { group: group.clone() };
-                let upload = Upload { path: path.0, group, name, hash, whole_digest, force };
+                let upload = Upload { path: path.0, group, name, hash, whole_digest, force, mtorrent: None };
                 self.ask(Step::UploadGroup(command, Box::new(upload)), Call::Request(find));
             }
             Request::DownloadFile { group, file, destination, force, detach } => {
@@ -152,6 +152,11 @@ impl Engine {
             }
             Request::RemoveFile { group, file } => self.remove_file(command, group, file)?,
             Request::Events => self.listen(command)?,
+            Request::Share { path, given, mtorrent } => self.begin_share(command, path.0, given, mtorrent.0)?,
+            Request::Get { mtorrent, destination, force, detach } => {
+                self.begin_get(command, mtorrent.0, destination.0, force, detach)?;
+            }
+            Request::Remove { mtorrent } => self.begin_remove(command, mtorrent.0)?,
             Request::ListShares => {
                 self.user()?;
                 let shares = self.shares.of_user().map(|share| self.share_row(share)).collect();
@@ -171,9 +176,6 @@ impl Engine {
             Request::LogoutNode { node } => {
                 self.user()?;
                 self.ask(Step::NodesFound(command, node), Call::Request(tracker::Request::ListNodes));
-            }
-            Request::Share { .. } | Request::Get { .. } | Request::Remove { .. } => {
-                return Err(Reject::new(ErrorCode::UNSUPPORTED, "this daemon does not do that yet"));
             }
         }
         Ok(())

@@ -131,9 +131,8 @@ impl Engine {
     fn unshare(&mut self, record: &DownloadRecord) {
         let shared =
             self.shares.find(&record.group, &record.name).is_some_and(|share| share.path == record.destination);
-        if shared && let Some(share) = self.shares.take(&record.group, &record.name) {
-            self.share_stopped(&share, None);
-            self.remember(Step::Kept, vec![Change::DeleteShare(share.user, share.group, share.name)]);
+        if shared && let Some(ended) = self.end_share(&record.group, &record.name) {
+            self.remember(Step::Kept, vec![ended]);
         }
     }
 }

@@ -8,10 +8,12 @@ use p2p_proto::geometry::PieceIndex;
 use p2p_proto::grant::Grant;
 use p2p_proto::have_map::HaveMap;
 use p2p_proto::id::{ContentId, DownloadId, NodeId};
+use p2p_proto::name::FileName;
 use p2p_proto::peer::{FromProvider, Interest, PieceRequest};
 use p2p_proto::reject::Reject;
 use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{Event, HelloAck, Reply};
+use p2p_proto::tracker_info::TrackerAddress;
 
 use super::record::{Shape, SourceStamp};
 
@@ -180,6 +182,10 @@ pub enum Input {
     DestinationResolved(AskId, Result<PathBuf, Reject>),
     /// The end of [`super::Output::MeasureDisk`]: bytes free.
     DiskMeasured(AskId, Option<u64>),
+    /// The end of [`super::Output::ReadMtorrent`]; the manifest is in the store.
+    MtorrentRead(AskId, Result<MtorrentRead, Reject>),
+    /// The end of [`super::Output::WriteMtorrent`].
+    MtorrentWritten(AskId, Result<(), Reject>),
 }
 
 /// A part file that is open.
@@ -215,6 +221,19 @@ pub struct Description {
     pub digests: Vec<Vec<u8>>,
     /// SHA-256 of the whole, where it was recorded.
     pub whole_sha256: Option<[u8; 32]>,
+}
+
+/// What a `.mtorrent` says that the engine has to know. None of it is believed but that the content has these bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MtorrentRead {
+    /// The file's own name.
+    pub name: FileName,
+    /// What the file holds.
+    pub content: ContentId,
+    /// Bytes.
+    pub length: u64,
+    /// Where it is said to be known.
+    pub trackers: [TrackerAddress; 2],
 }
 
 /// Why a fetch brought nothing.

@@ -30,6 +30,7 @@ pub mod output;
 mod pages;
 mod peers;
 pub mod picker;
+mod public;
 pub mod rate;
 pub mod record;
 mod report;
@@ -312,6 +313,8 @@ impl Engine {
             Input::Described(ask, result) => self.described(ask, result),
             Input::DestinationResolved(ask, result) => self.destination_resolved(ask, result),
             Input::DiskMeasured(ask, free_bytes) => self.disk_measured(ask, free_bytes),
+            Input::MtorrentRead(ask, result) => self.mtorrent_read(ask, result),
+            Input::MtorrentWritten(ask, result) => self.mtorrent_written(ask, result),
         }
         self.run_timers();
     }

@@ -12,6 +12,7 @@ use p2p_proto::name::{FileName, UserName};
 use p2p_proto::peer::{FromProvider, Interest};
 use p2p_proto::reject::Reject;
 use p2p_proto::tracker::{self, Envelope};
+use p2p_proto::tracker_info::TrackerAddress;
 
 use super::input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId, TrackerId, UploadId};
 use super::record::{Change, DownloadRecord};
@@ -109,6 +110,23 @@ pub enum Output {
     },
     /// Bytes free where the daemon keeps its state: [`super::Input::DiskMeasured`].
     MeasureDisk(AskId),
+    /// Read a `.mtorrent` and keep its manifest: [`super::Input::MtorrentRead`].
+    ReadMtorrent(AskId, PathBuf),
+    /// Write one: [`super::Input::MtorrentWritten`].
+    WriteMtorrent(AskId, MtorrentToWrite),
+}
+
+/// A `.mtorrent` to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MtorrentToWrite {
+    /// The file to make, as [`super::Input::DestinationResolved`] told it; refused where it exists by then.
+    pub place: PathBuf,
+    /// What it describes; its manifest is in the store.
+    pub content: ContentId,
+    /// The described file's path as its publisher gave it.
+    pub given: String,
+    /// Where it is known.
+    pub trackers: [TrackerAddress; 2],
 }
 
 /// Another password for who is logged in.

@@ -13,6 +13,7 @@ use p2p_proto::tracker::{self, Joined, Listing, Reply, Request, Standing};
 
 use super::input::{AskId, CommandId, Description, Imported, TrackerId};
 use super::pages::Pages;
+use super::public::{Planned, Stage};
 use super::record::{Change, DownloadPhase, DownloadRecord, ShareRecord};
 use super::trackers::Call;
 use super::{Engine, Output};
@@ -34,6 +35,8 @@ pub(super) enum Step {
     UploadGroup(CommandId, Box<Upload>),
     Published(CommandId, Box<Upload>, Box<Imported>),
     DownloadFound(CommandId, Box<Wanted>),
+    /// Of `share`, `get` or `remove`; some of these the store answers.
+    Public(CommandId, Box<Stage>),
     LookedUp(ContentId),
     Granted(GroupName),
     Announced(TrackerId),
@@ -67,6 +70,8 @@ pub(super) struct Upload {
     pub whole_digest: bool,
     /// Replaces this user's listing of that name.
     pub force: bool,
+    /// The `.mtorrent` to write, for `share`.
+    pub mtorrent: Option<Planned>,
 }
 
 /// What `download_file` asks for.
@@ -168,9 +173,12 @@ impl Engine {
             (Step::Removed(command, removed, content), Ok(tracker::Answer::Done)) => {
                 self.removed(command, removed, content);
             }
+            (Step::Public(command, stage), reply) => self.public_answered(command, *stage, reply),
             (Step::UploadGroup(command, upload), Ok(tracker::Answer::Groups(page))) => {
-                let standing = page.first().map_or(Standing::None, |group| group.standing);
-                if matches!(standing, Standing::Owner | Standing::Member) {
+                let publishes = |group: &tracker::Group| {
+                    group.is_built_in() || matches!(group.standing, Standing::Owner | Standing::Member)
+                };
+                if page.first().is_some_and(publishes) {
                     self.import(command, upload);
                 } else {
                     let reject = Reject::new(
@@ -236,7 +244,11 @@ impl Engine {
     }
 
     pub(super) fn destination_resolved(&mut self, ask: AskId, result: Result<PathBuf, Reject>) {
-        let Some(Step::Resolved(command, wanted, listing)) = self.steps.remove(&ask) else { return };
+        let (command, wanted, listing) = match self.steps.remove(&ask) {
+            Some(Step::Resolved(command, wanted, listing)) => (command, wanted, listing),
+            Some(Step::Public(command, stage)) => return self.mtorrent_placed(command, *stage, result),
+            _ => return,
+        };
         let checked = result.and_then(|destination| match self.download_into(&destination) {
             Some(record) => Err(Reject::new(
                 ErrorCode::DESTINATION_EXISTS,
@@ -316,6 +328,7 @@ impl Engine {
                 self.put_share(*share);
                 self.tell_when_announced(command, *answer);
             }
+            Step::Public(command, stage) => self.public_remembered(command, *stage),
             Step::DownloadKept(command, record, detach) => self.download_kept(command, *record, detach),
             Step::DownloadChanged(command, id) => {
                 match self.downloads.get(&id).map(|download| self.download_row(download)) {
@@ -331,7 +344,7 @@ impl Engine {
     }
 
     /// Hashes the file.
-    fn import(&mut self, command: CommandId, upload: Box<Upload>) {
+    pub(super) fn import(&mut self, command: CommandId, upload: Box<Upload>) {
         let (path, hash, whole_digest) = (upload.path.clone(), upload.hash, upload.whole_digest);
         let ask = self.expect(Step::Hashed(command, upload));
         self.outputs.push_back(Output::Import { ask, path, hash, whole_digest });
@@ -355,7 +368,7 @@ impl Engine {
             added: self.now.wall,
             resting: false,
         };
-        let answer = Answer::Uploaded(Uploaded {
+        let uploaded = Uploaded {
             group: upload.group,
             name: upload.name,
             content: imported.content,
@@ -364,13 +377,16 @@ impl Engine {
             hash: imported.shape.hash,
             whole_sha256: imported.whole_sha256.map(|digest| hex(&digest)),
             elapsed_ms: u64::try_from(imported.elapsed.as_millis()).unwrap_or(u64::MAX),
-        });
-        let step = Step::Shared(command, Box::new(share.clone()), Box::new(answer));
+        };
+        let step = match upload.mtorrent {
+            None => Step::Shared(command, Box::new(share.clone()), Box::new(Answer::Uploaded(uploaded))),
+            Some(planned) => Step::Public(command, Box::new(Stage::Shared(Box::new(share.clone()), uploaded, planned))),
+        };
         self.remember(step, vec![Change::PutShare(share)]);
     }
 
     /// The file is found: where does it go?
-    fn resolve(&mut self, command: CommandId, wanted: Box<Wanted>, listing: Listing) {
+    pub(super) fn resolve(&mut self, command: CommandId, wanted: Box<Wanted>, listing: Listing) {
         let (destination, force) = (wanted.destination.clone(), wanted.force);
         let (name, length) = (listing.name.clone(), listing.length);
         let ask = self.expect(Step::Resolved(command, wanted, Box::new(listing)));
@@ -429,6 +445,7 @@ impl Step {
             | Step::RemoveFound(command, ..)
             | Step::Removed(command, ..)
             | Step::RemovedContent(command, ..)
+            | Step::Public(command, ..)
             | Step::Hashed(command, ..)
             | Step::Resolved(command, ..)
             | Step::Described(command, ..)

@@ -45,6 +45,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes a share of this user's out of the table for good; the change to keep.
+    pub(super) fn end_share(&mut self, group: &GroupName, name: &FileName) -> Option<Change> {
+        let share = self.shares.take(group, name)?;
+        self.share_stopped(&share, None);
+        Some(Change::DeleteShare(share.user, share.group, share.name))
+    }
+
     /// Somebody asks for a content that nobody online has: what rests of it here is shared again, and stays so.
     pub(super) fn wake_shares(&mut self, group: &GroupName, content: ContentId) {
         if self.left_groups.contains(group) {

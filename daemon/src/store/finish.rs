@@ -24,7 +24,7 @@ use crate::engine::record::{DownloadRecord, SourceStamp};
 const READ_BYTES: usize = 1024 * 1024;
 
 /// What others may do with a finished file before the user's mask is applied.
-const FILE_MODE: u32 = 0o666;
+pub(super) const FILE_MODE: u32 = 0o666;
 
 /// Moves a part file whose pieces are all durable into its place. Blocks.
 pub(super) fn move_into_place(part: &Part, force: bool, umask: u32, journal: &Journal) -> Result<SourceStamp, Reject> {

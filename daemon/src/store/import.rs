@@ -1,22 +1,22 @@
 //! Import: hashes a file where it lies, on all cores, in one pass.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Instant;
 
 use p2p_proto::geometry::{Geometry, PieceIndex};
-use p2p_proto::manifest::{HashAlgorithm, Manifest};
+use p2p_proto::manifest::{CollisionAttack, HashAlgorithm, Manifest};
 use p2p_proto::reject::{ErrorCode, Reject};
 use rustix::fs::{Advice, fadvise};
 use sha2::Digest as _;
 
 use super::error::{Aim, io_reject};
-use super::source::open_readable;
+use super::source::open_regular;
 use super::stamp;
 use crate::engine::input::Imported;
 use crate::engine::record::Shape;
@@ -37,7 +37,10 @@ pub(super) fn import(
     stopping: &AtomicBool,
 ) -> Result<(Imported, Manifest), Reject> {
     let started = Instant::now();
-    let (path, file) = open(path)?;
+    let (path, file) = open_regular(path).map_err(|reject| match reject.code {
+        ErrorCode::NOT_A_FILE => reject.hint("only regular files can be shared; put a folder into an archive first"),
+        _ => reject,
+    })?;
     let before = file.metadata().map_err(|error| io_reject(Aim::Read, "look at", &path, &error))?;
     let geometry = Manifest::geometry_for(before.len(), hash)
         .map_err(|error| Reject::new(ErrorCode::UNSUPPORTED, format!("cannot share {}: {error}", path.display())))?;
@@ -70,29 +73,15 @@ pub(super) fn import(
     Ok((imported, manifest))
 }
 
-/// Opens a regular file; a link is followed here, as the user means it. Looked at before it is opened, since opening a
-/// device can do things.
-fn open(path: &Path) -> Result<(PathBuf, File), Reject> {
-    let error = |error: io::Error| io_reject(Aim::Read, "read", path, &error);
-    let real = fs::canonicalize(path).map_err(error)?;
-    refuse_others(path, &fs::metadata(&real).map_err(error)?)?;
-    let file = open_readable(&real).map_err(error)?;
-    refuse_others(path, &file.metadata().map_err(error)?)?;
-    Ok((real, file))
-}
-
-fn refuse_others(path: &Path, metadata: &fs::Metadata) -> Result<(), Reject> {
-    if metadata.is_file() {
-        return Ok(());
-    }
-    let what = if metadata.is_dir() { "a folder" } else { "not a regular file" };
-    Err(Reject::new(ErrorCode::NOT_A_FILE, format!("{} is {what}", path.display()))
-        .hint("only regular files can be shared; put a folder into an archive first"))
-}
-
 fn changed_meanwhile(path: &Path) -> Reject {
     Reject::new(ErrorCode::SOURCE_CHANGED, format!("{} changed while it was read", path.display()))
         .hint("try again when nothing writes to it any more")
+}
+
+/// The file cannot be told from another one by its SHA-1.
+fn attacked(path: &Path, attack: CollisionAttack) -> Reject {
+    Reject::new(ErrorCode::INTEGRITY, format!("{} cannot be shared with SHA-1: {attack}", path.display()))
+        .hint("share it with another digest: p2pctl upload_file FILE GROUP --hash blake3")
 }
 
 /// One pass over a file by several threads.
@@ -162,7 +151,10 @@ impl<P: Fn(u64, u64) + Sync> Pass<'_, P> {
                 });
                 break;
             }
-            self.hash.digest_into(&buffer, &mut hashed.digests);
+            if let Err(attack) = self.hash.digest_into(&buffer, &mut hashed.digests) {
+                self.fail(attacked(self.path, attack));
+                break;
+            }
             hashed.pieces.push(piece);
             if let Some(whole) = &self.whole
                 && !self.add_to_whole(whole, piece, &buffer)

@@ -33,9 +33,12 @@ pub(super) struct Inner {
     pub events: UnboundedSender<StoreEvent>,
     /// Imports, one at a time: each uses all cores.
     pub imports: Semaphore,
+    /// `.mtorrent` files being read or written, one at a time: the longest take 36 MiB of memory.
+    pub mtorrents: Semaphore,
     /// Whether long work should end early.
     pub stopping: AtomicBool,
-    umask: u32,
+    /// What new files of this process may not allow.
+    pub umask: u32,
     catalogue: RwLock<Catalogue>,
     /// Downloads whose part is being opened.
     opening: Mutex<HashSet<DownloadId>>,
@@ -63,6 +66,7 @@ impl Inner {
             pool: Pool::default(),
             events,
             imports: Semaphore::new(1),
+            mtorrents: Semaphore::new(1),
             stopping: AtomicBool::new(false),
             umask: umask(),
             catalogue: RwLock::new(Catalogue::new(&found)),

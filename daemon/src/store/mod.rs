@@ -10,6 +10,7 @@ mod import;
 mod inner;
 mod journal;
 mod journal_file;
+mod mtorrent;
 mod part;
 mod record;
 mod recover;
@@ -27,6 +28,7 @@ use p2p_proto::geometry::PieceIndex;
 use p2p_proto::have_map::HaveMap;
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::{HashAlgorithm, Manifest};
+use p2p_proto::mtorrent::Mtorrent;
 use p2p_proto::name::FileName;
 use p2p_proto::reject::{ErrorCode, Reject};
 use tokio::sync::mpsc::UnboundedSender;
@@ -39,7 +41,8 @@ use self::error::wrong_state;
 use self::inner::{Inner, Ready, answered, shape_of};
 use self::part::{Part, Wrote, not_open};
 use self::source::SourceError;
-use crate::engine::input::{Description, Imported, Opened};
+use crate::engine::input::{Description, Imported, MtorrentRead, Opened};
+use crate::engine::output::MtorrentToWrite;
 use crate::engine::record::{Change, DownloadRecord, Restored, Shape, SourceStamp};
 
 /// What a piece turned out to be.
@@ -114,6 +117,33 @@ impl Store {
                 inner.journal.put_manifest(content, &bytes)?;
             }
             Ok(shape_of(&manifest))
+        })
+        .await
+    }
+
+    /// Reads the `.mtorrent` at `path` and keeps the manifest that it describes.
+    pub async fn read_mtorrent(&self, path: PathBuf) -> Result<MtorrentRead, Reject> {
+        let _turn = self.inner.mtorrents.acquire().await;
+        self.work(move |inner| {
+            let mtorrent = mtorrent::read(&path)?;
+            let manifest = mtorrent.manifest();
+            let content = manifest.content_id();
+            if !inner.journal.has_manifest(content)? {
+                inner.journal.put_manifest(content, &manifest.encode())?;
+            }
+            let (name, trackers) = (mtorrent.name().clone(), mtorrent.trackers().clone());
+            Ok(MtorrentRead { name, content, length: manifest.geometry().length(), trackers })
+        })
+        .await
+    }
+
+    /// Writes a `.mtorrent` of a content whose manifest is kept, whole or not at all; refused where `place` exists.
+    pub async fn write_mtorrent(&self, written: MtorrentToWrite) -> Result<(), Reject> {
+        let _turn = self.inner.mtorrents.acquire().await;
+        self.work(move |inner| {
+            let MtorrentToWrite { place, content, given, trackers } = written;
+            let mtorrent = Mtorrent::new(trackers, given, inner.manifest(content)?)?;
+            mtorrent::write(&place, &mtorrent.to_text(), inner.umask)
         })
         .await
     }

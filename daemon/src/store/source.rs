@@ -4,7 +4,7 @@
 //! receiver, who checks every piece, does not take them.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::mem;
 use std::ops::Range;
@@ -78,8 +78,27 @@ impl Source {
     }
 }
 
+/// Opens a regular file of the user's, and tells its path without links: one is followed here, as the user means it. Looked
+/// at before it is opened, since opening a device can do things.
+pub(super) fn open_regular(path: &Path) -> Result<(PathBuf, File), Reject> {
+    let error = |error: io::Error| io_reject(Aim::Read, "read", path, &error);
+    let real = fs::canonicalize(path).map_err(error)?;
+    refuse_others(path, &fs::metadata(&real).map_err(error)?)?;
+    let file = open_readable(&real).map_err(error)?;
+    refuse_others(path, &file.metadata().map_err(error)?)?;
+    Ok((real, file))
+}
+
+fn refuse_others(path: &Path, metadata: &fs::Metadata) -> Result<(), Reject> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let what = if metadata.is_dir() { "a folder" } else { "not a regular file" };
+    Err(Reject::new(ErrorCode::NOT_A_FILE, format!("{} is {what}", path.display())))
+}
+
 /// Opens a file for reading without waiting for the other end of a fifo, and without a terminal taking control.
-pub(super) fn open_readable(path: &Path) -> io::Result<File> {
+fn open_readable(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(openat(CWD, path, flags, Mode::empty())?.into())
 }

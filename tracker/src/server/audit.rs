@@ -130,7 +130,7 @@ fn subject<'a>(state: &'a State, entry: &'a Entry, changes: &'a [Change]) -> Opt
     let of_node = |action, node| Line { action, device: Some(node), ..Line::default() };
     let of_user = |action, user| Line { action, user: known(user), ..Line::default() };
     Some(match &entry.command {
-        Command::Initialize(_) => return None,
+        Command::Initialize(_) | Command::MakePublicGroup => return None,
         Command::CreateUser { user, .. } => of_user("create_user", user),
         Command::EnrolNode { user } | Command::Login { user, .. } => of_user("login", user),
         Command::WithdrawNode => of_node("logout", entry.actor),
@@ -168,7 +168,8 @@ fn group_of(change: &Change) -> Option<&GroupName> {
         Change::UserCreated { .. }
         | Change::Enrolled { .. }
         | Change::Withdrawn { .. }
-        | Change::PasswordChanged { .. } => None,
+        | Change::PasswordChanged { .. }
+        | Change::PublicGroupMade => None,
     }
 }
 

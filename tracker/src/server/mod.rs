@@ -41,7 +41,7 @@ use tracing::warn;
 
 use crate::clock;
 use crate::log::{Consensus, LogError, Store};
-use crate::state::{Command, Entry, Setup};
+use crate::state::{Command, Entry, Setup, State};
 use admission::Admission;
 use attempts::Attempts;
 use online::Online;
@@ -127,6 +127,7 @@ impl Server {
             }),
         )?;
         let setup = initialize(&consensus, identity.node_id()).await?;
+        make_public_group(&consensus, identity.node_id()).await?;
         let shared = Arc::new(Shared {
             consensus,
             online,
@@ -175,6 +176,20 @@ impl Shared {
 /// Nothing that holds this lock leaves it half changed when it panics, and one session's panic must not end the others.
 fn lock(online: &Mutex<Online>) -> MutexGuard<'_, Online> {
     online.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the built-in group where it has not been made: on a new folder, or on one of an earlier version.
+async fn make_public_group(consensus: &Consensus, node: NodeId) -> Result<(), ServerError> {
+    if !consensus.query(State::public_made) {
+        let command = Command::MakePublicGroup;
+        // The tracker itself asks, once in its life.
+        let entry = Entry { request: RequestId([1; RequestId::BYTES]), actor: node, at: clock::now(), command };
+        consensus.propose(entry).await.map_err(ServerError::Setup)?;
+    }
+    if let Some(owner) = consensus.query(|state| state.owner_of_older_public().cloned()) {
+        warn!(%owner, "a group `public` from before there was a built-in one has its place until it ends");
+    }
+    Ok(())
 }
 
 /// The cluster's secrets; the first time, made and kept.

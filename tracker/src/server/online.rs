@@ -132,6 +132,7 @@ impl Online {
                 Change::UserCreated { .. }
                 | Change::PasswordChanged { .. }
                 | Change::GroupCreated { .. }
+                | Change::PublicGroupMade
                 | Change::Published { .. }
                 | Change::Unpublished { .. } => {}
             }

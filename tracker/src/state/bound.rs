@@ -24,6 +24,10 @@ pub const REQUESTS_PER_GROUP_MAX: usize = 10_000;
 /// Listings of one group.
 pub const LISTINGS_PER_GROUP_MAX: usize = 1_000_000;
 
+/// Listings of one user in the built-in group, which needs no member's word to list in: a thousand accounts fill it, and
+/// making accounts is slowed down.
+pub const PUBLIC_LISTINGS_PER_USER_MAX: usize = 1_000;
+
 /// Listings of the tracker. About 300 bytes of memory each, so a little over a gibibyte.
 pub const LISTINGS_MAX: usize = 4_000_000;
 

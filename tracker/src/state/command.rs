@@ -162,6 +162,9 @@ pub enum Command {
         /// Which.
         node: NodeId,
     },
+    /// Makes the built-in group `public` and takes its name, for groups and users alike. The first one counts, later ones
+    /// change nothing. In the log, so that what was accepted before it still means what it meant then.
+    MakePublicGroup,
 }
 
 /// Secrets of the whole cluster: made once, the same on every tracker, never sent to anybody else.
@@ -244,6 +247,8 @@ pub enum Change {
         /// Who may join.
         policy: JoinPolicy,
     },
+    /// The built-in group is there from now on.
+    PublicGroupMade,
     /// A group is gone, with its listings.
     GroupEnded {
         /// Its name.

@@ -31,6 +31,8 @@ pub(super) struct Files {
     listings: BTreeMap<(FileKey, UserKey), Listed>,
     /// How many listings each content has; derived.
     contents: BTreeMap<ContentId, u32>,
+    /// How many listings each owner has; derived.
+    owned: BTreeMap<UserKey, u32>,
 }
 
 impl Files {
@@ -63,29 +65,38 @@ impl Files {
             .map(|((_, owner), listed)| (owner, listed))
     }
 
-    /// The owner of each listing.
+    /// Everybody who has a listing.
     pub fn owners(&self) -> impl Iterator<Item = &UserKey> {
-        self.listings.keys().map(|(_, owner)| owner)
+        self.owned.keys()
+    }
+
+    /// How many listings an owner has.
+    pub fn count_of(&self, owner: &UserKey) -> usize {
+        self.owned.get(owner).map_or(0, |count| *count as usize)
     }
 
     /// Adds a listing, or replaces the owner's of that name.
     pub fn insert(&mut self, owner: UserKey, listed: Listed) {
         *self.contents.entry(listed.content).or_default() += 1;
-        if let Some(replaced) = self.listings.insert((FileKey::from(&listed.name), owner), listed) {
+        *self.owned.entry(owner.clone()).or_default() += 1;
+        if let Some(replaced) = self.listings.insert((FileKey::from(&listed.name), owner.clone()), listed) {
             forget(&mut self.contents, &replaced.content);
+            forget(&mut self.owned, &owner);
         }
     }
 
     fn remove(&mut self, name: &FileName, owner: &UserKey) -> Option<Listed> {
         let listed = self.listings.remove(&(FileKey::from(name), owner.clone()))?;
         forget(&mut self.contents, &listed.content);
+        forget(&mut self.owned, owner);
         Some(listed)
     }
 
     /// Takes all listings of one member out and says how many there were.
     pub fn remove_owner(&mut self, owner: &UserKey) -> usize {
         let before = self.listings.len();
-        let Files { listings, contents } = self;
+        let Files { listings, contents, owned } = self;
+        owned.remove(owner);
         listings.retain(|(_, of), listed| {
             let stays = of != owner;
             if !stays {
@@ -98,21 +109,23 @@ impl Files {
 
     pub fn invariant(&self) {
         assert!(self.listings.len() <= LISTINGS_PER_GROUP_MAX, "a group has more listings than allowed");
-        let mut contents = BTreeMap::new();
-        for ((key, _), listed) in &self.listings {
+        let (mut contents, mut owned) = (BTreeMap::new(), BTreeMap::new());
+        for ((key, owner), listed) in &self.listings {
             assert_eq!(*key, FileKey::from(&listed.name), "a listing is filed under another name's key");
             *contents.entry(listed.content).or_insert(0u32) += 1;
+            *owned.entry(owner.clone()).or_insert(0u32) += 1;
         }
         assert_eq!(contents, self.contents, "the count of listings by content is wrong");
+        assert_eq!(owned, self.owned, "the count of listings by owner is wrong");
     }
 }
 
-/// Counts one listing of a content less.
-fn forget(contents: &mut BTreeMap<ContentId, u32>, content: &ContentId) {
-    if let Some(count) = contents.get_mut(content) {
+/// Counts one listing of a content, or of an owner, less.
+fn forget<K: Ord>(counts: &mut BTreeMap<K, u32>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
         *count -= 1;
         if *count == 0 {
-            contents.remove(content);
+            counts.remove(key);
         }
     }
 }
@@ -144,6 +157,10 @@ impl State {
         };
         if is_new && found.files.len() >= LISTINGS_PER_GROUP_MAX {
             return Err(refusal::full(format!("group `{}` has {LISTINGS_PER_GROUP_MAX} files", found.name)));
+        }
+        let mine_max = policy::listings_max(found);
+        if is_new && found.files.count_of(&user) >= mine_max {
+            return Err(refusal::full(format!("`{}` lists {mine_max} files in group `{}`", row.name, found.name)));
         }
         if is_new && self.listings >= LISTINGS_MAX {
             return Err(refusal::full(format!("this tracker lists {LISTINGS_MAX} files")));
@@ -189,7 +206,8 @@ impl State {
             return Err(refusal::not_your_file(name, &group, owner));
         };
         if owner != user && !policy::allows(Right::Decide, found, &user) {
-            return Err(refusal::not_your_listing(name, &row.name, &group, self.users.name(&found.owner)));
+            let decides = found.owner.as_ref().map(|owner| self.users.name(owner));
+            return Err(refusal::not_your_listing(name, &row.name, &group, decides));
         }
         let owner_name = row.name.clone();
         if let Some(listed) = self.groups.get_mut(&key).files.remove(name, &owner) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use p2p_proto::id::NodeId;
-use p2p_proto::name::{GroupName, UserName};
+use p2p_proto::name::{GroupName, PUBLIC, UserName};
 use p2p_proto::reject::Reject;
 use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{JoinPolicy, Standing};
@@ -22,8 +22,8 @@ use super::{State, refusal};
 pub(super) struct Group {
     /// As it was given when the group was made.
     pub name: GroupName,
-    /// One of the members.
-    pub owner: UserKey,
+    /// One of the members; `None` for the built-in group, which has none either.
+    pub owner: Option<UserKey>,
     pub policy: JoinPolicy,
     pub created: UnixMillis,
     /// Changes whenever somebody may no longer read it, so that grants from before can be told from those after.
@@ -36,8 +36,13 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// Whether it is the built-in group: it belongs to nobody.
+    pub fn is_built_in(&self) -> bool {
+        self.owner.is_none()
+    }
+
     pub fn standing(&self, user: &UserKey) -> Standing {
-        if self.owner == *user {
+        if self.owner.as_ref() == Some(user) {
             Standing::Owner
         } else if self.members.contains_key(user) {
             Standing::Member
@@ -76,13 +81,23 @@ impl Groups {
         assert!(self.by_key.len() <= GROUPS_MAX, "more groups than allowed");
         for (key, group) in &self.by_key {
             assert_eq!(*key, GroupKey::from(&group.name), "a group is filed under another name's key");
-            assert!(group.members.contains_key(&group.owner), "an owner is not a member");
+            match &group.owner {
+                Some(owner) => assert!(group.members.contains_key(owner), "an owner is not a member"),
+                None => {
+                    assert_eq!(
+                        (group.name.as_str(), group.policy),
+                        (PUBLIC, JoinPolicy::Public),
+                        "a group lacks an owner"
+                    );
+                    assert!(group.members.is_empty() && group.requests.is_empty(), "the built-in group has members");
+                }
+            }
             assert!(group.members.keys().all(|user| !group.requests.contains_key(user)), "a member waits to join");
             assert!(group.members.len() <= MEMBERS_PER_GROUP_MAX, "a group has more members than allowed");
             assert!(group.requests.len() <= REQUESTS_PER_GROUP_MAX, "a group has more requests than allowed");
             group.files.invariant();
             assert!(
-                group.files.owners().all(|owner| group.members.contains_key(owner)),
+                group.is_built_in() || group.files.owners().all(|owner| group.members.contains_key(owner)),
                 "a listing's owner is not a member"
             );
         }
@@ -114,7 +129,7 @@ impl State {
         let row = Group {
             name: group.clone(),
             members: BTreeMap::from([(owner.clone(), at)]),
-            owner,
+            owner: Some(owner),
             policy,
             created: at,
             epoch,
@@ -134,7 +149,7 @@ impl State {
     ) -> Result<Outcome, Reject> {
         let (user, row) = policy::actor(self, actor)?;
         let (key, found) = self.groups.find(group)?;
-        let owner = self.users.name(&found.owner).clone();
+        let owner = self.users.name(policy::owner_of_joinable(found)?).clone();
         match found.standing(&user) {
             Standing::Owner | Standing::Member => return Err(refusal::already_member(&row.name, &found.name)),
             Standing::Requested => return Err(refusal::already_requested(&found.name, &owner)),
@@ -167,6 +182,7 @@ impl State {
     ) -> Result<Outcome, Reject> {
         let (user, row) = policy::actor(self, actor)?;
         let (key, found) = self.groups.find(group)?;
+        policy::owner_of_joinable(found)?;
         match found.standing(&user) {
             Standing::None => return Err(refusal::nothing_to_leave(&row.name, &found.name)),
             Standing::Requested => self.drop_request(&key, &user, changes),
@@ -212,7 +228,7 @@ impl State {
     ) -> Result<Outcome, Reject> {
         let (key, user) = self.member(actor, group, user)?;
         let found = self.groups.get(&key);
-        if found.owner == user {
+        if found.owner.as_ref() == Some(&user) {
             return Err(refusal::owner_must_hand_over(&found.name));
         }
         self.drop_member(&key, &user, changes);
@@ -228,9 +244,10 @@ impl State {
     ) -> Result<Outcome, Reject> {
         let (key, new) = self.member(actor, group, user)?;
         let found = self.groups.get_mut(&key);
-        if found.owner != new {
-            let old = std::mem::replace(&mut found.owner, new.clone());
-            for (user, standing) in [(old, Standing::Member), (new, Standing::Owner)] {
+        if found.owner.as_ref() != Some(&new) {
+            let old = found.owner.replace(new.clone());
+            let changed = old.into_iter().map(|old| (old, Standing::Member)).chain([(new, Standing::Owner)]);
+            for (user, standing) in changed {
                 let user = self.users.name(&user).clone();
                 changes.push(Change::Membership { group: found.name.clone(), user, standing });
             }
@@ -349,7 +366,8 @@ impl State {
         }
     }
 
-    /// Takes a group out with its members, requests and listings.
+    /// Takes a group out with its members, requests and listings. Where it stood in the place of the built-in group, that
+    /// one comes into being.
     fn end_group(&mut self, key: &GroupKey, changes: &mut Vec<Change>) {
         let Some(group) = self.groups.by_key.remove(key) else { return };
         self.listings -= group.files.len();
@@ -364,5 +382,35 @@ impl State {
             });
         }
         changes.push(Change::GroupEnded { group: group.name });
+        if self.public_made && *key == GroupKey::from(&GroupName::public()) {
+            self.insert_public(self.epochs, Files::default());
+            changes.push(Change::PublicGroupMade);
+        }
+    }
+
+    /// Takes the name of the built-in group, and makes it unless somebody's group has had that name before.
+    pub(super) fn make_public_group(&mut self, changes: &mut Vec<Change>) -> Outcome {
+        if !std::mem::replace(&mut self.public_made, true) && self.groups.find(&GroupName::public()).is_err() {
+            self.insert_public(self.epochs, Files::default());
+            changes.push(Change::PublicGroupMade);
+        }
+        Outcome::Done
+    }
+
+    /// Puts the built-in group into the table. Nobody ever stops being a member of it, so no epoch is its own; what counts
+    /// is that it is not before that of an older group of its name.
+    pub(super) fn insert_public(&mut self, epoch: u64, files: Files) {
+        self.listings += files.len();
+        let row = Group {
+            name: GroupName::public(),
+            owner: None,
+            policy: JoinPolicy::Public,
+            created: UnixMillis::default(),
+            epoch,
+            members: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            files,
+        };
+        self.groups.by_key.insert(GroupKey::from(&row.name), row);
     }
 }

@@ -30,6 +30,7 @@ pub(crate) use key::GroupKey;
 pub use query::Readable;
 pub use snapshot::SnapshotError;
 
+use p2p_proto::name::GroupName;
 use p2p_proto::reject::Reject;
 
 use groups::Groups;
@@ -42,6 +43,8 @@ pub struct State {
     setup: Option<Setup>,
     users: Users,
     groups: Groups,
+    /// Whether the built-in group has been made, or is to take the place of an older group that has its name.
+    public_made: bool,
     /// Listings of all groups; derived.
     listings: usize,
     /// The membership epoch given out last. One count for all groups, so that a group made again under an old name
@@ -97,6 +100,7 @@ impl State {
                 self.change_password(actor, proved, record, *log_out_everywhere, changes)
             }
             Command::WithdrawNodeOfUser { node } => self.withdraw_node(actor, *node, changes),
+            Command::MakePublicGroup => Ok(self.make_public_group(changes)),
         }
     }
 
@@ -111,6 +115,10 @@ impl State {
         self.users.invariant();
         self.groups.invariant();
         self.remembered.invariant();
+        let built_in = self.groups.by_key.values().any(groups::Group::is_built_in);
+        let its_name_is_taken = self.groups.find(&GroupName::public()).is_ok();
+        assert!(its_name_is_taken || !self.public_made, "the built-in group was made and is not there");
+        assert!(self.public_made || !built_in, "the built-in group is there and was not made");
         let listings: usize = self.groups.by_key.values().map(|group| group.files.len()).sum();
         assert_eq!(self.listings, listings, "the count of all listings is wrong");
         assert!(self.groups.by_key.values().all(|group| group.epoch <= self.epochs), "an epoch was not given out");

@@ -1,12 +1,22 @@
 //! Who may do what: every right there is, the one place that decides it, and the change of a group's policy.
 //!
-//! | right | approval, open | public |
-//! |---|---|---|
-//! | read: listings, members, lookups, grants | members | everybody with an account |
-//! | publish, take out one's own | members | members |
-//! | decide: requests, members, policy, others' listings, hand over, delete | the owner | the owner |
+//! | right | approval, open | public | the built-in group `public` |
+//! |---|---|---|---|
+//! | read: listings, members, lookups, grants | members | everybody with an account | everybody with an account |
+//! | publish, take out one's own | members | members | everybody with an account |
+//! | decide: requests, members, policy, others' listings, hand over, delete | the owner | the owner | nobody |
+//! | join, leave | by the group's policy | at once | nobody: there is nothing to join |
+//! | look up and announce a content | that is listed | that is listed | any: its id is enough |
 //!
 //! Seeing that a group exists, joining it and making one need an account only ([`actor`]).
+//!
+//! In the built-in group a content needs no listing, since a listing there keeps no secret: everybody reads all of them.
+//! So whoever has a `.mtorrent` finds those who still have the file when its publisher has taken the listing out.
+//!
+//! The built-in group comes into being by a command of its own ([`super::Command::MakePublicGroup`]), which every tracker
+//! proposes at its start. From then on the names `public` of groups and users are taken. What had them before stays as it
+//! was: a group of that name goes on with its owner, members and listings, and the built-in one takes its place
+//! when it ends; a user of that name goes on too, and has no rights in the built-in group but everybody's.
 
 use p2p_proto::id::NodeId;
 use p2p_proto::name::GroupName;
@@ -14,6 +24,7 @@ use p2p_proto::reject::Reject;
 use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::JoinPolicy;
 
+use super::bound::{LISTINGS_PER_GROUP_MAX, PUBLIC_LISTINGS_PER_USER_MAX};
 use super::command::{Change, Outcome};
 use super::groups::Group;
 use super::key::UserKey;
@@ -40,8 +51,8 @@ pub(super) fn actor(state: &State, node: NodeId) -> Result<(UserKey, &User), Rej
 pub(super) fn allows(right: Right, group: &Group, user: &UserKey) -> bool {
     match right {
         Right::Read => group.policy == JoinPolicy::Public || group.members.contains_key(user),
-        Right::Publish => group.members.contains_key(user),
-        Right::Decide => group.owner == *user,
+        Right::Publish => group.is_built_in() || group.members.contains_key(user),
+        Right::Decide => group.owner.as_ref() == Some(user),
     }
 }
 
@@ -50,10 +61,26 @@ pub(super) fn require(state: &State, right: Right, group: &Group, user: &UserKey
     if allows(right, group, user) {
         return Ok(());
     }
-    match right {
-        Right::Read | Right::Publish => Err(refusal::not_member(&group.name)),
-        Right::Decide => Err(refusal::not_owner(&group.name, state.users.name(&group.owner))),
+    match (right, &group.owner) {
+        (Right::Read | Right::Publish, _) => Err(refusal::not_member(&group.name)),
+        (Right::Decide, Some(owner)) => Err(refusal::not_owner(&group.name, state.users.name(owner))),
+        (Right::Decide, None) => Err(refusal::built_in(&group.name)),
     }
+}
+
+/// Who owns a group that can be joined and left; refuses the built-in one, which cannot.
+pub(super) fn owner_of_joinable(group: &Group) -> Result<&UserKey, Reject> {
+    group.owner.as_ref().ok_or_else(|| refusal::built_in(&group.name))
+}
+
+/// Whether a content can be found, and announced, through a group that lists no file with it.
+pub(super) fn finds_unlisted(group: &Group) -> bool {
+    group.is_built_in()
+}
+
+/// How many files one user may list in a group.
+pub(super) fn listings_max(group: &Group) -> usize {
+    if group.is_built_in() { PUBLIC_LISTINGS_PER_USER_MAX } else { LISTINGS_PER_GROUP_MAX }
 }
 
 impl State {

@@ -37,12 +37,24 @@ impl State {
         self.users.find(user).map(|(_, user)| (&user.name, user.record.as_slice()))
     }
 
-    /// Refuses a name that an account has already.
+    /// Refuses a name that an account has already, or that no account can have.
     pub fn may_create(&self, user: &UserName) -> Result<(), Reject> {
         match self.users.find(user) {
             Some(_) => Err(refusal::user_exists(user)),
+            None if self.public_made && *user == UserName::public() => Err(refusal::reserved_user(user)),
             None => Ok(()),
         }
+    }
+
+    /// Whether the built-in group has been made, or waits for the end of an older one that has its name.
+    pub fn public_made(&self) -> bool {
+        self.public_made
+    }
+
+    /// Who owns a group that stands in the place of the built-in one.
+    pub fn owner_of_older_public(&self) -> Option<&UserName> {
+        let (_, group) = self.groups.find(&GroupName::public()).ok()?;
+        group.owner.as_ref().map(|owner| self.users.name(owner))
     }
 
     /// The user that a node is enrolled under.
@@ -73,10 +85,10 @@ impl State {
         Ok(Readable { group: group.name.clone(), epoch: group.epoch })
     }
 
-    /// As [`State::may_read`], and the group must list this content.
+    /// As [`State::may_read`], and this content must be one to be found through the group.
     pub fn may_read_content(&self, node: NodeId, group: &GroupName, content: &ContentId) -> Result<Readable, Reject> {
         let group = self.readable(node, group)?;
-        if !group.files.holds(content) {
+        if !group.files.holds(content) && !policy::finds_unlisted(group) {
             return Err(refusal::content_not_listed(&group.name));
         }
         Ok(Readable { group: group.name.clone(), epoch: group.epoch })
@@ -116,7 +128,7 @@ impl State {
         let members = group.members.range((start, Bound::Unbounded)).take(PAGE_ITEMS_MAX);
         let shown = members.map(|(user, since)| Member {
             user: self.users.name(user).clone(),
-            owner: group.owner == *user,
+            owner: group.owner.as_ref() == Some(user),
             since: *since,
             nodes_online: 0,
         });
@@ -148,7 +160,8 @@ impl State {
         let after = after.map(|(group, user)| (GroupKey::from(group), UserKey::from(user)));
         let first = after.as_ref().map_or(Bound::Unbounded, |(group, _)| Bound::Included(group));
         let owned = user.groups.range::<GroupKey, _>((first, Bound::Unbounded));
-        let owned = owned.map(|key| (key, self.groups.get(key))).filter(|(_, group)| group.owner == owner);
+        let owned =
+            owned.map(|key| (key, self.groups.get(key))).filter(|(_, group)| group.owner.as_ref() == Some(&owner));
         let requests = owned.flat_map(|(key, group)| {
             let begun = after.as_ref().filter(|(first, _)| first == key);
             let start = begun.map_or(Bound::Unbounded, |(_, user)| Bound::Excluded(user));
@@ -216,7 +229,7 @@ impl State {
         // Both counts are bounded far below u32::MAX by `bound`.
         GroupShown {
             group: group.name.clone(),
-            owner: self.users.name(&group.owner).clone(),
+            owner: group.owner.as_ref().map_or_else(UserName::public, |owner| self.users.name(owner).clone()),
             policy: group.policy,
             members: group.members.len() as u32,
             files: group.files.len() as u32,

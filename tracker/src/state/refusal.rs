@@ -61,6 +61,19 @@ pub(super) fn not_member(group: &GroupName) -> Reject {
         .hint("ask to join with: p2pctl join_group GROUP")
 }
 
+pub(super) fn built_in(group: &GroupName) -> Reject {
+    let message = format!(
+        "group `{group}` is built in: nobody owns, joins or leaves it, and everybody reads and publishes in it"
+    );
+    Reject::new(ErrorCode::NOT_ALLOWED, message)
+        .hint("publish with: p2pctl share FILE, and download with: p2pctl download NAME DEST")
+}
+
+pub(super) fn reserved_user(user: &UserName) -> Reject {
+    Reject::new(ErrorCode::BAD_NAME, format!("`{user}` is the name of what belongs to nobody, so no user can have it"))
+        .hint("choose another name")
+}
+
 pub(super) fn nothing_to_leave(user: &UserName, group: &GroupName) -> Reject {
     let message = format!("`{user}` is not a member of group `{group}` and has not asked to join");
     Reject::new(ErrorCode::NOT_MEMBER, message).hint("see your groups with: p2pctl list_my_groups")
@@ -121,8 +134,19 @@ pub(super) fn other_content(name: &FileName, group: &GroupName) -> Reject {
         .hint("replace it with: p2pctl upload_file --force FILE GROUP, or choose another name with --name")
 }
 
-pub(super) fn not_your_listing(name: &FileName, owner: &UserName, group: &GroupName, decides: &UserName) -> Reject {
-    let message = format!("only `{owner}` and the owner of group `{group}`, `{decides}`, may take `{name}` out of it");
+/// Nobody decides in the built-in group.
+pub(super) fn not_your_listing(
+    name: &FileName,
+    owner: &UserName,
+    group: &GroupName,
+    decides: Option<&UserName>,
+) -> Reject {
+    let message = match decides {
+        Some(decides) => {
+            format!("only `{owner}` and the owner of group `{group}`, `{decides}`, may take `{name}` out of it")
+        }
+        None => format!("only `{owner}` may take `{name}` out of group `{group}`"),
+    };
     Reject::new(ErrorCode::NOT_OWNER, message)
 }
 

@@ -7,7 +7,7 @@
 //! +---------+---------------------------------+
 //! ```
 //!
-//! Version 1: the first, which is still read. 2: more tables behind its own.
+//! Version 1: the first, which is still read. 2: more tables behind its own, the built-in group among them.
 //!
 //! Only what cannot be derived is written: keys are folded from names again, indexes are rebuilt. Two equal states have
 //! equal bytes, since every table is written in the order of its keys.
@@ -26,7 +26,7 @@ use super::groups::Group;
 use super::key::{GroupKey, UserKey};
 use super::remembered::{Remembered, RememberedRow};
 
-/// The version that is written.
+/// The version that is written. 1: the first; 2: with the built-in group and when nodes logged in.
 const SNAPSHOT_VERSION: u8 = 2;
 
 /// Why bytes are not a state.
@@ -64,12 +64,21 @@ struct SnapshotV2 {
     first: SnapshotV1,
     /// When each node was enrolled, by id, where that is known.
     enrolled: Vec<(NodeId, UnixMillis)>,
+    /// `None` before the built-in group has been made.
+    public: Option<PublicRow>,
 }
 
 impl From<SnapshotV1> for SnapshotV2 {
     fn from(first: SnapshotV1) -> SnapshotV2 {
-        SnapshotV2 { first, enrolled: Vec::new() }
+        SnapshotV2 { first, enrolled: Vec::new(), public: None }
     }
+}
+
+/// The built-in group; with an older group of its name among the others, it has yet to take its place.
+#[derive(Serialize, Deserialize)]
+struct PublicRow {
+    epoch: u64,
+    files: Vec<FileRow>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -114,11 +123,16 @@ impl State {
             setup: self.setup.clone(),
             epochs: self.epochs,
             users: users.collect(),
-            groups: self.groups.by_key.values().map(|group| self.group_row(group)).collect(),
+            groups: self.groups.by_key.values().filter_map(|group| self.group_row(group)).collect(),
             remembered: self.remembered.rows().collect(),
         };
         let enrolled = self.users.nodes.iter().filter_map(|(node, enrolment)| Some((*node, enrolment.since?)));
-        let snapshot = SnapshotV2 { first, enrolled: enrolled.collect() };
+        let built_in = self.groups.by_key.values().find(|group| group.is_built_in());
+        let public = self.public_made.then(|| PublicRow {
+            epoch: built_in.map_or(0, |group| group.epoch),
+            files: built_in.map_or_else(Vec::new, |group| self.file_rows(group)),
+        });
+        let snapshot = SnapshotV2 { first, enrolled: enrolled.collect(), public };
         let mut bytes = vec![SNAPSHOT_VERSION];
         bytes.extend(codec::encode(&snapshot));
         bytes
@@ -126,7 +140,7 @@ impl State {
 
     /// The state that `bytes` hold.
     pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
-        let SnapshotV2 { first, enrolled } = match bytes {
+        let SnapshotV2 { first, enrolled, public } = match bytes {
             [] => return Err(SnapshotError::Empty),
             [1, body @ ..] => codec::decode::<SnapshotV1>(body)?.into(),
             [SNAPSHOT_VERSION, body @ ..] => codec::decode(body)?,
@@ -152,42 +166,55 @@ impl State {
         for row in first.groups {
             state.insert_group(row)?;
         }
+        if let Some(row) = public {
+            state.public_made = true;
+            if state.groups.find(&GroupName::public()).is_err() {
+                let files = state.files(row.files)?;
+                state.insert_public(row.epoch, files);
+            }
+        }
         Ok(state)
     }
 
-    fn group_row(&self, group: &Group) -> GroupRow {
+    /// A group's row; `None` for the built-in one, whose row stands apart.
+    fn group_row(&self, group: &Group) -> Option<GroupRow> {
         let named = |(user, since): (&UserKey, &UnixMillis)| (self.users.name(user).clone(), *since);
-        let files = group.files.after(None).map(|(owner, listed)| FileRow {
+        Some(GroupRow {
+            name: group.name.clone(),
+            owner: self.users.name(group.owner.as_ref()?).clone(),
+            policy: group.policy,
+            created: group.created,
+            epoch: group.epoch,
+            members: group.members.iter().map(named).collect(),
+            requests: group.requests.iter().map(named).collect(),
+            files: self.file_rows(group),
+        })
+    }
+
+    fn file_rows(&self, group: &Group) -> Vec<FileRow> {
+        let rows = group.files.after(None).map(|(owner, listed)| FileRow {
             name: listed.name.clone(),
             owner: self.users.name(owner).clone(),
             content: listed.content,
             length: listed.length,
             added: listed.added,
         });
-        GroupRow {
-            name: group.name.clone(),
-            owner: self.users.name(&group.owner).clone(),
-            policy: group.policy,
-            created: group.created,
-            epoch: group.epoch,
-            members: group.members.iter().map(named).collect(),
-            requests: group.requests.iter().map(named).collect(),
-            files: files.collect(),
-        }
+        rows.collect()
     }
 
     fn insert_group(&mut self, row: GroupRow) -> Result<(), SnapshotError> {
         let key = GroupKey::from(&row.name);
         let mut group = Group {
             name: row.name,
-            owner: self.known(row.owner)?,
+            owner: Some(self.known(row.owner)?),
             policy: row.policy,
             created: row.created,
             epoch: row.epoch,
             members: Default::default(),
             requests: Default::default(),
-            files: Files::default(),
+            files: self.files(row.files)?,
         };
+        self.listings += group.files.len();
         for (user, since) in row.members {
             let user = self.known(user)?;
             self.users.get_mut(&user).groups.insert(key.clone());
@@ -198,14 +225,17 @@ impl State {
             self.users.get_mut(&user).requested.insert(key.clone());
             group.requests.insert(user, since);
         }
-        for file in row.files {
-            let owner = self.known(file.owner)?;
-            let listed = Listed { name: file.name, content: file.content, length: file.length, added: file.added };
-            group.files.insert(owner, listed);
-            self.listings += 1;
-        }
         self.groups.by_key.insert(key, group);
         Ok(())
+    }
+
+    fn files(&self, rows: Vec<FileRow>) -> Result<Files, SnapshotError> {
+        let mut files = Files::default();
+        for row in rows {
+            let listed = Listed { name: row.name, content: row.content, length: row.length, added: row.added };
+            files.insert(self.known(row.owner)?, listed);
+        }
+        Ok(files)
     }
 
     /// The shared key of a user that the snapshot holds.

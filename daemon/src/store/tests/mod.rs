@@ -2,6 +2,7 @@
 
 mod full_disk;
 mod journal;
+mod mtorrents;
 mod parts;
 mod recovery;
 mod sources;
@@ -161,7 +162,7 @@ fn manifest_of(content: &[u8], whole_sha256: Option<[u8; 32]>) -> Manifest {
     let hash = HashAlgorithm::Blake3;
     let geometry = Manifest::geometry_for(content.len() as u64, hash).expect("divides");
     let mut digests = Vec::new();
-    content.chunks(PIECE).for_each(|piece| hash.digest_into(piece, &mut digests));
+    content.chunks(PIECE).for_each(|piece| hash.digest_into(piece, &mut digests).expect("no attack"));
     Manifest::new(geometry, hash, digests, whole_sha256).expect("fits")
 }
 

@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 
 use super::super::Server;
 use crate::log::Store;
+use crate::state::Entry;
 
 /// How long anything here may take before the test is given up: no rule is about time.
 const GIVE_UP: Duration = Duration::from_secs(30);
@@ -32,7 +33,13 @@ pub struct Tracker {
 
 impl Tracker {
     pub fn start() -> Tracker {
+        Tracker::with_log(&[])
+    }
+
+    /// On a folder whose log holds these entries.
+    pub fn with_log(entries: &[Entry]) -> Tracker {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        Store::open(folder.path()).and_then(|store| store.append(0, entries.iter())).expect("a log");
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut tracker = Tracker { folder, address, running: None };
         tracker.start_again();

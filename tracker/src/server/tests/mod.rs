@@ -4,4 +4,5 @@ mod accounts;
 mod audit;
 mod harness;
 mod hostile;
+mod public;
 mod sharing;

@@ -1,7 +1,8 @@
 //! Tests of the state. `transcripts/*.txt` show what it does and are read first; `rules.rs` holds one rule a test;
-//! `model.rs` compares it with a naive model over random commands.
+//! `public.rs` those of the built-in group; `model.rs` compares it with a naive model over random commands.
 
 mod model;
+mod public;
 mod rules;
 mod transcript;
 

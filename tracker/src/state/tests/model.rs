@@ -11,8 +11,8 @@ use p2p_proto::tracker::Standing;
 use super::*;
 
 /// Few names, twins among them, so that random commands meet each other.
-const USERS: [&str; 4] = ["ann", "Ann", "bob", "cy"];
-const GROUPS: [&str; 3] = ["g", "G", "h"];
+const USERS: [&str; 5] = ["ann", "Ann", "bob", "cy", "public"];
+const GROUPS: [&str; 4] = ["g", "G", "h", "public"];
 const FILES: [&str; 3] = ["f", "F", "x"];
 const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
 
@@ -22,7 +22,9 @@ struct Model {
     /// User, password.
     users: Vec<(String, u8)>,
     nodes: Vec<(String, String)>,
-    /// Group, owner, policy.
+    /// Whether the name `public` is taken.
+    public_made: bool,
+    /// Group, owner (none for the built-in one), policy.
     groups: Vec<(String, String, JoinPolicy)>,
     /// Group, user.
     members: Vec<(String, String)>,
@@ -62,12 +64,30 @@ impl Model {
         self.members.retain(|(g, _)| g != group);
         self.requests.retain(|(g, _)| g != group);
         self.files.retain(|(g, ..)| g != group);
+        if self.public_made && group == "public" {
+            self.add_public();
+        }
+    }
+
+    fn add_public(&mut self) {
+        self.groups.push(("public".to_owned(), String::new(), JoinPolicy::Public));
+    }
+
+    /// A group that can be joined and left.
+    fn joinable(&self, group: &GroupName) -> Result<(String, String, JoinPolicy), ErrorCode> {
+        let found = self.group(group)?;
+        if found.1.is_empty() { Err(ErrorCode::NOT_ALLOWED) } else { Ok(found) }
+    }
+
+    /// Whether a user may publish in a group.
+    fn publishes(&self, group: &str, owner: &str, user: &str) -> bool {
+        owner.is_empty() || self.is_member(group, user)
     }
 
     /// Actor's group as its owner.
     fn owned(&self, actor: &str, group: &GroupName) -> Result<String, ErrorCode> {
         let user = self.user_of(actor)?;
-        let (group, owner, _) = self.group(group)?;
+        let (group, owner, _) = self.joinable(group)?;
         if user == owner { Ok(group) } else { Err(ErrorCode::NOT_OWNER) }
     }
 
@@ -93,6 +113,9 @@ impl Model {
             Command::CreateUser { user, .. } => {
                 if self.known(user).is_ok() {
                     return Err(ErrorCode::USER_EXISTS);
+                }
+                if self.public_made && low(user) == "public" {
+                    return Err(ErrorCode::BAD_NAME);
                 }
                 self.users.push((low(user), 1));
             }
@@ -138,7 +161,7 @@ impl Model {
             }
             Command::JoinGroup { group } => {
                 let user = self.user_of(actor)?;
-                let (group, _, policy) = self.group(group)?;
+                let (group, _, policy) = self.joinable(group)?;
                 if self.is_member(&group, &user) {
                     return Err(ErrorCode::ALREADY_MEMBER);
                 }
@@ -154,7 +177,7 @@ impl Model {
             }
             Command::LeaveGroup { group, force } => {
                 let user = self.user_of(actor)?;
-                let (group, owner, _) = self.group(group)?;
+                let (group, owner, _) = self.joinable(group)?;
                 let members = self.members.iter().filter(|(g, _)| *g == group).count();
                 if self.waits(&group, &user) {
                     self.requests.retain(|(g, u)| !(*g == group && *u == user));
@@ -206,8 +229,8 @@ impl Model {
             }
             Command::Publish { group, name, content, .. } => {
                 let user = self.user_of(actor)?;
-                let (group, ..) = self.group(group)?;
-                if !self.is_member(&group, &user) {
+                let (group, owner, _) = self.group(group)?;
+                if !self.publishes(&group, &owner, &user) {
                     return Err(ErrorCode::NOT_MEMBER);
                 }
                 let mine = self.files.iter().find(|(g, u, n, _)| *g == group && *u == user && low(n) == low(name));
@@ -219,8 +242,8 @@ impl Model {
             }
             Command::Unpublish { group, name } => {
                 let user = self.user_of(actor)?;
-                let (group, ..) = self.group(group)?;
-                if !self.is_member(&group, &user) {
+                let (group, owner, _) = self.group(group)?;
+                if !self.publishes(&group, &owner, &user) {
                     return Err(ErrorCode::NOT_MEMBER);
                 }
                 let before = self.files.len();
@@ -268,6 +291,11 @@ impl Model {
                     None => self.files.push((group, user, name.to_string(), content.0[0])),
                 }
             }
+            Command::MakePublicGroup => {
+                if !std::mem::replace(&mut self.public_made, true) && !self.groups.iter().any(|(g, ..)| g == "public") {
+                    self.add_public();
+                }
+            }
         }
         Ok("done")
     }
@@ -288,7 +316,8 @@ impl Model {
             } else {
                 Standing::None
             };
-            lines.push(format!("{group} {owner} {policy:?} {standing:?}"));
+            let shown = if owner.is_empty() { "public" } else { owner };
+            lines.push(format!("{group} {shown} {policy:?} {standing:?}"));
             if member || *policy == JoinPolicy::Public {
                 let members = self.members.iter().filter(|(g, _)| g == group);
                 lines.extend(members.map(|(_, u)| format!("{group} member {u}")));
@@ -365,6 +394,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         3 => (group(), file(), 1..3u8).prop_map(|(group, name, number)| {
             Command::Replace { group, name, content: content(number), length: 10 }
         }),
+        1 => Just(Command::MakePublicGroup),
     ]
 }
 

@@ -91,6 +91,7 @@ fn command(words: &[&str]) -> Command {
         ["replace", group, file, number] => replace(group, file, self::number(number)),
         ["unpublish", group, file] => unpublish(group, file),
         ["remove_file", group, file, owner] => remove_file(group, file, owner),
+        ["make_public_group"] => Command::MakePublicGroup,
         _ => panic!("no command `{}`", words.join(" ")),
     }
 }
@@ -159,6 +160,7 @@ fn shown(change: &Change) -> String {
         Change::Enrolled { node, user } => format!("enrolled: node {} under {user}", label(node)),
         Change::Withdrawn { node, user } => format!("withdrawn: node {} of {user}", label(node)),
         Change::GroupCreated { group, owner, policy } => format!("group created: {group} of {owner}, {policy:?}"),
+        Change::PublicGroupMade => "the group public is built in from now on".to_owned(),
         Change::GroupEnded { group } => format!("group ended: {group}"),
         Change::Membership { group, user, standing } => format!("in {group}, {user} is now: {standing:?}"),
         Change::JoinRequested { group, owner, user } => format!("in {group}, {owner} decides about {user}"),

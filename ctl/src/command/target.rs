@@ -1,0 +1,55 @@
+//! Where a download goes on the command line, and whether it is followed: what every verb that downloads takes.
+
+use std::ffi::OsString;
+
+use p2p_proto::control::{LocalPath, Request};
+
+use crate::error::Failure;
+use crate::session::Session;
+
+/// DEST and the options beside it.
+#[derive(Debug, clap::Args)]
+pub struct Target {
+    /// Where to: a folder, or a file that does not exist
+    #[arg(value_name = "DEST")]
+    destination: OsString,
+    /// Replace a destination that exists
+    #[arg(long)]
+    pub force: bool,
+    /// Print the download's id and do not follow it
+    #[arg(long)]
+    pub detach: bool,
+}
+
+impl Target {
+    /// DEST as an absolute path; a `/` at its end is kept, since it says that a folder is meant.
+    pub fn destination(&self) -> Result<LocalPath, Failure> {
+        if self.destination == "-" {
+            return Err(Failure::usage("a download to standard output (`-`) is not possible yet")
+                .hint("name a file or a folder; a file called `-` is `./-`"));
+        }
+        let absolute = std::path::absolute(&self.destination);
+        absolute.map(LocalPath).map_err(|error| Failure::usage(format!("DEST: {}", crate::error::cause(&error))))
+    }
+
+    /// Asks for the download and follows it, unless that is not wanted.
+    pub fn download(&self, session: &Session, request: Request) -> Result<(), Failure> {
+        if self.detach { session.show(request) } else { session.follow(request) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_destination_becomes_absolute() {
+        let here = std::env::current_dir().expect("a folder");
+        let target = |text: &str| Target { destination: text.into(), force: false, detach: false };
+        let path = |text: &str| target(text).destination().expect("a path").0;
+        assert_eq!(path("data/a"), here.join("data/a"));
+        assert_eq!(path("./-"), here.join("-"));
+        assert!(path("data/").to_string_lossy().ends_with('/'));
+        assert!(target("-").destination().is_err() && target("").destination().is_err());
+    }
+}
