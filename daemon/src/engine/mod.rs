@@ -15,6 +15,7 @@
 //! Tables with rules of their own stand alone: [`picker`], [`timers`], [`rate`], `uploads`, `shares`. The rest are parts
 //! of [`Engine`], one file a concern; commands begin in `commands` and go on in `steps` when answers come.
 
+mod access;
 mod account;
 mod announce;
 mod commands;
@@ -49,6 +50,7 @@ use p2p_proto::id::{ContentId, DownloadId, NodeId};
 use p2p_proto::name::GroupName;
 use p2p_proto::time::UnixMillis;
 
+use access::Revoked;
 use downloads::Download;
 use grants::GroupGrant;
 use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId};
@@ -131,6 +133,8 @@ enum Timer {
     Lookup(ContentId),
     /// A group's grant is renewed, or asked for again.
     Grant(GroupName),
+    /// The grant that a peer has shown may have ended.
+    GrantEnd(ServedId),
     /// A peer that did not answer is dialled again.
     Dial(NodeId),
     /// A connection that nothing uses is closed.
@@ -180,8 +184,7 @@ pub struct Engine {
     served_by: BTreeMap<(ConnectionId, ContentId), ServedId>,
     /// Groups that this user has left, or that have ended, since the login: nobody is served through them.
     left_groups: BTreeSet<GroupName>,
-    /// Since when a node may no longer read a group, by the tracker's clock: older grants do not count.
-    revoked: BTreeMap<(GroupName, NodeId), UnixMillis>,
+    revoked: Revoked,
     uploads: Uploads,
 
     down_rate: RateMeter,
@@ -224,7 +227,7 @@ impl Engine {
             served: BTreeMap::new(),
             served_by: BTreeMap::new(),
             left_groups: BTreeSet::new(),
-            revoked: BTreeMap::new(),
+            revoked: Revoked::default(),
             uploads: Uploads::new(config.limits.uploads_active_max, config.limits.uploads_queued_max),
             down_rate: RateMeter::default(),
             up_rate: RateMeter::default(),
@@ -330,7 +333,10 @@ impl Engine {
                 return Err(format!("interest {} belongs to nobody", interest.0));
             }
         }
-        self.uploads.invariant()
+        if self.served.len() != self.served_by.len() {
+            return Err("a connection has two interests in one content".to_owned());
+        }
+        self.uploads.invariant(|served| self.served.contains_key(&served))
     }
 
     /// Does everything that is due.
@@ -345,6 +351,7 @@ impl Engine {
                     self.start_downloads();
                 }
                 Timer::Grant(group) => self.ask_grant(group),
+                Timer::GrantEnd(served) => self.grant_ended(served),
                 Timer::Dial(node) => self.connect(node),
                 Timer::Idle(node) => self.close_if_idle(node),
                 Timer::Have(content) => self.tell_have(content),

@@ -81,7 +81,8 @@ impl Engine {
                 }
             }
             Err(reject) if matches!(reject.code, ErrorCode::NOT_MEMBER | ErrorCode::GROUP_NOT_FOUND) => {
-                self.fail_transfer(content, reject);
+                let group = transfer.group.clone();
+                self.group_lost(&group, &reject);
             }
             // A tracker that is away is asked again at the next turn.
             Err(_) => (),
@@ -194,7 +195,7 @@ impl Engine {
             peer.not_before = not_before;
         }
         match reason.map(|reject| reject.code) {
-            Some(ErrorCode::GRANT_REFUSED) => {
+            Some(ErrorCode::GRANT_REFUSED | ErrorCode::NOT_MEMBER) => {
                 let group = transfer.group.clone();
                 self.grant_disbelieved(&group);
             }

@@ -156,6 +156,7 @@ impl Engine {
             ..Tracker::new(std::mem::take(&mut slot.address), now)
         };
         self.tracker_clock = Some((ack.time, self.now.monotonic));
+        self.watch_grants();
         // The tracker's word counts: it knows of a logout made elsewhere.
         self.change_account(ack.user.map(|user| Account { user, cluster: ack.cluster }));
         let held: Vec<AskId> = self.calls.iter().filter(|(_, call)| call.held).map(|(ask, _)| *ask).collect();
@@ -226,7 +227,7 @@ impl Engine {
                 self.outputs.push_back(Output::Note(format!("{user} asks to join {group}")));
             }
             Event::Provider { group, content, provider } => self.provider_found(&group, content, provider),
-            Event::Revoked { group, node, epoch: _ } => self.revoke(&group, node),
+            Event::Revoked { group, node, epoch } => self.revoke(&group, node, epoch),
             Event::Wanted { .. } => (),
         }
     }

@@ -27,8 +27,11 @@ fn line(actor: NodeId, state: &State, change: &Change) {
         Change::Membership { group, user, standing } => {
             info!(target: "audit", node = %actor, ?by, ?group, ?user, ?standing, "membership changed");
         }
-        Change::AccessLost { group, nodes } => {
-            info!(target: "audit", node = %actor, ?by, ?group, nodes = nodes.len(), "access lost");
+        Change::AccessLost { group, nodes, epoch } => {
+            info!(target: "audit", node = %actor, ?by, ?group, nodes = nodes.len(), epoch, "access lost");
+        }
+        Change::GrantsVoided { group, epoch } => {
+            info!(target: "audit", node = %actor, ?by, ?group, epoch, "all grants voided");
         }
         // Told by the change of membership beside it.
         Change::JoinRequested { .. } => {}

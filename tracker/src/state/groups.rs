@@ -26,8 +26,6 @@ pub(super) struct Group {
     pub owner: UserKey,
     pub policy: JoinPolicy,
     pub created: UnixMillis,
-    /// Changes whenever somebody stops being a member, so that grants from before can be told from those after.
-    pub epoch: u64,
     /// Since when each belongs to it.
     pub members: BTreeMap<UserKey, UnixMillis>,
     /// Since when each waits.
@@ -109,7 +107,6 @@ impl State {
         changes.push(Change::GroupCreated { group: group.clone(), owner: user.name.clone(), policy });
         changes.push(Change::Membership { group: group.clone(), user: user.name.clone(), standing: Standing::Owner });
         let key = GroupKey::from(group);
-        let epoch = self.next_epoch();
         self.users.get_mut(&owner).groups.insert(key.clone());
         let row = Group {
             name: group.clone(),
@@ -117,7 +114,6 @@ impl State {
             owner,
             policy,
             created: at,
-            epoch,
             requests: BTreeMap::new(),
             files: Files::default(),
         };
@@ -331,9 +327,7 @@ impl State {
     /// Takes a member out who is not the owner. The member's listings go too: who leaves takes back what they offered,
     /// and nobody would be left who could take it out. Copies that others have stay theirs, to list themselves.
     fn drop_member(&mut self, key: &GroupKey, user: &UserKey, changes: &mut Vec<Change>) {
-        let epoch = self.next_epoch();
         let group = self.groups.get_mut(key);
-        group.epoch = epoch;
         group.members.remove(user);
         self.listings -= group.files.remove_owner(user);
         let row = self.users.get_mut(user);
@@ -344,8 +338,8 @@ impl State {
             standing: Standing::None,
         });
         if !policy::allows(Right::Read, group, user) {
-            let nodes = row.nodes.iter().copied().collect();
-            changes.push(Change::AccessLost { group: group.name.clone(), nodes });
+            let (group, nodes) = (group.name.clone(), row.nodes.iter().copied().collect());
+            self.revoke_access(group, nodes, changes);
         }
     }
 
@@ -363,6 +357,7 @@ impl State {
                 standing: Standing::None,
             });
         }
-        changes.push(Change::GroupEnded { group: group.name });
+        changes.push(Change::GroupEnded { group: group.name.clone() });
+        self.void_grants(group.name, changes);
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! 0         1
-//! +---------+---------------------------------+
-//! | version |  SnapshotV1, postcard           |    version: u8, 1
-//! +---------+---------------------------------+
+//! +---------+-------------+-----------+
+//! | version |  tables     |  sections |    version: u8, 2; tables: SnapshotV1, postcard; sections: a list of Section
+//! +---------+-------------+-----------+
 //! ```
+//!
+//! A table that comes later is a section of its own, behind the others; version 1 has none.
 //!
 //! Only what cannot be derived is written: keys are folded from names again, indexes are rebuilt. Two equal states have
 //! equal bytes, since every table is written in the order of its keys.
@@ -23,9 +25,10 @@ use super::files::{Files, Listed};
 use super::groups::Group;
 use super::key::{GroupKey, UserKey};
 use super::remembered::{Remembered, RememberedRow};
+use super::revocations::{RevocationRows, Revocations};
 
-/// The version that is written. 1: the first.
-const SNAPSHOT_VERSION: u8 = 1;
+/// The version that is written. 1: the first, without sections. 2: sections behind it.
+const SNAPSHOT_VERSION: u8 = 2;
 
 /// Why bytes are not a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,13 +47,20 @@ pub enum SnapshotError {
     UnknownUser(UserName),
 }
 
+/// The tables that version 1 had.
 #[derive(Serialize, Deserialize)]
 struct SnapshotV1 {
     setup: Option<Setup>,
-    epochs: u64,
+    epoch: u64,
     users: Vec<UserRow>,
     groups: Vec<GroupRow>,
     remembered: Vec<RememberedRow>,
+}
+
+/// A table that version 1 did not have. New ones go to the end, each is written once.
+#[derive(Serialize, Deserialize)]
+enum Section {
+    Revocations(RevocationRows),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -67,6 +77,7 @@ struct GroupRow {
     owner: UserName,
     policy: JoinPolicy,
     created: UnixMillis,
+    /// The group's own epoch in version 1; 0 since grants carry the state's.
     epoch: u64,
     members: Vec<(UserName, UnixMillis)>,
     requests: Vec<(UserName, UnixMillis)>,
@@ -93,26 +104,28 @@ impl State {
         });
         let snapshot = SnapshotV1 {
             setup: self.setup.clone(),
-            epochs: self.epochs,
+            epoch: self.epoch,
             users: users.collect(),
             groups: self.groups.by_key.values().map(|group| self.group_row(group)).collect(),
             remembered: self.remembered.rows().collect(),
         };
         let mut bytes = vec![SNAPSHOT_VERSION];
-        bytes.extend(codec::encode(&snapshot));
+        let sections = [Section::Revocations(self.revocations.rows())];
+        bytes.extend(codec::encode(&(snapshot, sections.as_slice())));
         bytes
     }
 
     /// The state that `bytes` hold.
     pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
-        let snapshot: SnapshotV1 = match bytes {
+        let (snapshot, sections): (SnapshotV1, Vec<Section>) = match bytes {
             [] => return Err(SnapshotError::Empty),
+            [1, body @ ..] => (codec::decode(body)?, Vec::new()),
             [SNAPSHOT_VERSION, body @ ..] => codec::decode(body)?,
             [version, ..] => return Err(SnapshotError::Version(*version)),
         };
         let mut state = State {
             setup: snapshot.setup,
-            epochs: snapshot.epochs,
+            epoch: snapshot.epoch,
             remembered: Remembered::from_rows(snapshot.remembered),
             ..State::default()
         };
@@ -125,6 +138,11 @@ impl State {
         }
         for row in snapshot.groups {
             state.insert_group(row)?;
+        }
+        for section in sections {
+            match section {
+                Section::Revocations(rows) => state.revocations = Revocations::from_rows(rows),
+            }
         }
         Ok(state)
     }
@@ -143,7 +161,7 @@ impl State {
             owner: self.users.name(&group.owner).clone(),
             policy: group.policy,
             created: group.created,
-            epoch: group.epoch,
+            epoch: 0,
             members: group.members.iter().map(named).collect(),
             requests: group.requests.iter().map(named).collect(),
             files: files.collect(),
@@ -157,7 +175,6 @@ impl State {
             owner: self.known(row.owner)?,
             policy: row.policy,
             created: row.created,
-            epoch: row.epoch,
             members: Default::default(),
             requests: Default::default(),
             files: Files::default(),

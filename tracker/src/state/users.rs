@@ -130,8 +130,11 @@ impl State {
     pub(super) fn withdraw_node(&mut self, node: NodeId, changes: &mut Vec<Change>) -> Result<Outcome, Reject> {
         let (key, user) = policy::actor(self, node)?;
         changes.push(Change::Withdrawn { node, user: user.name.clone() });
-        for group in &user.groups {
-            changes.push(Change::AccessLost { group: self.groups.get(group).name.clone(), nodes: vec![node] });
+        let groups: Vec<_> = user.groups.iter().map(|group| self.groups.get(group).name.clone()).collect();
+        // Also where the user belongs to no group: public ones are read without.
+        self.begin_epoch();
+        for group in groups {
+            self.revoke_access(group, vec![node], changes);
         }
         self.users.nodes.remove(&node);
         self.users.get_mut(&key).nodes.remove(&node);

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use super::super::Change;
+use super::super::{Change, Revocation};
 use super::*;
 
 #[test]
@@ -114,6 +114,16 @@ fn show(bench: &Bench, actor: &str, words: &[&str], out: &mut String) -> bool {
         ["list_files", group] => state.files_page(node, &name(group), None).map(|page| {
             page.iter().map(|file| format!("{} of {}: content {}", file.name, file.owner, file.content.0[0])).collect()
         }),
+        ["grant", group] => {
+            state.may_read(node, &name(group)).map(|readable| vec![format!("of epoch {}", readable.epoch)])
+        }
+        ["revocations", group] => {
+            let line = |revocation: &Revocation| match revocation.node {
+                Some(node) => format!("{} before epoch {}", label(&node), revocation.epoch),
+                None => format!("everybody before epoch {}", revocation.epoch),
+            };
+            Ok(state.revocations(&name(group), UnixMillis(bench.step * 1000)).iter().map(line).collect())
+        }
         _ => return false,
     };
     match lines {
@@ -125,9 +135,13 @@ fn show(bench: &Bench, actor: &str, words: &[&str], out: &mut String) -> bool {
     true
 }
 
+/// What [`node`] made a node's id of.
+fn label(node: &NodeId) -> String {
+    String::from_utf8_lossy(&node.0).trim_end_matches('\0').to_owned()
+}
+
 /// A change as a line.
 fn shown(change: &Change) -> String {
-    let label = |node: &NodeId| String::from_utf8_lossy(&node.0).trim_end_matches('\0').to_owned();
     match change {
         Change::UserCreated { user } => format!("user created: {user}"),
         Change::Enrolled { node, user } => format!("enrolled: node {} under {user}", label(node)),
@@ -136,9 +150,11 @@ fn shown(change: &Change) -> String {
         Change::GroupEnded { group } => format!("group ended: {group}"),
         Change::Membership { group, user, standing } => format!("in {group}, {user} is now: {standing:?}"),
         Change::JoinRequested { group, owner, user } => format!("in {group}, {owner} decides about {user}"),
-        Change::AccessLost { group, nodes } => {
-            format!("access to {group} lost: {}", nodes.iter().map(label).collect::<Vec<_>>().join(" "))
+        Change::AccessLost { group, nodes, epoch } => {
+            let nodes: Vec<_> = nodes.iter().map(label).collect();
+            format!("access to {group} lost: {}, void are grants before epoch {epoch}", nodes.join(" "))
         }
+        Change::GrantsVoided { group, epoch } => format!("void are all grants for {group} before epoch {epoch}"),
         Change::Published { group, name, owner, content } => {
             format!("published in {group}: {name} of {owner}, content {}", content.0[0])
         }
