@@ -113,6 +113,7 @@ impl Shells {
             Output::CloseInterest(interest) => self.net.close_interest(interest),
             Output::Provide(served, message) => self.net.provide(served, message),
             Output::RefuseUpload(upload, reject) => self.net.refuse(upload, reject),
+            Output::StopUpload(upload, reject) => self.net.stop_upload(upload, reject),
 
             Output::ServePiece(upload, content, piece, bytes) => self.serve_piece(upload, content, piece, bytes),
             Output::ServeManifest(upload, content, bytes) => self.serve_manifest(upload, content, bytes),

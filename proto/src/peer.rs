@@ -135,6 +135,8 @@ pub mod stream_code {
     pub const FAILED: u32 = 3;
     /// The sender took too long.
     pub const TIMED_OUT: u32 = 4;
+    /// Who asks may no longer read it; the interest says why.
+    pub const REFUSED: u32 = 5;
 }
 
 /// Codes of a connection's close (RFC 9000, section 19.19), for both protocols.

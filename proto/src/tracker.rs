@@ -494,13 +494,14 @@ pub enum Event {
         /// Who has it.
         provider: Provider,
     },
-    /// A node may no longer read a group: whoever serves it stops at once.
+    /// Grants are void before their end: whoever serves by one stops at once.
     Revoked {
-        /// Which group.
+        /// Of which group.
         group: GroupName,
-        /// Whose key.
-        node: NodeId,
-        /// Grants of that node and group with an earlier [`crate::grant::GrantBody::epoch`] are void.
+        /// Of which node, which may no longer read the group; `None` for those of all nodes, of which the ones that
+        /// still may read ask for new ones.
+        node: Option<NodeId>,
+        /// Void are those with an earlier [`crate::grant::GrantBody::epoch`].
         epoch: u64,
     },
     /// Somebody asks for a content that nobody online has, and that this node has announced with [`Request::Standby`].

@@ -1,5 +1,7 @@
 //! Scenarios of several real engines in virtual time. A failing one prints its seed; the seed repeats it.
 
+mod revocation;
+
 use std::time::Duration;
 
 use p2p_proto::control::{Answer, DownloadPrefix, DownloadState, LocalPath, Password, Request};
@@ -19,10 +21,15 @@ const DEADLINE: Duration = Duration::from_secs(3600);
 
 /// A world of nodes, each with its user, all members of one group.
 fn members(seed: u64, count: usize) -> World {
+    members_at(seed, RATE, count)
+}
+
+/// The same with links of another rate.
+fn members_at(seed: u64, rate: u64, count: usize) -> World {
     println!("seed {seed}");
     let mut world = World::new(seed);
     for place in 0..count {
-        world.add_node(RATE);
+        world.add_node(rate);
         login(&mut world, place);
         let group = "g".parse().expect("a good name");
         world.ask(place, Request::CreateGroup { group, policy: JoinPolicy::Open }).expect("is a member");

@@ -3,14 +3,19 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Parser;
 use p2p_proto::id::NodeId;
+use p2p_proto::limit::GRANT_LIFE_SECONDS;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker_info::{TrackerAddress, parse_tracker_info};
 
 /// Where a tracker listens that is told nothing.
 const DEFAULT_PLACE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
+
+/// Shortest life of a grant, in seconds: it is renewed at half of it, and a renewal that failed is tried again after five.
+const GRANT_LIFE_SECONDS_MIN: u64 = 10;
 
 /// Longest `tracker_info.txt` read, in bytes: the most lines it may have, with room for comments.
 const TRACKER_INFO_BYTES_MAX: u64 = 64 * 1024;
@@ -31,6 +36,12 @@ struct Arguments {
     /// Which line of tracker_info.txt this tracker is, from 1 [default: 1]
     #[arg(value_name = "ID")]
     id: Option<usize>,
+
+    /// How long a grant to read a group lives, from 10 to 600: who loses access is cut off at once by everybody online,
+    /// and, while no tracker answers, after this time at the latest
+    #[arg(long, value_name = "SECONDS", default_value_t = GRANT_LIFE_SECONDS,
+        value_parser = clap::value_parser!(u64).range(GRANT_LIFE_SECONDS_MIN..=GRANT_LIFE_SECONDS))]
+    grant_life: u64,
 }
 
 /// The checked form of all that.
@@ -42,6 +53,8 @@ pub struct Config {
     pub pin: Option<NodeId>,
     /// Where the state is.
     pub folder: PathBuf,
+    /// How long a grant lives.
+    pub grant_life: Duration,
 }
 
 /// Why the arguments are not usable.
@@ -78,7 +91,8 @@ impl Config {
                 None => from_file(Path::new(place), arguments.id.unwrap_or(1))?,
             },
         };
-        Ok(Config { listen, pin, folder: state_folder(arguments.home.as_deref())? })
+        let grant_life = Duration::from_secs(arguments.grant_life);
+        Ok(Config { listen, pin, folder: state_folder(arguments.home.as_deref())?, grant_life })
     }
 }
 
@@ -172,6 +186,13 @@ mod tests {
         {
             assert!(read(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_grant_lives_for_ten_minutes_or_as_much_less_as_is_asked_for() {
+        let life = |arguments: &[&str]| read(arguments).map(|config| config.grant_life.as_secs());
+        assert_eq!((life(&[]), life(&["--grant-life", "10"])), (Ok(600), Ok(10)));
+        assert!(life(&["--grant-life", "9"]).is_err() && life(&["--grant-life", "601"]).is_err());
     }
 
     #[test]

@@ -189,6 +189,11 @@ impl Presence {
         self.groups.get(&GroupKey::from(group)).map(|row| row.nodes.keys().copied().collect()).unwrap_or_default()
     }
 
+    /// Whether a node has announced anything in a group.
+    pub fn is_in_group(&self, node: NodeId, group: &GroupName) -> bool {
+        self.groups.get(&GroupKey::from(group)).is_some_and(|row| row.nodes.contains_key(&node))
+    }
+
     /// Groups that a node has announced anything in.
     pub fn groups_of_node(&self, node: NodeId) -> Vec<GroupName> {
         let rows = self.groups.values().filter(|row| row.nodes.contains_key(&node));

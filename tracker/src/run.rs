@@ -38,7 +38,7 @@ pub async fn run(config: Config) -> Result<(), Reject> {
     }
     // Before the ready line, so that nobody can signal a process that would not hear.
     let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-    let server = Server::start(&identity, config.listen, store).await.map_err(server_refusal)?;
+    let server = Server::start(&identity, config.listen, store, config.grant_life).await.map_err(server_refusal)?;
     let address = server.address().map_err(|error| Reject::new(ErrorCode::INTERNAL, error.to_string()))?;
     info!(%address, %node, folder = %config.folder.display(), "tracker ready");
     // Whoever started the tracker may have stopped reading.

@@ -30,6 +30,9 @@ impl Engine {
     pub(super) fn adopt_account(&mut self, account: Option<Account>) {
         let same_user = self.account.as_ref().map(|old| &old.user) == account.as_ref().map(|new| &new.user);
         self.account = account;
+        if let Some(account) = &self.account {
+            self.revoked.keep_for(account.cluster);
+        }
         if same_user {
             return;
         }

@@ -89,7 +89,7 @@ impl Engine {
         self.start_downloads();
     }
 
-    /// The user logs out: what runs stops and is kept.
+    /// The user logs out: what runs stops and is kept, and those who follow it are told.
     pub(super) fn rest_downloads(&mut self) {
         let running: Vec<DownloadId> = self.downloads.keys().copied().collect();
         for id in running {
@@ -97,7 +97,12 @@ impl Engine {
                 && download.stage != Stage::Stopped
             {
                 let was = std::mem::replace(&mut download.stage, Stage::Resting);
+                let DownloadRecord { user, name, .. } = &download.record;
+                let message = format!("{user} is no longer logged in here, and the download of {name} rests");
+                let reject = Reject::new(ErrorCode::NOT_ALLOWED, message);
+                let hint = format!("it goes on by itself after `p2pctl login {user}`");
                 self.stop_stage(id, was);
+                self.tell_followers(id, &Frame::Result(Err(reject.hint(hint))));
             }
         }
     }
@@ -279,11 +284,26 @@ impl Engine {
         }
     }
 
-    /// Stops all downloads of a group for a fault.
-    pub(super) fn fail_group(&mut self, group: &GroupName, reject: &Reject) {
-        let of_group = self.transfers.values().filter(|transfer| transfer.group == *group);
-        let downloads: Vec<DownloadId> = of_group.map(|transfer| transfer.download).collect();
-        downloads.into_iter().for_each(|id| self.fail_download(id, reject.clone()));
+    /// This user may not read a group any more, as a tracker says: its downloads stop. What is here of them is kept.
+    pub(super) fn group_lost(&mut self, group: &GroupName, reason: &Reject) {
+        self.grants.remove(group);
+        let Ok(user) = self.user().cloned() else { return };
+        let lost = |download: &&Download| {
+            let of_group = download.record.user == user && download.record.group == *group;
+            of_group && matches!(download.stage, Stage::Queued | Stage::Twin | Stage::Running)
+        };
+        let mut lost: Vec<_> = self.downloads.values().filter(lost).collect();
+        // Those that run come last: each that ends makes room for one that waits.
+        lost.sort_by_key(|download| download.stage == Stage::Running);
+        let lost: Vec<DownloadId> = lost.into_iter().map(|download| download.record.id).collect();
+        for id in lost {
+            let message = match reason.code {
+                ErrorCode::GROUP_NOT_FOUND => format!("group {group} has ended, and with it the downloads from it"),
+                _ => format!("no longer a member of {group}: its files are for members only"),
+            };
+            let hint = format!("what is here is kept; `p2pctl resume {id}` goes on with it once you may read {group}");
+            self.fail_download(id, Reject::new(ErrorCode::NOT_MEMBER, message).hint(hint));
+        }
     }
 
     /// Has the store open a download's part file.

@@ -20,6 +20,8 @@ const RETRY_MS: u64 = 5_000;
 pub(super) struct GroupGrant {
     /// The newest one.
     pub grant: Option<Grant>,
+    /// When it came.
+    came: Duration,
     /// Whether one is asked for, now or by the timer that is set.
     asking: bool,
 }
@@ -58,11 +60,13 @@ impl Engine {
 
     /// A grant came: interests are opened, or renewed, with it. Or it was refused: downloads of the group stop.
     pub(super) fn granted(&mut self, group: GroupName, result: Result<Grant, Reject>) {
+        let now = self.now.monotonic;
         let Some(entry) = self.grants.get_mut(&group) else { return };
         entry.asking = false;
         match result {
             Ok(grant) => {
                 entry.grant = Some(grant.clone());
+                entry.came = now;
                 // Who is granted to read a group may serve it too.
                 self.left_groups.remove(&group);
                 let renew_after = grant.peek().map_or(Duration::ZERO, |body| body.renew_after());
@@ -74,8 +78,7 @@ impl Engine {
                 self.review_group(&group);
             }
             Err(reject) if is_final(reject.code) => {
-                self.grants.remove(&group);
-                self.fail_group(&group, &reject);
+                self.group_lost(&group, &reject);
             }
             Err(_) => {
                 // Counts as being asked for until the timer asks, or every review would.
@@ -103,22 +106,38 @@ impl Engine {
         self.ask_join_requests();
         self.happened(Happening::Membership { group: group.clone(), standing });
         if self.transfers.values().any(|transfer| transfer.group == *group) {
+            // A public group is read by others too: whether this one still is, the tracker says.
             self.grants.remove(group);
             self.ask_grant(group.clone());
         }
     }
 
-    /// A provider does not believe the grant: a fresh one may help.
-    pub(super) fn grant_disbelieved(&mut self, group: &GroupName) {
-        if let Some(entry) = self.grants.get_mut(group)
-            && !entry.asking
-        {
+    /// A tracker has voided everybody's grants of earlier epochs: ours too, if it is one of them.
+    pub(super) fn own_grant_void(&mut self, group: &GroupName, epoch: u64) {
+        let Some(entry) = self.grants.get_mut(group) else { return };
+        let void = entry.grant.as_ref().is_some_and(|grant| grant.peek().is_ok_and(|body| body.epoch < epoch));
+        if void {
             entry.grant = None;
-            // Not at once: one provider may disbelieve every grant.
+            self.ask_grant(group.clone());
+        }
+    }
+
+    /// A provider does not believe the grant, or says that this node may not read the group any more: a fresh one may
+    /// help, and only a tracker knows.
+    pub(super) fn grant_disbelieved(&mut self, group: &GroupName) {
+        let Some(entry) = self.grants.get_mut(group) else { return };
+        entry.grant = None;
+        if !entry.asking {
             entry.asking = true;
-            let at = self.after(Duration::from_millis(RETRY_MS));
+            // Not at once after the last one: one provider may disbelieve every grant.
+            let at = entry.came.saturating_add(Duration::from_millis(RETRY_MS)).max(self.now.monotonic);
             self.timers.set(Timer::Grant(group.clone()), at);
         }
+    }
+
+    /// Whether this node has been granted to read a group, as far as it knows.
+    pub(super) fn is_granted(&self, group: &GroupName) -> bool {
+        self.grants.get(group).is_some_and(|entry| entry.grant.is_some())
     }
 
     /// The interests opened for a group's downloads.

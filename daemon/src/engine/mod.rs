@@ -16,6 +16,7 @@
 //! of [`Engine`], one file a concern; commands begin in `commands` and go on in `steps` (lists: `pages`)
 //! when answers come.
 
+mod access;
 mod account;
 mod announce;
 mod commands;
@@ -56,6 +57,7 @@ use p2p_proto::id::{ContentId, DownloadId, NodeId};
 use p2p_proto::name::GroupName;
 use p2p_proto::time::UnixMillis;
 
+use access::Revoked;
 use devices::Devices;
 use downloads::Download;
 use events::Listeners;
@@ -144,6 +146,8 @@ enum Timer {
     Lookup(ContentId),
     /// A group's grant is renewed, or asked for again.
     Grant(GroupName),
+    /// The grant that a peer has shown may have ended.
+    GrantEnd(ServedId),
     /// A peer that did not answer is dialled again.
     Dial(NodeId),
     /// A connection that nothing uses is closed.
@@ -200,8 +204,7 @@ pub struct Engine {
     served_by: BTreeMap<(ConnectionId, ContentId), ServedId>,
     /// Groups that this user has left, or that have ended, since the login: nobody is served through them.
     left_groups: BTreeSet<GroupName>,
-    /// Since when a node may no longer read a group, by the tracker's clock: older grants do not count.
-    revoked: BTreeMap<(GroupName, NodeId), UnixMillis>,
+    revoked: Revoked,
     uploads: Uploads,
 
     down_rate: RateMeter,
@@ -247,7 +250,7 @@ impl Engine {
             served: BTreeMap::new(),
             served_by: BTreeMap::new(),
             left_groups: BTreeSet::new(),
-            revoked: BTreeMap::new(),
+            revoked: Revoked::default(),
             uploads: Uploads::new(config.limits.uploads_active_max, config.limits.uploads_queued_max),
             down_rate: RateMeter::default(),
             up_rate: RateMeter::default(),
@@ -355,7 +358,10 @@ impl Engine {
                 return Err(format!("interest {} belongs to nobody", interest.0));
             }
         }
-        self.uploads.invariant()
+        if self.served.len() != self.served_by.len() {
+            return Err("a connection has two interests in one content".to_owned());
+        }
+        self.uploads.invariant(|served| self.served.contains_key(&served))
     }
 
     /// Does everything that is due.
@@ -370,6 +376,7 @@ impl Engine {
                     self.start_downloads();
                 }
                 Timer::Grant(group) => self.ask_grant(group),
+                Timer::GrantEnd(served) => self.grant_ended(served),
                 Timer::Dial(node) => self.connect(node),
                 Timer::Idle(node) => self.close_if_idle(node),
                 Timer::Have(content) => self.tell_have(content),

@@ -55,6 +55,9 @@ pub enum Output {
     Provide(ServedId, FromProvider),
     /// Refuse a peer's request.
     RefuseUpload(UploadId, Reject),
+    /// Stop sending what is being served, or refuse it where nothing was sent yet: [`super::Input::UploadEnded`] follows
+    /// as for every upload.
+    StopUpload(UploadId, Reject),
 
     // net and store together, wired by the driver
     /// Read a piece of so many bytes and send it: [`super::Input::UploadEnded`].

@@ -161,7 +161,9 @@ impl Engine {
             Phase::Opening | Phase::Finishing => (DownloadState::Verifying, None),
             Phase::Fetching if transfer.last_arrival.is_some_and(recently) => (DownloadState::Downloading, None),
             Phase::Manifest(_) | Phase::Fetching => {
-                let reason = waiting_reason(transfer, self.tracker_ok(), &self.no_tracker(), self.now.wall);
+                let no_tracker = (!self.tracker_ok()).then(|| self.no_tracker());
+                let granted = self.is_granted(&transfer.group);
+                let reason = waiting_reason(transfer, granted, no_tracker.as_ref(), self.now.wall);
                 (DownloadState::Waiting, Some(reason))
             }
         }

@@ -166,7 +166,7 @@ impl Engine {
             }
             FetchError::Refused(reject) => {
                 peer.not_before = rest_until;
-                if reject.code == ErrorCode::GRANT_REFUSED {
+                if matches!(reject.code, ErrorCode::GRANT_REFUSED | ErrorCode::NOT_MEMBER) {
                     self.grant_disbelieved(&group);
                 }
             }

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use p2p_proto::geometry::{Geometry, PieceIndex};
-use p2p_proto::grant::Grant;
+use p2p_proto::grant::{Grant, GrantBody};
 use p2p_proto::have_map::{HaveMap, WireHaveMap};
 use p2p_proto::id::{ContentId, NodeId};
-use p2p_proto::limit::{GRANT_LIFE_SECONDS, HAVE_PIECES_MAX};
+use p2p_proto::limit::HAVE_PIECES_MAX;
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::peer::{FromProvider, Interest, Load, PieceRequest};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
 
+use super::access::{grant_over, grant_refused};
 use super::input::{ConnectionId, ServedId, UploadId};
 use super::uploads::Upload;
 use super::{Engine, Output};
@@ -22,22 +22,18 @@ use super::{Engine, Output};
 const DIGEST_BYTES_MAX: u64 = 32;
 const MANIFEST_HEADER_BYTES_MAX: u64 = 1024;
 
-/// A revocation is remembered until every grant from before it has ended.
-const GRANT_LIFE: Duration = Duration::from_secs(GRANT_LIFE_SECONDS);
-
-/// How far the moment of a revocation is known: the tracker's clock is estimated here.
-const REVOCATION_SLACK: Duration = Duration::from_secs(1);
-
 /// A peer that may read one content of one group from here.
 #[derive(Debug)]
 pub(super) struct Served {
     pub connection: ConnectionId,
-    node: NodeId,
+    pub node: NodeId,
     user: UserName,
-    group: GroupName,
-    content: ContentId,
+    pub group: GroupName,
+    pub content: ContentId,
     /// When its grant ends, by the tracker's clock.
-    expires: UnixMillis,
+    pub expires: UnixMillis,
+    /// When its grant was issued, as revocations count.
+    pub epoch: u64,
     /// Whether it has been told what is here.
     told: bool,
 }
@@ -48,8 +44,14 @@ impl Engine {
         match self.admit(connection, &interest) {
             Ok(admitted) => {
                 let (content, node) = (admitted.content, admitted.node);
+                // One at a time: the older one's end may be on its way still.
+                if let Some(older) = self.served_by.get(&(connection, content)) {
+                    let reject = Reject::new(ErrorCode::BUSY, "a newer interest in this content was opened");
+                    self.refuse_served(*older, reject);
+                }
                 self.served.insert(served, admitted);
                 self.served_by.insert((connection, content), served);
+                self.watch_grant(served);
                 self.tell_have_map(content);
                 let load = self.load();
                 self.outputs.push_back(Output::Provide(served, FromProvider::Load(load)));
@@ -63,30 +65,27 @@ impl Engine {
     pub(super) fn renew_served(&mut self, served: ServedId, grant: &Grant) {
         let Some(entry) = self.served.get(&served) else { return };
         match self.check_grant(grant, entry.node, &entry.group.clone()) {
-            Ok((user, expires)) => {
+            Ok(body) => {
                 if let Some(entry) = self.served.get_mut(&served) {
-                    entry.user = user;
-                    entry.expires = expires;
+                    (entry.user, entry.expires, entry.epoch) = (body.user, body.expires, body.epoch);
+                    self.watch_grant(served);
                 }
             }
             Err(reject) => self.refuse_served(served, reject),
         }
     }
 
+    /// A peer has ended its interest: nothing is served without one.
     pub(super) fn served_closed(&mut self, served: ServedId) {
-        if let Some(entry) = self.served.remove(&served) {
-            let key = (entry.connection, entry.content);
-            if self.served_by.get(&key) == Some(&served) {
-                self.served_by.remove(&key);
-            }
-        }
+        self.end_served(served, &grant_refused("the interest in this content was ended"));
     }
 
     pub(super) fn piece_requested(&mut self, upload: UploadId, connection: ConnectionId, request: &PieceRequest) {
         let checked = self.check_piece(connection, request.content, request.piece);
-        let queued = checked.and_then(|(user, bytes)| {
-            let piece = Upload { upload, connection, content: request.content, piece: request.piece, bytes };
-            if self.uploads.push(&user, piece) {
+        let queued = checked.and_then(|(served, bytes)| {
+            let user = &self.served[&served].user;
+            let piece = Upload { upload, served, content: request.content, piece: request.piece, bytes };
+            if self.uploads.push(user, piece) {
                 Ok(())
             } else {
                 Err(Reject::new(ErrorCode::BUSY, "too many requests wait here"))
@@ -100,7 +99,10 @@ impl Engine {
 
     pub(super) fn manifest_requested(&mut self, upload: UploadId, connection: ConnectionId, content: ContentId) {
         self.outputs.push_back(match self.check_manifest(connection, content) {
-            Ok(bytes) => Output::ServeManifest(upload, content, bytes),
+            Ok((served, bytes)) => {
+                self.uploads.start_manifest(upload, served);
+                Output::ServeManifest(upload, content, bytes)
+            }
             Err(reject) => Output::RefuseUpload(upload, reject),
         });
     }
@@ -134,32 +136,11 @@ impl Engine {
         }
     }
 
-    /// A node may no longer read a group.
-    pub(super) fn revoke(&mut self, group: &GroupName, node: NodeId) {
-        let now = self.tracker_time();
-        self.revoked.retain(|_, at| now.since(*at) <= GRANT_LIFE);
-        self.revoked.insert((group.clone(), node), now);
-        let reject = Reject::new(ErrorCode::NOT_MEMBER, format!("no longer a member of {group}"));
-        self.refuse_where(|served| served.node == node && served.group == *group, &reject);
-    }
-
-    /// This user has left the group, or the group has ended: nobody is served through it from here.
-    pub(super) fn stop_serving_group(&mut self, group: &GroupName) {
-        self.left_groups.insert(group.clone());
-        self.refuse_where(|served| served.group == *group, &no_longer_served());
-    }
-
-    /// Nobody is logged in any more: nobody is served.
-    pub(super) fn stop_serving(&mut self) {
-        self.refuse_where(|_| true, &no_longer_served());
-    }
-
     /// A connection is gone, with the interests and requests on it.
     pub(super) fn drop_served_of(&mut self, connection: ConnectionId) {
         let gone = self.served.iter().filter(|(_, served)| served.connection == connection);
         let gone: Vec<ServedId> = gone.map(|(served, _)| *served).collect();
         gone.into_iter().for_each(|served| self.served_closed(served));
-        self.uploads.remove_waiting(|upload| upload.connection == connection);
     }
 
     /// Tells those who have not been told yet what is here of a content.
@@ -189,30 +170,16 @@ impl Engine {
         }
     }
 
-    /// Ends the interests that `ended` picks.
-    fn refuse_where(&mut self, ended: impl Fn(&Served) -> bool, reject: &Reject) {
-        let lost: Vec<ServedId> =
-            self.served.iter().filter(|(_, served)| ended(served)).map(|(served, _)| *served).collect();
-        lost.into_iter().for_each(|served| self.refuse_served(served, reject.clone()));
-    }
-
-    /// Ends one interest with a reason; what it asked for and has not got is refused too.
-    fn refuse_served(&mut self, served: ServedId, reject: Reject) {
-        let Some(entry) = self.served.get(&served) else { return };
-        let (connection, content) = (entry.connection, entry.content);
-        let waiting =
-            self.uploads.remove_waiting(|upload| upload.connection == connection && upload.content == content);
-        for upload in waiting {
-            self.outputs.push_back(Output::RefuseUpload(upload.upload, reject.clone()));
-        }
-        self.served_closed(served);
-        self.outputs.push_back(Output::Provide(served, FromProvider::Refused(reject)));
-    }
-
-    /// Serves waiting requests while places are free.
+    /// Serves waiting requests while places are free. Much may have changed while they waited.
     fn start_uploads(&mut self) {
-        while let Some(upload) = self.uploads.start_next() {
-            self.outputs.push_back(Output::ServePiece(upload.upload, upload.content, upload.piece, upload.bytes));
+        while let Some(Upload { upload, served, content, piece, bytes }) = self.uploads.start_next() {
+            match self.check_served(served).and_then(|entry| self.check_here(entry, piece)) {
+                Ok(_) => self.outputs.push_back(Output::ServePiece(upload, content, piece, bytes)),
+                Err(reject) => {
+                    self.uploads.end(upload);
+                    self.outputs.push_back(Output::RefuseUpload(upload, reject));
+                }
+            }
         }
     }
 
@@ -223,65 +190,61 @@ impl Engine {
         if self.served.len() >= self.config.limits.served_max {
             return Err(Reject::new(ErrorCode::BUSY, "too many downloads are served here"));
         }
-        let (user, expires) = self.check_grant(&interest.grant, node, &interest.group)?;
+        let GrantBody { user, expires, epoch, .. } = self.check_grant(&interest.grant, node, &interest.group)?;
         let Interest { content, group, .. } = interest;
         let here = self.available(*content, group).is_some() || self.is_opening(*content, group);
         if !here {
             return Err(Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this content is not served here"));
         }
         let group = group.clone();
-        Ok(Served { connection, node, user, group, content: *content, expires, told: false })
+        Ok(Served { connection, node, user, group, content: *content, expires, epoch, told: false })
     }
 
-    /// Whose grant it is and when it ends, if it holds for this node and group.
-    fn check_grant(&self, grant: &Grant, node: NodeId, group: &GroupName) -> Result<(UserName, UnixMillis), Reject> {
-        let refused = |message: String| Reject::new(ErrorCode::GRANT_REFUSED, message);
-        let account = self.account.as_ref().ok_or_else(|| refused("nobody is logged in here".to_owned()))?;
-        let body = grant.verify(&account.cluster, node, group, self.tracker_time());
-        let body = body.map_err(|error| refused(error.to_string()))?;
-        match self.revoked.get(&(group.clone(), node)) {
-            Some(at) if body.issued <= at.plus(REVOCATION_SLACK) => Err(refused("the grant was revoked".to_owned())),
-            _ => Ok((body.user, body.expires)),
+    /// The open interest that covers a request, if its grant still holds.
+    fn check_request(&self, connection: ConnectionId, content: ContentId) -> Result<ServedId, Reject> {
+        let served = self.served_by.get(&(connection, content));
+        let served = *served.ok_or_else(|| grant_refused("no grant was shown for this content"))?;
+        self.check_served(served).map(|_| served)
+    }
+
+    /// An open interest whose grant still holds.
+    fn check_served(&self, served: ServedId) -> Result<&Served, Reject> {
+        match self.served.get(&served) {
+            Some(entry) if entry.expires > self.tracker_time() => Ok(entry),
+            _ => Err(grant_over()),
         }
     }
 
-    /// Whether a request is covered by an open interest whose grant still holds.
-    fn check_request(&self, connection: ConnectionId, content: ContentId) -> Result<&Served, Reject> {
-        let served = self.served_by.get(&(connection, content)).and_then(|served| self.served.get(served));
-        match served {
-            None => Err(Reject::new(ErrorCode::GRANT_REFUSED, "no grant was shown for this content")),
-            Some(served) if served.expires <= self.tracker_time() => {
-                Err(Reject::new(ErrorCode::GRANT_REFUSED, "the grant has ended"))
-            }
-            Some(served) => Ok(served),
-        }
-    }
-
-    /// Whether a manifest may be read, and how many bytes it has at the most.
-    fn check_manifest(&self, connection: ConnectionId, content: ContentId) -> Result<u64, Reject> {
+    /// Whether a manifest may be read: by which interest, and how many bytes it has at the most.
+    fn check_manifest(&self, connection: ConnectionId, content: ContentId) -> Result<(ServedId, u64), Reject> {
         let served = self.check_request(connection, content)?;
-        match self.available(content, &served.group) {
+        match self.available(content, &self.check_served(served)?.group) {
             Some(available) => {
-                Ok(u64::from(available.geometry.piece_count()) * DIGEST_BYTES_MAX + MANIFEST_HEADER_BYTES_MAX)
+                let digests_bytes = u64::from(available.geometry.piece_count()) * DIGEST_BYTES_MAX;
+                Ok((served, digests_bytes + MANIFEST_HEADER_BYTES_MAX))
             }
             None => Err(no_longer_served()),
         }
     }
 
-    /// Whether a piece may be read and is here; by whom, and its bytes.
+    /// Whether a piece may be read and is here: by which interest, and its bytes.
     fn check_piece(
         &self,
         connection: ConnectionId,
         content: ContentId,
         piece: PieceIndex,
-    ) -> Result<(UserName, u64), Reject> {
+    ) -> Result<(ServedId, u64), Reject> {
         let served = self.check_request(connection, content)?;
-        let bytes = self.available(content, &served.group).and_then(|available| {
+        Ok((served, self.check_here(self.check_served(served)?, piece)?))
+    }
+
+    /// The bytes of a piece, if it is here for who reads.
+    fn check_here(&self, served: &Served, piece: PieceIndex) -> Result<u64, Reject> {
+        let bytes = self.available(served.content, &served.group).and_then(|available| {
             let here = available.have.is_none_or(|have| have.contains(piece));
             available.geometry.piece(piece.0).filter(|_| here).map(|piece| available.geometry.piece_bytes(piece))
         });
-        let missing = || Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this piece is not here");
-        Ok((served.user.clone(), bytes.ok_or_else(missing)?))
+        bytes.ok_or_else(|| Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this piece is not here"))
     }
 
     /// What of a content can be served to readers of a group.
@@ -314,7 +277,7 @@ impl Engine {
 }
 
 /// What those are told who could read a content from here until now.
-fn no_longer_served() -> Reject {
+pub(super) fn no_longer_served() -> Reject {
     Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this content is no longer served here")
 }
 

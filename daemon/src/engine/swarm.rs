@@ -82,7 +82,8 @@ impl Engine {
                 }
             }
             Err(reject) if matches!(reject.code, ErrorCode::NOT_MEMBER | ErrorCode::GROUP_NOT_FOUND) => {
-                self.fail_transfer(content, reject);
+                let group = transfer.group.clone();
+                self.group_lost(&group, &reject);
             }
             // Withdrawn, or replaced by another: it may still come from those who serve it.
             Err(reject) if reject.code == ErrorCode::FILE_NOT_FOUND => transfer.unlisted = true,
@@ -197,7 +198,7 @@ impl Engine {
             peer.not_before = not_before;
         }
         match reason.map(|reject| reject.code) {
-            Some(ErrorCode::GRANT_REFUSED) => {
+            Some(ErrorCode::GRANT_REFUSED | ErrorCode::NOT_MEMBER) => {
                 let group = transfer.group.clone();
                 self.grant_disbelieved(&group);
             }

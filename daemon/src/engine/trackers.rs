@@ -167,6 +167,7 @@ impl Engine {
         let (address, state) = (slot.address.clone(), TrackerState::Ok);
         self.happened(Happening::Tracker { address, state, reason: None });
         self.tracker_clock = Some((ack.time, self.now.monotonic));
+        self.watch_grants();
         // The tracker's word counts: it knows of a logout made elsewhere.
         self.change_account(ack.user.map(|user| Account { user, cluster: ack.cluster }));
         let held: Vec<AskId> = self.calls.iter().filter(|(_, call)| call.held).map(|(ask, _)| *ask).collect();
@@ -243,7 +244,7 @@ impl Engine {
                 self.join_requested(group, user);
             }
             Event::Provider { group, content, provider } => self.provider_found(&group, content, provider),
-            Event::Revoked { group, node, epoch: _ } => self.revoke(&group, node),
+            Event::Revoked { group, node, epoch } => self.revoke(&group, node, epoch),
             Event::Wanted { group, content } => self.wake_shares(&group, content),
         }
     }

@@ -303,18 +303,24 @@ fn in_words(span: Duration) -> String {
 }
 
 /// Why nothing comes in, where it is known.
-pub(super) fn waiting_reason(transfer: &Transfer, tracker_ok: bool, no_tracker: &Reject, now: UnixMillis) -> String {
+pub(super) fn waiting_reason(
+    transfer: &Transfer,
+    granted: bool,
+    no_tracker: Option<&Reject>,
+    now: UnixMillis,
+) -> String {
     let silent = transfer.peers.values().filter(|peer| peer.interest.is_none() && !peer.is_banned()).count();
     let liars = transfer.peers.values().filter(|peer| peer.corrupt_pieces > 0).count();
-    match (transfer.is_lonely(), &transfer.last_seeder) {
+    match (transfer.is_lonely(), no_tracker, &transfer.last_seeder) {
         _ if liars > 0 => {
             format!("{liars} of {} peers sent pieces that are not what their digests say", transfer.peers.len())
         }
-        (false, _) => "no peer online has the pieces that are missing".to_owned(),
-        (true, _) if silent > 0 => format!("connecting to {silent} peers"),
-        (true, _) if !tracker_ok => no_tracker.message.clone(),
-        (true, _) if transfer.unlisted => "no longer listed in the group, and nobody serves it".to_owned(),
-        (true, Some((user, at))) => format!("no seeder online (last: {user}, {} ago)", in_words(now.since(*at))),
-        (true, None) => "no seeder online".to_owned(),
+        (_, Some(reject), _) if !granted => format!("no grant to read {}: {}", transfer.group, reject.message),
+        (false, ..) => "no peer online has the pieces that are missing".to_owned(),
+        (true, ..) if silent > 0 => format!("connecting to {silent} peers"),
+        (true, Some(reject), _) => reject.message.clone(),
+        (true, ..) if transfer.unlisted => "no longer listed in the group, and nobody serves it".to_owned(),
+        (true, None, Some((user, at))) => format!("no seeder online (last: {user}, {} ago)", in_words(now.since(*at))),
+        (true, None, None) => "no seeder online".to_owned(),
     }
 }

@@ -6,13 +6,14 @@ use p2p_proto::geometry::PieceIndex;
 use p2p_proto::id::ContentId;
 use p2p_proto::name::UserName;
 
-use super::input::{ConnectionId, UploadId};
+use super::input::{ServedId, UploadId};
 
 /// One piece that a peer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Upload {
     pub upload: UploadId,
-    pub connection: ConnectionId,
+    /// The interest that it is asked by.
+    pub served: ServedId,
     pub content: ContentId,
     pub piece: PieceIndex,
     pub bytes: u64,
@@ -25,7 +26,9 @@ pub(super) struct Uploads {
     waiting: BTreeMap<UserName, VecDeque<Upload>>,
     /// Who was served last: the next one in the order of names is next.
     last_served: Option<UserName>,
-    active: BTreeMap<UploadId, Upload>,
+    active: BTreeMap<UploadId, ServedId>,
+    /// Manifests being sent: few and short, so they wait for no place.
+    manifests: BTreeMap<UploadId, ServedId>,
     waiting_count: usize,
     active_max: usize,
     waiting_max: usize,
@@ -38,6 +41,7 @@ impl Uploads {
             waiting: BTreeMap::new(),
             last_served: None,
             active: BTreeMap::new(),
+            manifests: BTreeMap::new(),
             waiting_count: 0,
             active_max,
             waiting_max,
@@ -67,21 +71,33 @@ impl Uploads {
         }
         self.waiting_count -= 1;
         self.last_served = Some(next_user);
-        self.active.insert(upload.upload, upload);
+        self.active.insert(upload.upload, upload.served);
         Some(upload)
     }
 
-    /// A request is served; what it was, if it was one.
-    pub fn end(&mut self, upload: UploadId) -> Option<Upload> {
-        self.active.remove(&upload)
+    /// A manifest is sent.
+    pub fn start_manifest(&mut self, upload: UploadId, served: ServedId) {
+        self.manifests.insert(upload, served);
     }
 
-    /// Takes out the waiting requests that `gone` picks.
-    pub fn remove_waiting(&mut self, gone: impl Fn(&Upload) -> bool) -> Vec<Upload> {
+    /// A request is served, or will not be.
+    pub fn end(&mut self, upload: UploadId) {
+        self.active.remove(&upload);
+        self.manifests.remove(&upload);
+    }
+
+    /// What is being sent by an interest.
+    pub fn being_sent(&self, served: ServedId) -> Vec<UploadId> {
+        let sent = self.active.iter().chain(&self.manifests);
+        sent.filter(|(_, by)| **by == served).map(|(upload, _)| *upload).collect()
+    }
+
+    /// Takes out the waiting requests of an interest.
+    pub fn remove_waiting(&mut self, served: ServedId) -> Vec<Upload> {
         let mut removed = Vec::new();
         self.waiting.retain(|_, queue| {
             queue.retain(|upload| {
-                let out = gone(upload);
+                let out = upload.served == served;
                 if out {
                     removed.push(*upload);
                 }
@@ -98,8 +114,8 @@ impl Uploads {
         self.waiting_count
     }
 
-    /// What must hold after every step; says what does not.
-    pub fn invariant(&self) -> Result<(), String> {
+    /// What must hold after every step, with the interests that are open; says what does not.
+    pub fn invariant(&self, is_open: impl Fn(ServedId) -> bool) -> Result<(), String> {
         let waiting: usize = self.waiting.values().map(VecDeque::len).sum();
         if waiting != self.waiting_count || waiting > self.waiting_max {
             return Err(format!("{waiting} uploads wait, {} are counted", self.waiting_count));
@@ -109,6 +125,9 @@ impl Uploads {
         }
         if self.waiting.values().any(VecDeque::is_empty) {
             return Err("a user without requests is queued".to_owned());
+        }
+        if self.waiting.values().flatten().any(|upload| !is_open(upload.served)) {
+            return Err("a request waits whose interest has ended".to_owned());
         }
         Ok(())
     }
@@ -130,7 +149,7 @@ mod tests {
     fn upload(number: u64) -> Upload {
         Upload {
             upload: UploadId(number),
-            connection: ConnectionId(number % 3),
+            served: ServedId(number % 3),
             content: ContentId([0; 32]),
             piece: PieceIndex(0),
             bytes: 1,
@@ -150,7 +169,7 @@ mod tests {
         assert!(uploads.push(&user("modest"), upload(10)) && uploads.push(&user("modest"), upload(11)));
         let order: Vec<u64> = std::iter::from_fn(|| uploads.start_next()).map(|upload| upload.upload.0).collect();
         assert_eq!(order, [0, 10, 1, 11, 2, 3, 4, 5]);
-        uploads.invariant().expect("invariant");
+        uploads.invariant(|_| true).expect("invariant");
     }
 
     #[test]
@@ -159,9 +178,27 @@ mod tests {
         assert!(uploads.push(&user("a"), upload(1)) && uploads.push(&user("a"), upload(2)));
         assert!(!uploads.push(&user("b"), upload(3)));
         assert!(uploads.start_next().is_some() && uploads.start_next().is_none());
-        assert!(uploads.end(UploadId(1)).is_some() && uploads.end(UploadId(1)).is_none());
-        assert_eq!(uploads.remove_waiting(|upload| upload.upload.0 == 2).len(), 1);
+        uploads.end(UploadId(1));
+        assert_eq!(uploads.remove_waiting(ServedId(2)).len(), 1);
         assert_eq!((uploads.waiting_count(), uploads.start_next()), (0, None));
-        uploads.invariant().expect("invariant");
+        uploads.invariant(|_| false).expect("invariant");
+    }
+
+    #[test]
+    fn what_an_interest_asked_for_is_found_by_it() {
+        let mut uploads = Uploads::new(2, 100);
+        for number in 0..6 {
+            assert!(uploads.push(&user("a"), upload(number)));
+        }
+        assert!(uploads.start_next().is_some() && uploads.start_next().is_some());
+        uploads.start_manifest(UploadId(9), ServedId(1));
+        assert_eq!(uploads.being_sent(ServedId(1)), [UploadId(1), UploadId(9)]);
+        let removed: Vec<u64> = uploads.remove_waiting(ServedId(1)).iter().map(|upload| upload.upload.0).collect();
+        assert_eq!((removed, uploads.waiting_count()), (vec![4], 3));
+        uploads.invariant(|served| served != ServedId(1)).expect("nothing of it waits");
+        assert!(uploads.invariant(|served| served != ServedId(2)).is_err());
+        uploads.end(UploadId(1));
+        uploads.end(UploadId(9));
+        assert!(uploads.being_sent(ServedId(1)).is_empty());
     }
 }

@@ -40,7 +40,7 @@ use p2p_proto::id::{ContentId, NodeId};
 use p2p_proto::peer::{FromProvider, Interest};
 use p2p_proto::reject::Reject;
 use quinn::VarInt;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::endpoint::Endpoint;
 use crate::engine::Input;
@@ -48,6 +48,7 @@ use crate::engine::input::{ConnectionId, FetchError, FetchId, InterestId, Served
 use crate::piece_buffer::PieceBuffer;
 
 pub use piece_stream::Fetch;
+use upload::Answering;
 pub use upload::{Upload, UploadError};
 
 /// Connections that peers opened: a daemon with 50 peers is a busy one, and each may cost its windows.
@@ -95,6 +96,8 @@ struct Registry {
     interests: HashMap<InterestId, interest::Shown>,
     served: HashMap<ServedId, interest::Served>,
     uploads: HashMap<UploadId, Upload>,
+    /// Those that were taken to be answered: a word stops them.
+    answering: HashMap<UploadId, oneshot::Sender<()>>,
     fetches: HashMap<FetchId, tokio::sync::watch::Sender<bool>>,
     accepted_from: HashMap<IpAddr, usize>,
 }
@@ -153,8 +156,23 @@ impl Net {
     /// The peer's request, to be answered; `None` where the peer no longer waits for it. Either way it is the caller's
     /// to tell [`Input::UploadEnded`].
     pub fn take_upload(&self, upload: UploadId) -> Option<Upload> {
-        let taken = self.inner.lock().uploads.remove(&upload)?;
-        taken.is_wanted().then_some(taken)
+        let mut registry = self.inner.lock();
+        let taken = registry.uploads.remove(&upload).filter(Upload::is_wanted)?;
+        let (stop, stopped) = oneshot::channel();
+        registry.answering.insert(upload, stop);
+        drop(registry);
+        Some(taken.stopped_by(Answering::new(&self.inner, upload, stopped)))
+    }
+
+    /// [`crate::engine::Output::StopUpload`]: ends the stream of an answer in the middle, or refuses a request that is not
+    /// being answered yet.
+    pub fn stop_upload(&self, upload: UploadId, reason: Reject) {
+        let stop = self.inner.lock().answering.remove(&upload);
+        match stop {
+            // Nobody hears it where the answer has just ended.
+            Some(stop) => _ = stop.send(()),
+            None => self.refuse(upload, reason),
+        }
     }
 
     /// [`crate::engine::Output::RefuseUpload`]: refuses a peer's request.

@@ -10,7 +10,7 @@ use p2p_proto::id::ContentId;
 use p2p_proto::peer::{ManifestReply, PieceReply, PieceRequest, stream_code};
 use p2p_proto::reject::{ErrorCode, Reject};
 use quinn::WriteError;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::{Peer, give_up, try_take};
 use super::{Inner, request_deadline};
@@ -36,6 +36,9 @@ pub enum UploadError {
     /// The peer takes it too slowly.
     #[error("the peer took too long")]
     TimedOut,
+    /// The engine stopped it.
+    #[error("stopped: the peer may not read it any more")]
+    Stopped,
     /// More bytes than an answer can carry.
     #[error("too long for one answer")]
     TooLong,
@@ -46,7 +49,33 @@ pub struct Upload {
     streams: StreamPair,
     is_manifest: bool,
     peer: Arc<Peer>,
+    answering: Option<Answering>,
     _slot: OwnedSemaphorePermit,
+}
+
+/// The place in the registry of a request that is being answered, by which it is stopped. Gives it back when dropped.
+pub(super) struct Answering {
+    net: Arc<Inner>,
+    id: UploadId,
+    stopped: oneshot::Receiver<()>,
+}
+
+impl Answering {
+    pub(super) fn new(net: &Arc<Inner>, id: UploadId, stopped: oneshot::Receiver<()>) -> Answering {
+        Answering { net: Arc::clone(net), id, stopped }
+    }
+
+    /// Ends when the engine stops the answer; at once, where it has.
+    async fn stopped(&mut self) {
+        // The sender is dropped unused only by this one's own drop.
+        let _ = (&mut self.stopped).await;
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.net.lock().answering.remove(&self.id);
+    }
 }
 
 /// Keeps a request and tells the engine, or refuses it where the peer has too many.
@@ -65,7 +94,7 @@ pub(super) async fn queue(net: &Inner, peer: Arc<Peer>, mut streams: StreamPair,
         Wanted::Piece(request) => Input::PieceRequested(id, peer.id, request),
         Wanted::Manifest(content) => Input::ManifestRequested(id, peer.id, content),
     };
-    net.lock().uploads.insert(id, Upload { streams, is_manifest, peer, _slot: slot });
+    net.lock().uploads.insert(id, Upload { streams, is_manifest, peer, answering: None, _slot: slot });
     net.tell(input).await;
 }
 
@@ -93,6 +122,12 @@ impl Upload {
         self.peer.id
     }
 
+    /// The same, answered now.
+    pub(super) fn stopped_by(mut self, answering: Answering) -> Upload {
+        self.answering = Some(answering);
+        self
+    }
+
     /// Whether the peer still waits for it.
     pub(super) fn is_wanted(&self) -> bool {
         self.streams.send.stopped().now_or_never().is_none()
@@ -107,9 +142,21 @@ impl Upload {
             false => frame::encode(&PieceReply::Bytes(length)),
         };
         let mut sent_bytes = 0;
-        let result = send(&mut self.streams, header.into(), payload, &mut sent_bytes).await;
+        let stopped = async {
+            match &mut self.answering {
+                Some(answering) => answering.stopped().await,
+                None => std::future::pending().await,
+            }
+        };
+        let result = tokio::select! {
+            biased;
+            () = stopped => Err(UploadError::Stopped),
+            result = send(&mut self.streams, header.into(), payload, &mut sent_bytes) => result,
+        };
         match &result {
             Ok(()) => self.streams.complete(),
+            // What is not sent yet is forgotten with the reset: nothing more reaches the peer.
+            Err(UploadError::Stopped) => self.streams.abandon(stream_code::REFUSED),
             Err(UploadError::TimedOut) => self.streams.abandon(stream_code::TIMED_OUT),
             Err(_) => drop(self.streams),
         }

@@ -196,7 +196,8 @@ fn events() -> Vec<(&'static str, Event)> {
         ("", Event::Membership { group: name("photos"), standing: Standing::Member }),
         ("", Event::JoinRequested { group: name("photos"), user: name("bob") }),
         ("", Event::Provider { group: name("photos"), content: content(1), provider: provider() }),
-        ("", Event::Revoked { group: name("photos"), node: node(7), epoch: 300 }),
+        ("node", Event::Revoked { group: name("photos"), node: Some(node(7)), epoch: 300 }),
+        ("everybody", Event::Revoked { group: name("photos"), node: None, epoch: 300 }),
         ("", Event::Wanted { group: name("photos"), content: content(1) }),
     ]
 }

@@ -17,7 +17,7 @@ use p2p_proto::id::{ContentId, NodeId};
 use p2p_proto::reject::Reject;
 use p2p_proto::time::UnixMillis;
 use p2p_proto::version::SOFTWARE;
-use p2pd::engine::input::{CommandId, TrackerId};
+use p2pd::engine::input::CommandId;
 use p2pd::engine::{Config, Engine, Input, Limits, Now, Output};
 
 use disk::Disk;
@@ -162,10 +162,7 @@ impl World {
             if up {
                 self.connect_tracker(place);
             } else {
-                self.tracker.disconnected(self.nodes[place].id);
-                let reason = Reject::new(p2p_proto::reject::ErrorCode::NO_TRACKER, "the tracker is down");
-                let state = control::TrackerState::Unreachable;
-                self.tell(place, LATENCY, Input::TrackerLost { tracker: TrackerId(0), state, reason });
+                self.cut_tracker(place);
             }
         }
     }
@@ -199,6 +196,11 @@ impl World {
             Frame::Result(result) => Some(result.clone()),
             _ => None,
         }
+    }
+
+    /// All frames that a command has got.
+    pub fn frames(&self, place: usize, command: CommandId) -> &[Frame] {
+        self.nodes[place].told.get(&command).map_or(&[], Vec::as_slice)
     }
 
     /// Runs until `done` says so; false if `deadline` comes first.

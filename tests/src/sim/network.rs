@@ -6,6 +6,7 @@ use std::time::Duration;
 use p2p_proto::geometry::PieceIndex;
 use p2p_proto::id::ContentId;
 use p2p_proto::peer::{FromProvider, PieceRequest};
+use p2p_proto::reject::Reject;
 use p2pd::engine::input::{ConnectionId, FetchError, FetchId, InterestId, ServedId, UploadId};
 use p2pd::engine::{Input, Output};
 
@@ -47,6 +48,20 @@ pub(super) struct Network {
     served: BTreeMap<At<ServedId>, At<InterestId>>,
     requests: BTreeMap<At<UploadId>, Request>,
     cancelled: BTreeSet<At<FetchId>>,
+    /// Pieces that were given to an uplink, also those that have arrived.
+    sending: BTreeMap<At<UploadId>, Sending>,
+}
+
+/// A piece on an uplink.
+struct Sending {
+    /// Who is sent it.
+    to: usize,
+    fetch: FetchId,
+    piece: Option<PieceIndex>,
+    bytes: u64,
+    /// The events of its being sent, and of its coming in.
+    sent: u64,
+    arrives: u64,
 }
 
 impl World {
@@ -82,6 +97,7 @@ impl World {
             Output::RefuseUpload(upload, reject) => {
                 self.answer(place, upload, LATENCY, Err(FetchError::Refused(reject)))
             }
+            Output::StopUpload(upload, reject) => self.stop_upload(place, upload, reject),
             Output::FetchManifest(fetch, connection, content) => {
                 self.request(place, fetch, connection, content, None);
             }
@@ -93,6 +109,12 @@ impl World {
             Output::ServeManifest(upload, content, _) => self.serve_manifest(place, upload, content),
             other => panic!("not the network's: {other:?}"),
         }
+    }
+
+    /// Whether any piece is on its way to a node.
+    pub fn is_being_sent_to(&self, place: usize) -> bool {
+        let mut on_the_way = self.network.sending.values().filter(|piece| self.events.contains_key(&piece.sent));
+        on_the_way.any(|piece| piece.to == place)
     }
 
     /// A node was killed: its connections end, as the others notice.
@@ -202,8 +224,26 @@ impl World {
         node.served_bytes += bytes;
         let (sent_in, corrupt) = (node.up_free_at - self.now, node.liar);
         let result = if corrupt { Err(FetchError::Corrupt) } else { Ok((content, bytes)) };
+        let sent = self.next_event;
         self.tell(place, sent_in, Input::UploadEnded(upload, bytes));
-        self.answer(place, upload, sent_in + LATENCY, result);
+        if let Some(Request { from: to, fetch, piece, .. }) = self.network.requests.remove(&(place, upload)) {
+            let arrives = self.next_event;
+            self.arrive(to, sent_in + LATENCY, fetch, piece, result);
+            self.network.sending.insert((place, upload), Sending { to, fetch, piece, bytes, sent, arrives });
+        }
+    }
+
+    /// Stops what is being sent; it counts for nothing, however much of it was.
+    fn stop_upload(&mut self, place: usize, upload: UploadId, reject: Reject) {
+        match self.network.sending.remove(&(place, upload)) {
+            Some(Sending { to, fetch, piece, bytes, sent, arrives }) if self.events.remove(&sent).is_some() => {
+                self.events.remove(&arrives);
+                self.nodes[place].served_bytes -= bytes;
+                self.tell(place, Duration::ZERO, Input::UploadEnded(upload, 0));
+                self.arrive(to, LATENCY, fetch, piece, Err(FetchError::Lost));
+            }
+            _ => self.answer(place, upload, LATENCY, Err(FetchError::Refused(reject))),
+        }
     }
 
     /// Answers a request, once.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use p2p_proto::control::TrackerState;
 use p2p_proto::grant::{GrantBody, GrantSigner};
 use p2p_proto::id::{ContentId, NodeId};
 use p2p_proto::name::{FileName, GroupName, UserName};
@@ -27,6 +28,12 @@ pub(super) struct Tracker {
     listings: BTreeMap<(GroupName, FileName), Listing>,
     present: BTreeMap<(GroupName, ContentId), BTreeMap<NodeId, bool>>,
     standby: BTreeMap<(GroupName, ContentId), BTreeSet<NodeId>>,
+    connected: BTreeSet<NodeId>,
+    /// How often anybody lost access, and what that voided; nothing is forgotten here.
+    epoch: u64,
+    revoked: Vec<(GroupName, NodeId, u64)>,
+    /// What nodes are to be told.
+    events: Vec<(NodeId, TrackerEvent)>,
 }
 
 impl Tracker {
@@ -39,18 +46,24 @@ impl Tracker {
             listings: BTreeMap::new(),
             present: BTreeMap::new(),
             standby: BTreeMap::new(),
+            connected: BTreeSet::new(),
+            epoch: 0,
+            revoked: Vec::new(),
+            events: Vec::new(),
         }
     }
 
     /// A node's connection is gone, and what it announced with it.
     pub fn disconnected(&mut self, node: NodeId) {
-        self.forget_present(node);
+        self.connected.remove(&node);
+        self.forget_announced(node);
         self.standby.values_mut().for_each(|nodes| {
             nodes.remove(&node);
         });
     }
 
-    fn forget_present(&mut self, node: NodeId) {
+    /// A node's announcements are gone.
+    fn forget_announced(&mut self, node: NodeId) {
         self.present.values_mut().for_each(|nodes| {
             nodes.remove(&node);
         });
@@ -79,12 +92,36 @@ impl Tracker {
             Request::CreateGroup { group, .. } | Request::JoinGroup { group } => {
                 let user = self.enrolled.get(&node).cloned();
                 let user = user.ok_or_else(|| Reject::new(ErrorCode::LOGIN_NEEDED, "nobody is logged in"))?;
-                self.members.entry(group).or_default().insert(user);
+                self.members.entry(group.clone()).or_default().insert(user.clone());
+                self.tell_standing(&group, &user, Standing::Member);
                 Ok(Answer::Done)
             }
             Request::Logout => {
+                let groups = self.members.keys().filter(|group| self.require_member(node, group).is_ok());
+                let groups: Vec<GroupName> = groups.cloned().collect();
+                for group in groups {
+                    self.revoke(&group, &[node]);
+                }
                 self.enrolled.remove(&node);
-                self.disconnected(node);
+                self.forget_announced(node);
+                self.events.push((node, TrackerEvent::Enrolment { user: None }));
+                Ok(Answer::Done)
+            }
+            Request::RemoveMember { group, user } => {
+                self.require_member(node, &group)?;
+                self.drop_member(&group, &user);
+                Ok(Answer::Done)
+            }
+            Request::LeaveGroup { group, .. } => {
+                let user = self.require_member(node, &group)?;
+                self.drop_member(&group, &user);
+                Ok(Answer::Done)
+            }
+            Request::DeleteGroup { group } => {
+                self.require_member(node, &group)?;
+                for user in self.members.remove(&group).unwrap_or_default() {
+                    self.drop_member(&group, &user);
+                }
                 Ok(Answer::Done)
             }
             Request::GroupInfo { group } => {
@@ -125,7 +162,7 @@ impl Tracker {
             }
             Request::Grant { group } => {
                 let user = self.require_member(node, &group)?;
-                let body = GrantBody::new(self.signer.public_key(), node, user, group, 1, now);
+                let body = GrantBody::new(self.signer.public_key(), node, user, group, self.epoch, now);
                 Ok(Answer::Grant(self.signer.sign(&body)))
             }
             Request::Announce(announce) => {
@@ -142,9 +179,18 @@ impl Tracker {
 
     fn announce(&mut self, node: NodeId, announce: Announce) {
         if announce.replace {
-            self.forget_present(node);
+            self.forget_announced(node);
         }
         for item in announce.present {
+            if self.require_member(node, &item.group).is_err() {
+                let standing = Standing::None;
+                self.events.push((node, TrackerEvent::Membership { group: item.group, standing }));
+                continue;
+            }
+            if !self.nodes_of_group(&item.group).contains(&node) {
+                let of_group = self.revoked.iter().filter(|(group, ..)| *group == item.group);
+                self.events.extend(of_group.cloned().map(|revoked| (node, revocation(revoked))));
+            }
             self.present.entry((item.group, item.content)).or_default().insert(node, item.complete);
         }
         for item in announce.withdrawn {
@@ -179,6 +225,46 @@ impl Tracker {
         told.collect()
     }
 
+    /// Takes a user out of a group, if it is still there or not.
+    fn drop_member(&mut self, group: &GroupName, user: &UserName) {
+        if let Some(members) = self.members.get_mut(group) {
+            members.remove(user);
+        }
+        let nodes: Vec<NodeId> = self.nodes_of_user(user).collect();
+        self.tell_standing(group, user, Standing::None);
+        self.revoke(group, &nodes);
+    }
+
+    /// Voids what nodes were granted, and tells those who may serve them.
+    fn revoke(&mut self, group: &GroupName, nodes: &[NodeId]) {
+        self.epoch += 1;
+        for node in nodes {
+            for announced in self.present.iter_mut().filter(|((of, _), _)| of == group).map(|(_, nodes)| nodes) {
+                announced.remove(node);
+            }
+            let revoked = (group.clone(), *node, self.epoch);
+            let told = self.nodes_of_group(group);
+            self.events.extend(told.into_iter().map(|server| (server, revocation(revoked.clone()))));
+            self.revoked.push(revoked);
+        }
+    }
+
+    fn tell_standing(&mut self, group: &GroupName, user: &UserName, standing: Standing) {
+        let event = TrackerEvent::Membership { group: group.clone(), standing };
+        let told: Vec<_> = self.nodes_of_user(user).map(|node| (node, event.clone())).collect();
+        self.events.extend(told);
+    }
+
+    fn nodes_of_user(&self, user: &UserName) -> impl Iterator<Item = NodeId> {
+        self.enrolled.iter().filter(move |(_, of)| *of == user).map(|(node, _)| *node)
+    }
+
+    /// Nodes that have announced anything in a group.
+    fn nodes_of_group(&self, group: &GroupName) -> BTreeSet<NodeId> {
+        let of_group = self.present.iter().filter(|((of, _), _)| of == group);
+        of_group.flat_map(|(_, nodes)| nodes.keys().copied()).collect()
+    }
+
     /// Those who download what a node has just announced, and what they are told.
     fn interested(&self, node: NodeId, announce: &Announce) -> Vec<(NodeId, TrackerEvent)> {
         let mut told = Vec::new();
@@ -197,8 +283,9 @@ impl Tracker {
 
 impl World {
     /// Connects a node to the tracker.
-    pub(super) fn connect_tracker(&mut self, place: usize) {
+    pub fn connect_tracker(&mut self, place: usize) {
         let id = self.nodes[place].id;
+        self.tracker.connected.insert(id);
         let ack = HelloAck {
             version: TRACKER_PROTOCOL,
             software: SOFTWARE.to_owned(),
@@ -221,6 +308,14 @@ impl World {
         );
     }
 
+    /// Cuts a node off from the tracker.
+    pub fn cut_tracker(&mut self, place: usize) {
+        self.tracker.disconnected(self.nodes[place].id);
+        let reason = Reject::new(ErrorCode::NO_TRACKER, "the tracker is down");
+        let state = TrackerState::Unreachable;
+        self.tell(place, LATENCY, Input::TrackerLost { tracker: TrackerId(0), state, reason });
+    }
+
     /// Answers what a node asks the tracker.
     pub(super) fn perform_tracker(&mut self, place: usize, output: Output) {
         let (node, now) = (self.nodes[place].id, self.now().wall);
@@ -230,7 +325,7 @@ impl World {
                 self.tracker.enrolled.insert(node, user);
                 (ask, Ok(Answer::Done))
             }
-            Output::AskTracker(ask, _, _) if !self.tracker_up => {
+            Output::AskTracker(ask, _, _) if !self.tracker.connected.contains(&node) => {
                 (ask, Err(Reject::new(ErrorCode::NO_TRACKER, "the tracker is down")))
             }
             Output::AskTracker(ask, _, envelope) => {
@@ -241,9 +336,11 @@ impl World {
                 let asked =
                     matches!(envelope.request, Request::Announce(_) | Request::Standby(_) | Request::Lookup { .. });
                 let reply = self.tracker.answer(node, envelope.request, now);
-                let mut told = announced.map_or_else(Vec::new, |news| self.tracker.interested(node, &news));
-                told.extend(if asked { self.tracker.wanted() } else { Vec::new() });
-                for (other, event) in told {
+                let mut events = std::mem::take(&mut self.tracker.events);
+                events.extend(announced.map_or_else(Vec::new, |news| self.tracker.interested(node, &news)));
+                events.extend(if asked { self.tracker.wanted() } else { Vec::new() });
+                events.retain(|(other, _)| self.tracker.connected.contains(other));
+                for (other, event) in events {
                     if let Some(other) = self.place(other) {
                         self.tell(other, 2 * LATENCY, Input::TrackerEvent(TrackerId(0), event));
                     }
@@ -254,4 +351,8 @@ impl World {
         };
         self.tell(place, 2 * LATENCY, Input::TrackerAnswered(ask, reply));
     }
+}
+
+fn revocation((group, node, epoch): (GroupName, NodeId, u64)) -> TrackerEvent {
+    TrackerEvent::Revoked { group, node: Some(node), epoch }
 }

@@ -163,6 +163,7 @@ fn group_of(change: &Change) -> Option<&GroupName> {
         | Change::Membership { group, .. }
         | Change::JoinRequested { group, .. }
         | Change::AccessLost { group, .. }
+        | Change::GrantsVoided { group, .. }
         | Change::Published { group, .. }
         | Change::Unpublished { group, .. } => Some(group),
         Change::UserCreated { .. }

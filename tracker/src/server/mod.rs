@@ -98,6 +98,7 @@ pub(crate) struct Shared {
     admission: Arc<Admission>,
     attempts: Arc<Attempts>,
     signer: GrantSigner,
+    grant_life: Duration,
     passwords: ServerSetup,
     large_frames: Semaphore,
 }
@@ -109,11 +110,17 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Server {
-    /// Recovers the state from `store` and listens at `address` (port 0 for any) under `identity`.
+    /// Recovers the state from `store` and listens at `address` (port 0 for any) under `identity`. Its grants live for
+    /// `grant_life`, at most [`p2p_proto::limit::GRANT_LIFE_SECONDS`].
     ///
     /// # Errors
     /// Every [`ServerError`].
-    pub async fn start(identity: &Identity, address: SocketAddr, store: Store) -> Result<Server, ServerError> {
+    pub async fn start(
+        identity: &Identity,
+        address: SocketAddr,
+        store: Store,
+        grant_life: Duration,
+    ) -> Result<Server, ServerError> {
         let online = Arc::new(Mutex::new(Online::default()));
         let told = Arc::clone(&online);
         let consensus = Consensus::start(
@@ -134,6 +141,7 @@ impl Server {
             admission: Arc::default(),
             attempts: Attempts::new(Instant::now()),
             signer: GrantSigner::from_document(&setup.cluster_key)?,
+            grant_life,
             passwords: ServerSetup::from_bytes(&setup.server_setup)?,
             large_frames: Semaphore::new(LARGE_FRAMES_MAX),
         });

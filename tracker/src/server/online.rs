@@ -7,13 +7,13 @@ use p2p_proto::id::NodeId;
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::peer::close_code;
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::{Event, JoinPolicy, Standing};
+use p2p_proto::tracker::{Event, Standing};
 use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::presence::{Notice, Presence};
-use crate::state::{Change, State};
+use crate::state::{Change, Revocation, State};
 
 /// Events that wait for one node to read them, some hundred bytes each. A node with more is disconnected: it announces and
 /// looks up anew when it comes back, so it misses nothing.
@@ -108,9 +108,12 @@ impl Online {
                     self.tell(*node, Event::Enrolment { user: Some(user.clone()) });
                 }
                 Change::Withdrawn { node, .. } => {
-                    // Groups that it belongs to follow as AccessLost; these are the public ones it only read.
+                    // Groups that it belongs to follow as AccessLost; the others are public ones that it only read.
+                    let followed: BTreeSet<&GroupName> = changes.iter().filter_map(lost_group).collect();
                     for group in self.presence.groups_of_node(*node) {
-                        self.revoked(&group, &[*node], now);
+                        if !followed.contains(&group) {
+                            self.revoked(&group, &[*node], state.epoch(), now);
+                        }
                     }
                     self.presence.set_user(*node, None, now);
                     self.tell(*node, Event::Enrolment { user: None });
@@ -125,45 +128,47 @@ impl Online {
                         self.tell(node, Event::JoinRequested { group: group.clone(), user: user.clone() });
                     }
                 }
-                Change::AccessLost { group, nodes } => self.revoked(group, nodes, now),
-                Change::PolicyChanged { policy: JoinPolicy::Public, .. } => {}
-                Change::PolicyChanged { group, .. } => self.closed(state, group, now),
-                Change::GroupEnded { group } => self.ended(state, group, changes, now),
+                Change::AccessLost { group, nodes, epoch } => self.revoked(group, nodes, *epoch, now),
+                Change::GrantsVoided { group, epoch } => self.voided(state, group, *epoch, changes, now),
                 Change::UserCreated { .. }
                 | Change::PasswordChanged { .. }
                 | Change::GroupCreated { .. }
                 | Change::PublicGroupMade
+                | Change::PolicyChanged { .. }
+                | Change::GroupEnded { .. }
                 | Change::Published { .. }
                 | Change::Unpublished { .. } => {}
             }
         }
     }
 
+    /// A node announces something in a group that it has announced nothing in before: it is told what was revoked there
+    /// while it was not. One by one where its queue has room for that, or else at once for everybody.
+    pub fn tell_revocations(&self, node: NodeId, group: &GroupName, revocations: &[Revocation]) {
+        let Some((last, _)) = revocations.split_last() else { return };
+        let room = self.sessions.get(&node).map_or(0, |session| session.events.capacity());
+        let all_at_once = [Revocation { node: None, epoch: last.epoch }];
+        let told = if revocations.len() <= room / 2 { revocations } else { &all_at_once };
+        for &Revocation { node: whose, epoch } in told {
+            self.tell(node, Event::Revoked { group: group.clone(), node: whose, epoch });
+        }
+    }
+
     /// Nodes may not read a group any more: everybody who may be serving it to them is told.
-    fn revoked(&mut self, group: &GroupName, nodes: &[NodeId], now: UnixMillis) {
+    fn revoked(&mut self, group: &GroupName, nodes: &[NodeId], epoch: u64, now: UnixMillis) {
         for node in nodes {
             self.presence.revoke(*node, group, now);
         }
         for server in self.presence.nodes_of_group(group) {
             for &node in nodes {
-                self.tell(server, Event::Revoked { group: group.clone(), node, epoch: u64::MAX });
+                self.tell(server, Event::Revoked { group: group.clone(), node: Some(node), epoch });
             }
         }
     }
 
-    /// A group may be read by its members only from now on. Who read it until now is told, and those who serve it.
-    fn closed(&mut self, state: &State, group: &GroupName, now: UnixMillis) {
-        let announced = self.presence.nodes_of_group(group);
-        let lost: Vec<NodeId> = announced.into_iter().filter(|node| state.may_read(*node, group).is_err()).collect();
-        self.revoked(group, &lost, now);
-        for node in lost {
-            // Other nodes of these users that only looked have nothing to stop.
-            self.tell(node, Event::Membership { group: group.clone(), standing: Standing::None });
-        }
-    }
-
-    /// A group is gone. Its members have been told; who only read it (a public one) is told that it stands nowhere in it.
-    fn ended(&mut self, state: &State, group: &GroupName, changes: &[Change], now: UnixMillis) {
+    /// Whoever reads a group has to be granted it anew. Those who may are told so. Those who may not (a public group that
+    /// is not any more, or is gone) are told that they stand nowhere in it, unless they were told as its members.
+    fn voided(&mut self, state: &State, group: &GroupName, epoch: u64, changes: &[Change], now: UnixMillis) {
         let told: BTreeSet<NodeId> = changes
             .iter()
             .filter_map(|change| match change {
@@ -173,10 +178,22 @@ impl Online {
             .flatten()
             .collect();
         for node in self.presence.nodes_of_group(group) {
+            if state.may_read(node, group).is_ok() {
+                self.tell(node, Event::Revoked { group: group.clone(), node: None, epoch });
+                continue;
+            }
             self.presence.revoke(node, group, now);
             if !told.contains(&node) {
                 self.tell(node, Event::Membership { group: group.clone(), standing: Standing::None });
             }
         }
+    }
+}
+
+/// The group that nodes have lost by a change.
+fn lost_group(change: &Change) -> Option<&GroupName> {
+    match change {
+        Change::AccessLost { group, .. } => Some(group),
+        _ => None,
     }
 }

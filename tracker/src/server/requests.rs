@@ -1,5 +1,6 @@
 //! Requests: one stream, one message in, one answer out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use p2p_proto::grant::GrantBody;
@@ -8,7 +9,7 @@ use p2p_proto::limit::{PAGE_ITEMS_MAX, TRACKER_FRAME_BYTES_MAX};
 use p2p_proto::name::GroupName;
 use p2p_proto::peer::stream_code;
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_proto::tracker::{Announce, Answer, Envelope, Listing, Reply, Request};
+use p2p_proto::tracker::{Announce, Answer, Envelope, Event, Listing, Reply, Request, Standing};
 use quinn::{RecvStream, SendStream, VarInt};
 
 use super::accounts::{End, Exchange};
@@ -210,14 +211,16 @@ fn counted(online: &Online, group: &GroupName, mut files: Vec<Listing>) -> Vec<L
 fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Reply {
     let readable = state.may_read(node, group)?;
     let user = state.user_of_node(node).cloned().ok_or_else(refusal::login_needed)?;
-    let cluster = shared.signer.public_key();
-    let body = GrantBody::new(cluster, node, user, readable.group, readable.epoch, clock::now());
+    let (cluster, now) = (shared.signer.public_key(), clock::now());
+    let mut body = GrantBody::new(cluster, node, user, readable.group, readable.epoch, now);
+    body.expires = now.plus(shared.grant_life);
     Ok(Answer::Grant(shared.signer.sign(&body)))
 }
 
-/// Takes note of what a node has. Items that it may not read, or that the group does not list, are passed over: the
-/// daemon may not have heard of a change yet, and the rest of its announcement still counts. `have` makes what a node has
-/// of what it says of an item's completeness.
+/// Takes note of what a node has. Items that the group does not list are passed over: the daemon may not have heard of a
+/// change yet, and the rest of its announcement still counts. Of a group that it may not read any more it is told so: it
+/// may have been away when it lost it. So it is of what others have lost in a group meanwhile. `have` makes what a node
+/// has of what it says of an item's completeness.
 fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce, have: impl Fn(bool) -> Have) -> Reply {
     let node = session.node;
     if announce.present.len() > PAGE_ITEMS_MAX || announce.withdrawn.len() > PAGE_ITEMS_MAX {
@@ -241,11 +244,22 @@ fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce, 
     for (group, content) in &announce.withdrawn {
         online.presence.withdraw(node, group, *content, have(true), now);
     }
+    let mut lost = BTreeSet::new();
     for item in &announce.present {
+        if state.may_read(node, &item.group).is_err() {
+            if lost.insert(&item.group) {
+                online.tell(node, Event::Membership { group: item.group.clone(), standing: Standing::None });
+            }
+            continue;
+        }
         let Ok(readable) = state.may_read_content(node, &item.group, &item.content) else { continue };
+        let newcomer = !online.presence.is_in_group(node, &readable.group);
         match online.presence.announce(node, &readable.group, item.content, have(item.complete), now) {
             Ok(notices) => online.tell_all(notices),
             Err(full) => return Err(Reject::new(ErrorCode::NOT_ALLOWED, full.to_string())),
+        }
+        if newcomer {
+            online.tell_revocations(node, &readable.group, &state.revocations(&readable.group, now));
         }
     }
     Ok(Answer::Done)

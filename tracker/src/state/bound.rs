@@ -34,5 +34,9 @@ pub const LISTINGS_MAX: usize = 4_000_000;
 /// Longest OPAQUE registration record, in bytes; the suite in use makes 192.
 pub const RECORD_BYTES_MAX: usize = 1_024;
 
+/// Recent revocations. About 200 bytes of memory each. More of them within a quarter of an hour make some daemons that
+/// were away refuse grants that hold, which their holders then ask for again.
+pub const REVOCATIONS_MAX: usize = 65_536;
+
 /// Answers kept for retries: at 5,000 changes a second those of the last 13 seconds, about 5 MiB.
 pub const REMEMBERED_MAX: usize = 65_536;

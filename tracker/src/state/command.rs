@@ -278,6 +278,15 @@ pub enum Change {
         group: GroupName,
         /// Which nodes.
         nodes: Vec<NodeId>,
+        /// What they were granted in an earlier epoch is void.
+        epoch: u64,
+    },
+    /// Whoever reads a group has to be granted it anew.
+    GrantsVoided {
+        /// Which group.
+        group: GroupName,
+        /// What was granted in an earlier epoch is void.
+        epoch: u64,
     },
     /// A file was listed, or another content under the same name.
     Published {

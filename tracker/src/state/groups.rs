@@ -26,8 +26,6 @@ pub(super) struct Group {
     pub owner: Option<UserKey>,
     pub policy: JoinPolicy,
     pub created: UnixMillis,
-    /// Changes whenever somebody may no longer read it, so that grants from before can be told from those after.
-    pub epoch: u64,
     /// Since when each belongs to it.
     pub members: BTreeMap<UserKey, UnixMillis>,
     /// Since when each waits.
@@ -124,7 +122,6 @@ impl State {
         changes.push(Change::GroupCreated { group: group.clone(), owner: user.name.clone(), policy });
         changes.push(Change::Membership { group: group.clone(), user: user.name.clone(), standing: Standing::Owner });
         let key = GroupKey::from(group);
-        let epoch = self.next_epoch();
         self.users.get_mut(&owner).groups.insert(key.clone());
         let row = Group {
             name: group.clone(),
@@ -132,7 +129,6 @@ impl State {
             owner: Some(owner),
             policy,
             created: at,
-            epoch,
             requests: BTreeMap::new(),
             files: Files::default(),
         };
@@ -348,9 +344,7 @@ impl State {
     /// Takes a member out who is not the owner. The member's listings go too: who leaves takes back what they offered,
     /// and nobody would be left who could take it out. Copies that others have stay theirs, to list themselves.
     fn drop_member(&mut self, key: &GroupKey, user: &UserKey, changes: &mut Vec<Change>) {
-        let epoch = self.next_epoch();
         let group = self.groups.get_mut(key);
-        group.epoch = epoch;
         group.members.remove(user);
         self.listings -= group.files.remove_owner(user);
         let row = self.users.get_mut(user);
@@ -361,8 +355,8 @@ impl State {
             standing: Standing::None,
         });
         if !policy::allows(Right::Read, group, user) {
-            let nodes = row.nodes.iter().copied().collect();
-            changes.push(Change::AccessLost { group: group.name.clone(), nodes });
+            let (group, nodes) = (group.name.clone(), row.nodes.iter().copied().collect());
+            self.revoke_access(group, nodes, changes);
         }
     }
 
@@ -381,9 +375,10 @@ impl State {
                 standing: Standing::None,
             });
         }
-        changes.push(Change::GroupEnded { group: group.name });
+        changes.push(Change::GroupEnded { group: group.name.clone() });
+        self.void_grants(group.name, changes);
         if self.public_made && *key == GroupKey::from(&GroupName::public()) {
-            self.insert_public(self.epochs, Files::default());
+            self.insert_public(Files::default());
             changes.push(Change::PublicGroupMade);
         }
     }
@@ -391,22 +386,20 @@ impl State {
     /// Takes the name of the built-in group, and makes it unless somebody's group has had that name before.
     pub(super) fn make_public_group(&mut self, changes: &mut Vec<Change>) -> Outcome {
         if !std::mem::replace(&mut self.public_made, true) && self.groups.find(&GroupName::public()).is_err() {
-            self.insert_public(self.epochs, Files::default());
+            self.insert_public(Files::default());
             changes.push(Change::PublicGroupMade);
         }
         Outcome::Done
     }
 
-    /// Puts the built-in group into the table. Nobody ever stops being a member of it, so no epoch is its own; what counts
-    /// is that it is not before that of an older group of its name.
-    pub(super) fn insert_public(&mut self, epoch: u64, files: Files) {
+    /// Puts the built-in group into the table.
+    pub(super) fn insert_public(&mut self, files: Files) {
         self.listings += files.len();
         let row = Group {
             name: GroupName::public(),
             owner: None,
             policy: JoinPolicy::Public,
             created: UnixMillis::default(),
-            epoch,
             members: BTreeMap::new(),
             requests: BTreeMap::new(),
             files,

@@ -20,6 +20,7 @@ mod policy;
 mod query;
 pub mod refusal;
 mod remembered;
+mod revocations;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ mod users;
 pub use command::{Applied, Change, Command, Entry, Outcome, Setup};
 pub(crate) use key::GroupKey;
 pub use query::Readable;
+pub use revocations::Revocation;
 pub use snapshot::SnapshotError;
 
 use p2p_proto::name::GroupName;
@@ -35,6 +37,7 @@ use p2p_proto::reject::Reject;
 
 use groups::Groups;
 use remembered::Remembered;
+use revocations::Revocations;
 use users::Users;
 
 /// Everything that a cluster of trackers agrees on.
@@ -47,9 +50,10 @@ pub struct State {
     public_made: bool,
     /// Listings of all groups; derived.
     listings: usize,
-    /// The membership epoch given out last. One count for all groups, so that a group made again under an old name
-    /// does not meet grants of the old one.
-    epochs: u64,
+    /// How often any node has lost access to any group. One count for all groups, so that a group made again under an
+    /// old name does not meet grants of the old one.
+    epoch: u64,
+    revocations: Revocations,
     remembered: Remembered,
 }
 
@@ -62,7 +66,10 @@ impl State {
         let mut changes = Vec::new();
         let reply = self.change(entry, &mut changes);
         match &reply {
-            Ok(outcome) => self.remembered.insert(entry.actor, entry.request, outcome.clone()),
+            Ok(outcome) => {
+                self.remembered.insert(entry.actor, entry.request, outcome.clone());
+                self.remember_revocations(entry.at, &changes);
+            }
             Err(_) => debug_assert!(changes.is_empty(), "a refusal changes nothing"),
         }
         Applied { reply, changes }
@@ -104,16 +111,11 @@ impl State {
         }
     }
 
-    /// A membership epoch that no group has had.
-    fn next_epoch(&mut self) -> u64 {
-        self.epochs += 1;
-        self.epochs
-    }
-
     /// Panics unless every table is as it must be and fits the others. Tests call it after every step.
     pub fn invariant(&self) {
         self.users.invariant();
         self.groups.invariant();
+        self.revocations.invariant(self.epoch);
         self.remembered.invariant();
         let built_in = self.groups.by_key.values().any(groups::Group::is_built_in);
         let its_name_is_taken = self.groups.find(&GroupName::public()).is_ok();
@@ -121,7 +123,6 @@ impl State {
         assert!(self.public_made || !built_in, "the built-in group is there and was not made");
         let listings: usize = self.groups.by_key.values().map(|group| group.files.len()).sum();
         assert_eq!(self.listings, listings, "the count of all listings is wrong");
-        assert!(self.groups.by_key.values().all(|group| group.epoch <= self.epochs), "an epoch was not given out");
         let (mut memberships, mut requests) = (0, 0);
         for (user, row) in &self.users.by_key {
             assert!(row.groups.len() <= bound::GROUPS_PER_USER_MAX, "a user belongs to more groups than allowed");

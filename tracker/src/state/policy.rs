@@ -84,7 +84,7 @@ pub(super) fn listings_max(group: &Group) -> usize {
 }
 
 impl State {
-    /// Gives a group another policy. From `public` to another, grants of those who only read it are void: a new epoch.
+    /// Gives a group another policy. From `public` to another, whoever reads it has to be granted it anew.
     /// Where nobody has to decide any more, who waits is let in as joining would now do at once, the longest waiting
     /// first; a request stays where there is no room.
     pub(super) fn set_policy(
@@ -96,14 +96,11 @@ impl State {
         changes: &mut Vec<Change>,
     ) -> Result<Outcome, Reject> {
         let key = self.owned(actor, group)?;
-        let (before, epoch) = (self.groups.get(&key).policy, self.groups.get(&key).epoch);
+        let found = self.groups.get_mut(&key);
+        let before = std::mem::replace(&mut found.policy, policy);
         if before == policy {
             return Ok(Outcome::Done);
         }
-        let epoch = if before == JoinPolicy::Public { self.next_epoch() } else { epoch };
-        let found = self.groups.get_mut(&key);
-        found.epoch = epoch;
-        found.policy = policy;
         changes.push(Change::PolicyChanged { group: found.name.clone(), policy });
         if policy != JoinPolicy::Approval {
             let mut waiting: Vec<_> = found.requests.iter().map(|(user, since)| (*since, user.clone())).collect();
@@ -112,6 +109,9 @@ impl State {
                 // Refused where the user or the group has no room.
                 let _ = self.admit(&key, &user, at, changes);
             }
+        }
+        if before == JoinPolicy::Public {
+            self.void_grants(self.groups.get(&key).name.clone(), changes);
         }
         Ok(Outcome::Done)
     }

@@ -22,7 +22,7 @@ use super::{State, refusal};
 pub struct Readable {
     /// Its name as it was given when it was made.
     pub group: GroupName,
-    /// Its membership epoch, for grants.
+    /// [`State::epoch`], for grants.
     pub epoch: u64,
 }
 
@@ -82,7 +82,7 @@ impl State {
     /// The group, if the node may read it.
     pub fn may_read(&self, node: NodeId, group: &GroupName) -> Result<Readable, Reject> {
         let group = self.readable(node, group)?;
-        Ok(Readable { group: group.name.clone(), epoch: group.epoch })
+        Ok(Readable { group: group.name.clone(), epoch: self.epoch })
     }
 
     /// As [`State::may_read`], and this content must be one to be found through the group.
@@ -91,7 +91,7 @@ impl State {
         if !group.files.holds(content) && !policy::finds_unlisted(group) {
             return Err(refusal::content_not_listed(&group.name));
         }
-        Ok(Readable { group: group.name.clone(), epoch: group.epoch })
+        Ok(Readable { group: group.name.clone(), epoch: self.epoch })
     }
 
     /// All groups, or those that the node's user belongs to, behind `after`.

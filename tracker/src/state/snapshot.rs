@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! 0         1
-//! +---------+---------------------------------+
-//! | version |  SnapshotV2, postcard           |    version: u8, 2
-//! +---------+---------------------------------+
+//! +---------+-------------+-----------+
+//! | version |  tables     |  sections |    version: u8, 2; tables: SnapshotV1, postcard; sections: a list of Section
+//! +---------+-------------+-----------+
 //! ```
 //!
-//! Version 1: the first, which is still read. 2: more tables behind its own, the built-in group among them.
+//! A table that comes later is a section of its own, behind the others; version 1 has none.
 //!
 //! Only what cannot be derived is written: keys are folded from names again, indexes are rebuilt. Two equal states have
 //! equal bytes, since every table is written in the order of its keys.
@@ -25,8 +25,9 @@ use super::files::{Files, Listed};
 use super::groups::Group;
 use super::key::{GroupKey, UserKey};
 use super::remembered::{Remembered, RememberedRow};
+use super::revocations::{RevocationRows, Revocations};
 
-/// The version that is written. 1: the first; 2: with the built-in group and when nodes logged in.
+/// The version that is written. 1: the first, without sections. 2: sections behind it.
 const SNAPSHOT_VERSION: u8 = 2;
 
 /// Why bytes are not a state.
@@ -49,36 +50,30 @@ pub enum SnapshotError {
     UnknownNode(NodeId),
 }
 
+/// The tables that version 1 had.
 #[derive(Serialize, Deserialize)]
 struct SnapshotV1 {
     setup: Option<Setup>,
-    epochs: u64,
+    epoch: u64,
     users: Vec<UserRow>,
     groups: Vec<GroupRow>,
     remembered: Vec<RememberedRow>,
 }
 
-/// The first version's tables, and behind them what has come since.
-#[derive(Serialize, Deserialize)]
-struct SnapshotV2 {
-    first: SnapshotV1,
-    /// When each node was enrolled, by id, where that is known.
-    enrolled: Vec<(NodeId, UnixMillis)>,
-    /// `None` before the built-in group has been made.
-    public: Option<PublicRow>,
-}
-
-impl From<SnapshotV1> for SnapshotV2 {
-    fn from(first: SnapshotV1) -> SnapshotV2 {
-        SnapshotV2 { first, enrolled: Vec::new(), public: None }
-    }
-}
-
 /// The built-in group; with an older group of its name among the others, it has yet to take its place.
 #[derive(Serialize, Deserialize)]
 struct PublicRow {
-    epoch: u64,
     files: Vec<FileRow>,
+}
+
+/// A table that version 1 did not have. New ones go to the end, each is written once at the most.
+#[derive(Serialize, Deserialize)]
+enum Section {
+    Revocations(RevocationRows),
+    /// Once it has been made.
+    PublicGroup(PublicRow),
+    /// When each node was enrolled, by id, where that is known.
+    Enrolled(Vec<(NodeId, UnixMillis)>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -95,6 +90,7 @@ struct GroupRow {
     owner: UserName,
     policy: JoinPolicy,
     created: UnixMillis,
+    /// The group's own epoch in version 1; 0 since grants carry the state's.
     epoch: u64,
     members: Vec<(UserName, UnixMillis)>,
     requests: Vec<(UserName, UnixMillis)>,
@@ -121,7 +117,7 @@ impl State {
         });
         let first = SnapshotV1 {
             setup: self.setup.clone(),
-            epochs: self.epochs,
+            epoch: self.epoch,
             users: users.collect(),
             groups: self.groups.by_key.values().filter_map(|group| self.group_row(group)).collect(),
             remembered: self.remembered.rows().collect(),
@@ -129,48 +125,56 @@ impl State {
         let enrolled = self.users.nodes.iter().filter_map(|(node, enrolment)| Some((*node, enrolment.since?)));
         let built_in = self.groups.by_key.values().find(|group| group.is_built_in());
         let public = self.public_made.then(|| PublicRow {
-            epoch: built_in.map_or(0, |group| group.epoch),
             files: built_in.map_or_else(Vec::new, |group| self.file_rows(group)),
         });
-        let snapshot = SnapshotV2 { first, enrolled: enrolled.collect(), public };
+        let mut sections = vec![Section::Revocations(self.revocations.rows())];
+        sections.extend(public.map(Section::PublicGroup));
+        sections.push(Section::Enrolled(enrolled.collect()));
         let mut bytes = vec![SNAPSHOT_VERSION];
-        bytes.extend(codec::encode(&snapshot));
+        bytes.extend(codec::encode(&(first, sections)));
         bytes
     }
 
     /// The state that `bytes` hold.
     pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
-        let SnapshotV2 { first, enrolled, public } = match bytes {
+        let (snapshot, sections): (SnapshotV1, Vec<Section>) = match bytes {
             [] => return Err(SnapshotError::Empty),
-            [1, body @ ..] => codec::decode::<SnapshotV1>(body)?.into(),
+            [1, body @ ..] => (codec::decode(body)?, Vec::new()),
             [SNAPSHOT_VERSION, body @ ..] => codec::decode(body)?,
             [version, ..] => return Err(SnapshotError::Version(*version)),
         };
         let mut state = State {
-            setup: first.setup,
-            epochs: first.epochs,
-            remembered: Remembered::from_rows(first.remembered),
+            setup: snapshot.setup,
+            epoch: snapshot.epoch,
+            remembered: Remembered::from_rows(snapshot.remembered),
             ..State::default()
         };
-        for row in first.users {
+        for row in snapshot.users {
             let key = UserKey::from(&row.name);
             state.users.insert(row.name, row.record, row.created);
             for node in row.nodes {
                 state.users.enrol(node, key.clone(), None);
             }
         }
-        for (node, since) in enrolled {
-            let enrolment = state.users.nodes.get_mut(&node).ok_or(SnapshotError::UnknownNode(node))?;
-            enrolment.since = Some(since);
-        }
-        for row in first.groups {
+        for row in snapshot.groups {
             state.insert_group(row)?;
         }
-        if let Some(row) = public {
-            state.public_made = true;
-            if state.groups.find(&GroupName::public()).is_err() {
-                let files = state.files(row.files)?;
-                state.insert_public(row.epoch, files);
+        for section in sections {
+            match section {
+                Section::Revocations(rows) => state.revocations = Revocations::from_rows(rows),
+                Section::PublicGroup(row) => {
+                    state.public_made = true;
+                    if state.groups.find(&GroupName::public()).is_err() {
+                        let files = state.files(row.files)?;
+                        state.insert_public(files);
+                    }
+                }
+                Section::Enrolled(rows) => {
+                    for (node, since) in rows {
+                        let enrolment = state.users.nodes.get_mut(&node).ok_or(SnapshotError::UnknownNode(node))?;
+                        enrolment.since = Some(since);
+                    }
+                }
             }
         }
         Ok(state)
@@ -184,7 +188,7 @@ impl State {
             owner: self.users.name(group.owner.as_ref()?).clone(),
             policy: group.policy,
             created: group.created,
-            epoch: group.epoch,
+            epoch: 0,
             members: group.members.iter().map(named).collect(),
             requests: group.requests.iter().map(named).collect(),
             files: self.file_rows(group),
@@ -209,7 +213,6 @@ impl State {
             owner: Some(self.known(row.owner)?),
             policy: row.policy,
             created: row.created,
-            epoch: row.epoch,
             members: Default::default(),
             requests: Default::default(),
             files: self.files(row.files)?,

@@ -189,9 +189,12 @@ impl State {
             self.users.withdraw(node, user);
             changes.push(Change::Withdrawn { node: *node, user: self.users.name(user).clone() });
         }
-        for group in &self.users.get(user).groups {
-            let group = self.groups.get(group).name.clone();
-            changes.push(Change::AccessLost { group, nodes: nodes.to_vec() });
+        let groups = self.users.get(user).groups.iter();
+        let groups: Vec<_> = groups.map(|group| self.groups.get(group).name.clone()).collect();
+        // Also where the user belongs to no group: public ones are read without.
+        self.begin_epoch();
+        for group in groups {
+            self.revoke_access(group, nodes.to_vec(), changes);
         }
     }
 }

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use p2p_proto::frame;
 use p2p_proto::geometry::PieceIndex;
-use p2p_proto::limit::MANIFEST_BYTES_MAX;
+use p2p_proto::limit::{MANIFEST_BYTES_MAX, PIECE_BYTES_MAX};
 use p2p_proto::peer::{ManifestReply, Open, PieceReply, PieceRequest, close_code, stream_code};
 use p2p_proto::reject::{ErrorCode, Reject};
 use quinn::VarInt;
 
 use super::*;
 use crate::engine::input::{FetchError, FetchId, UploadId};
+use crate::net::UploadError;
 use crate::piece_buffer::{BUFFER_BYTES, PiecePool};
 
 const PIECE: PieceIndex = PieceIndex(3);
@@ -233,6 +234,61 @@ async fn an_upload_that_is_dropped_does_not_look_finished() {
     let fetch = downloader.net.begin_fetch(FetchId(1), connection);
     let (fetched, ()) = tokio::join!(fetch.piece(content(), PIECE, &mut buffer), serve);
     assert_eq!(fetched, (0, Err(FetchError::Lost)));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_stopped_ends_with_a_reset_in_the_middle() {
+    let (mut node, _, _raw, connection) = raw_peer().await;
+    let request = Open::Piece(PieceRequest { content: content(), piece: PIECE });
+    let (mut send, mut recv) = send_open(&connection, &request).await;
+    send.finish().expect("finishes");
+    let upload = node.requested().await;
+    let taken = node.net.take_upload(upload).expect("still wanted");
+    // More than is on its way at once, so that it is in the middle for as long as nobody reads.
+    let length = PIECE_BYTES_MAX as usize;
+    let sending = tokio::spawn(taken.send_piece(Bytes::from(vec![7; length])));
+    let reply: PieceReply = expect_frame(&mut recv, 16 * 1024, PATIENCE).await.expect("an answer");
+    assert_eq!(reply, PieceReply::Bytes(PIECE_BYTES_MAX as u32));
+    recv.read_exact(&mut [0; 1000]).await.expect("the first bytes");
+    let reason = Reject::new(ErrorCode::NOT_MEMBER, "no longer a member of photos");
+    node.net.stop_upload(upload, reason.clone());
+    let (sent, result) = timeout(PATIENCE, sending).await.expect("in time").expect("no panic");
+    assert!(matches!(result, Err(UploadError::Stopped)) && sent < length as u64, "{sent} {result:?}");
+    let ended = loop {
+        match recv.read_chunk(usize::MAX, false).await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it looks finished"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(ended, quinn::ReadError::Reset(VarInt::from_u32(stream_code::REFUSED)));
+    // Nothing is left to be stopped.
+    node.net.stop_upload(upload, reason);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_stopped_before_it_begins_is_a_refusal() {
+    let (downloader, connection, mut provider, _) = pair().await;
+    let reason = Reject::new(ErrorCode::NOT_MEMBER, "no longer a member of photos");
+    let stop = async {
+        let upload = provider.requested().await;
+        provider.net.stop_upload(upload, reason.clone());
+        assert!(provider.net.take_upload(upload).is_none());
+    };
+    let mut buffer = [0; 8];
+    let fetch = downloader.net.begin_fetch(FetchId(1), connection);
+    let (fetched, ()) = tokio::join!(fetch.piece(content(), PIECE, &mut buffer), stop);
+    assert_eq!(fetched, (0, Err(FetchError::Refused(reason.clone()))));
+    // Or between being taken and being sent, while its bytes are read from the disk.
+    let stop = async {
+        let upload = provider.requested().await;
+        let taken = provider.net.take_upload(upload).expect("still wanted");
+        provider.net.stop_upload(upload, reason.clone());
+        taken.send_piece(Bytes::from(vec![7; 8])).await
+    };
+    let fetch = downloader.net.begin_fetch(FetchId(2), connection);
+    let (fetched, (sent, _)) = tokio::join!(fetch.piece(content(), PIECE, &mut buffer), stop);
+    assert_eq!((fetched, sent), ((0, Err(FetchError::Lost)), 0));
 }
 
 #[tokio::test]

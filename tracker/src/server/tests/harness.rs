@@ -21,6 +21,9 @@ use super::super::Server;
 use crate::log::Store;
 use crate::state::Entry;
 
+/// As of a tracker that is told nothing.
+const GRANT_LIFE: Duration = Duration::from_secs(p2p_proto::limit::GRANT_LIFE_SECONDS);
+
 /// How long anything here may take before the test is given up: no rule is about time.
 const GIVE_UP: Duration = Duration::from_secs(30);
 
@@ -52,7 +55,7 @@ impl Tracker {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
         let identity = Identity::load_or_create(self.folder.path()).expect("an identity");
         let store = Store::open(self.folder.path()).expect("a log");
-        let server = runtime.block_on(Server::start(&identity, self.address, store)).expect("starts");
+        let server = runtime.block_on(Server::start(&identity, self.address, store, GRANT_LIFE)).expect("starts");
         self.address = server.address().expect("bound");
         self.running = Some((runtime, server));
     }

@@ -66,7 +66,7 @@ fn a_grant_names_node_group_and_epoch() {
         };
         let now = UnixMillis::from(std::time::SystemTime::now());
         let body = grant.verify(&alice.ack.cluster, key.node_id(), &named("Photos"), now).expect("valid");
-        assert_eq!((body.user.as_str(), body.epoch), ("alice", 1));
+        assert_eq!((body.user.as_str(), body.epoch), ("alice", 0));
         let (bob, _) = Client::enter(tracker.address, "bob").await;
         assert_eq!(bob.refused(Request::Grant { group: named("photos") }).await, ErrorCode::NOT_MEMBER);
         assert_eq!(bob.refused(lookup("photos")).await, ErrorCode::NOT_MEMBER);
@@ -112,7 +112,7 @@ fn a_removed_member_is_told_and_so_are_those_who_serve() {
         }
         bob.announce("g", &[CONTENT], false).await.expect("noted");
         alice.ok(Request::RemoveMember { group: named("g"), user: named("bob") }).await;
-        assert_eq!(alice.event().await, Event::Revoked { group: named("g"), node: bob_key.node_id(), epoch: u64::MAX });
+        assert_eq!(alice.event().await, Event::Revoked { group: named("g"), node: Some(bob_key.node_id()), epoch: 1 });
         assert_eq!(bob.event().await, Event::Membership { group: named("g"), standing: Standing::None });
         assert_eq!(bob.refused(lookup("g")).await, ErrorCode::NOT_MEMBER);
         bob.announce("g", &[CONTENT], true).await.expect("passed over");
@@ -179,5 +179,95 @@ fn a_newer_connection_of_a_node_replaces_the_older() {
             panic!("not members")
         };
         assert_eq!(members[0].nodes_online, 1, "the older one's end does not end the newer");
+    });
+}
+
+#[test]
+fn who_was_away_is_told_what_was_revoked_meanwhile_also_by_a_tracker_that_was() {
+    let mut tracker = Tracker::start();
+    let (alice_key, bob_key) = run(async {
+        let (alice, alice_key) = Client::enter(tracker.address, "alice").await;
+        let (bob, bob_key) = Client::enter(tracker.address, "bob").await;
+        alice.create_group("g", JoinPolicy::Open).await;
+        alice.publish("g", "f", CONTENT).await.expect("published");
+        bob.ok(Request::JoinGroup { group: named("g") }).await;
+        // With nothing announced, neither is told of what comes.
+        alice.ok(Request::RemoveMember { group: named("g"), user: named("bob") }).await;
+        (alice_key, bob_key)
+    });
+    // From the log, then from the snapshot.
+    for end in [Tracker::kill, Tracker::stop] {
+        end(&mut tracker);
+        tracker.start_again();
+        run(async {
+            let mut alice = Client::connect(tracker.address, &alice_key).await;
+            alice.announce("g", &[CONTENT], true).await.expect("noted");
+            let revoked = Event::Revoked { group: named("g"), node: Some(bob_key.node_id()), epoch: 1 };
+            assert_eq!(alice.event().await, revoked);
+            let mut bob = Client::connect(tracker.address, &bob_key).await;
+            bob.announce("g", &[CONTENT, ContentId([8; 32])], true).await.expect("passed over");
+            assert_eq!(bob.event().await, Event::Membership { group: named("g"), standing: Standing::None });
+            // Told once, however much was announced: the next that each hears is something else.
+            bob.announce("nowhere", &[CONTENT], true).await.expect("passed over");
+            assert_eq!(bob.event().await, Event::Membership { group: named("nowhere"), standing: Standing::None });
+            alice.announce("g", &[CONTENT], false).await.expect("noted");
+            let (carol, _) = Client::enter(tracker.address, &format!("u{}", alice.ack.time.0)).await;
+            carol.ok(Request::JoinGroup { group: named("g") }).await;
+            carol.announce("g", &[CONTENT], true).await.expect("noted");
+            assert!(matches!(alice.event().await, Event::Provider { .. }));
+        });
+    }
+}
+
+#[test]
+fn who_comes_back_is_granted_what_holds() {
+    let tracker = Tracker::start();
+    run(async {
+        let (mut alice, _) = Client::enter(tracker.address, "alice").await;
+        let (bob, _) = Client::enter(tracker.address, "bob").await;
+        alice.create_group("g", JoinPolicy::Open).await;
+        assert!(matches!(alice.event().await, Event::Membership { standing: Standing::Owner, .. }));
+        alice.publish("g", "f", CONTENT).await.expect("published");
+        alice.announce("g", &[CONTENT], true).await.expect("noted");
+        let mut epochs = Vec::new();
+        for _ in 0..2 {
+            bob.ok(Request::JoinGroup { group: named("g") }).await;
+            let Answer::Grant(grant) = bob.ok(Request::Grant { group: named("g") }).await else { panic!("no grant") };
+            let granted = grant.peek().expect("a grant").epoch;
+            bob.ok(Request::LeaveGroup { group: named("g"), force: false }).await;
+            let Event::Revoked { epoch: revoked, .. } = alice.event().await else { panic!("not told") };
+            epochs.extend([granted, revoked]);
+        }
+        assert_eq!(epochs, [0, 1, 1, 2], "void is what was granted in an earlier epoch");
+    });
+}
+
+#[test]
+fn readers_of_a_public_group_are_told_of_its_end() {
+    let tracker = Tracker::start();
+    run(async {
+        let (alice, _) = Client::enter(tracker.address, "alice").await;
+        let (mut bob, _) = Client::enter(tracker.address, "bob").await;
+        alice.create_group("g", JoinPolicy::Public).await;
+        alice.publish("g", "f", CONTENT).await.expect("published");
+        bob.announce("g", &[CONTENT], false).await.expect("noted");
+        alice.ok(Request::DeleteGroup { group: named("g") }).await;
+        assert_eq!(bob.event().await, Event::Membership { group: named("g"), standing: Standing::None });
+    });
+}
+
+#[test]
+fn a_node_that_logs_out_is_revoked_in_public_groups_too() {
+    let tracker = Tracker::start();
+    run(async {
+        let (mut alice, _) = Client::enter(tracker.address, "alice").await;
+        let (bob, bob_key) = Client::enter(tracker.address, "bob").await;
+        alice.create_group("g", JoinPolicy::Public).await;
+        assert!(matches!(alice.event().await, Event::Membership { standing: Standing::Owner, .. }));
+        alice.publish("g", "f", CONTENT).await.expect("published");
+        alice.announce("g", &[CONTENT], true).await.expect("noted");
+        bob.announce("g", &[CONTENT], false).await.expect("noted");
+        bob.ok(Request::Logout).await;
+        assert_eq!(alice.event().await, Event::Revoked { group: named("g"), node: Some(bob_key.node_id()), epoch: 1 });
     });
 }

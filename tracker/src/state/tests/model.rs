@@ -31,6 +31,9 @@ struct Model {
     requests: Vec<(String, String)>,
     /// Group, owner, name as given, content.
     files: Vec<(String, String, String, u8)>,
+    epoch: u64,
+    /// Group, node or everybody, first epoch whose grants hold; the newest last.
+    revoked: Vec<(String, Option<String>, u64)>,
 }
 
 fn low(text: impl ToString) -> String {
@@ -54,7 +57,21 @@ impl Model {
         self.requests.iter().any(|(g, u)| g == group && u == user)
     }
 
+    /// A new epoch, in which these lose a group.
+    fn revoke(&mut self, group: &str, nodes: Vec<Option<String>>) {
+        if !nodes.is_empty() {
+            self.epoch += 1;
+            self.revoked.extend(nodes.into_iter().map(|node| (group.to_owned(), node, self.epoch)));
+        }
+    }
+
     fn drop_member(&mut self, group: &str, user: &str) {
+        let public = self.groups.iter().any(|(g, _, policy)| g == group && *policy == JoinPolicy::Public);
+        if !public {
+            let nodes = self.nodes.iter().filter(|(_, u)| u == user).map(|(node, _)| Some(node.clone()));
+            let nodes = nodes.collect();
+            self.revoke(group, nodes);
+        }
         self.members.retain(|(g, u)| !(g == group && u == user));
         self.files.retain(|(g, u, ..)| !(g == group && u == user));
     }
@@ -64,6 +81,7 @@ impl Model {
         self.members.retain(|(g, _)| g != group);
         self.requests.retain(|(g, _)| g != group);
         self.files.retain(|(g, ..)| g != group);
+        self.revoke(group, vec![None]);
         if self.public_made && group == "public" {
             self.add_public();
         }
@@ -82,6 +100,12 @@ impl Model {
     /// Whether a user may publish in a group.
     fn publishes(&self, group: &str, owner: &str, user: &str) -> bool {
         owner.is_empty() || self.is_member(group, user)
+    }
+
+    /// Whether a grant of that epoch is void, by going through all that was ever revoked.
+    fn is_void(&self, group: &str, node: &str, granted: u64) -> bool {
+        let concerns = |whose: &Option<String>| whose.as_ref().is_none_or(|whose| whose == node);
+        self.revoked.iter().any(|(g, whose, epoch)| g == group && concerns(whose) && granted < *epoch)
     }
 
     /// Actor's group as its owner.
@@ -133,8 +157,15 @@ impl Model {
                 }
             }
             Command::WithdrawNode => {
-                self.user_of(actor)?;
+                let user = self.user_of(actor)?;
                 self.nodes.retain(|(n, _)| n != actor);
+                self.epoch += 1;
+                let mut groups: Vec<_> =
+                    self.members.iter().filter(|(_, u)| *u == user).map(|(g, _)| g.clone()).collect();
+                groups.sort();
+                for group in groups {
+                    self.revoke(&group, vec![Some(actor.to_owned())]);
+                }
             }
             Command::WithdrawNodeOfUser { node } => {
                 let user = self.user_of(actor)?;
@@ -422,6 +453,15 @@ proptest! {
             prop_assert_eq!(answer, model.apply(actor, &entry.command), "{}: {:?}", actor, entry.command);
             for node in NODES {
                 prop_assert_eq!(seen_in(&bench.state, node), model.seen_by(node));
+            }
+            prop_assert_eq!(bench.state.epoch(), model.epoch, "grants carry the epoch");
+            for (group, reader) in GROUPS.iter().flat_map(|group| NODES.map(|reader| (group, reader))) {
+                let told = bench.state.revocations(&name(group), entry.at);
+                for granted in 0..=model.epoch {
+                    let concerns = |whose: Option<NodeId>| whose.is_none_or(|whose| whose == node(reader));
+                    let void = told.iter().any(|revoked| concerns(revoked.node) && granted < revoked.epoch);
+                    prop_assert_eq!(void, model.is_void(&low(group), reader, granted), "{} in {}", reader, group);
+                }
             }
             prop_assert_eq!(replica.apply(&entry).reply, reply);
             let bytes = bench.state.encode();

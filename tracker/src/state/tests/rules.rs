@@ -1,10 +1,10 @@
 //! One rule a test.
 
-use p2p_proto::limit::PAGE_ITEMS_MAX;
+use p2p_proto::limit::{CLOCK_LEEWAY_SECONDS, GRANT_LIFE_SECONDS, PAGE_ITEMS_MAX};
 use p2p_proto::tracker::Standing;
 
 use super::super::bound::{
-    GROUPS_PER_USER_MAX, NODES_PER_USER_MAX, RECORD_BYTES_MAX, REMEMBERED_MAX, REQUESTS_PER_USER_MAX,
+    GROUPS_PER_USER_MAX, NODES_PER_USER_MAX, RECORD_BYTES_MAX, REMEMBERED_MAX, REQUESTS_PER_USER_MAX, REVOCATIONS_MAX,
 };
 use super::super::{Change, Setup, SnapshotError};
 use super::JoinPolicy::{Approval, Open, Public};
@@ -87,8 +87,7 @@ fn logging_out_takes_access_to_every_group_from_the_node_alone() {
     bench.ok("alice", create("a", Approval));
     bench.ok("alice", create("b", Approval));
     let applied = bench.apply("laptop", Command::WithdrawNode);
-    let lost = |group: &str| Change::AccessLost { group: name(group), nodes: vec![node("laptop")] };
-    assert!(applied.changes.contains(&lost("a")) && applied.changes.contains(&lost("b")));
+    assert_eq!(lost(&applied), [("a", vec![node("laptop")]), ("b", vec![node("laptop")])]);
     assert!(bench.state.may_read(node("alice"), &name("a")).is_ok());
     assert!(bench.state.may_read(node("laptop"), &name("a")).is_err());
 }
@@ -101,11 +100,11 @@ fn a_member_who_goes_loses_access_and_listings_and_moves_the_epoch() {
         bench.ok("bob", join("g"));
         bench.ok("bob", publish("g", "f", 1));
         bench.ok("alice", publish("g", "kept", 1));
-        let before = bench.state.may_read(node("bob"), &name("g")).expect("a member").epoch;
+        let before = granted(&bench, "bob", "g");
         let applied =
             if leaves { bench.apply("bob", leave("g", false)) } else { bench.apply("alice", remove("g", "bob")) };
-        assert!(applied.changes.contains(&Change::AccessLost { group: name("g"), nodes: vec![node("bob")] }));
-        assert!(bench.state.may_read(node("alice"), &name("g")).expect("a member").epoch > before);
+        assert_eq!(lost(&applied), [("g", vec![node("bob")])]);
+        assert!(void(&bench, "bob", "g", before) && !void(&bench, "alice", "g", before));
         let files = bench.state.files_page(node("alice"), &name("g"), None).expect("a member");
         assert_eq!(files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["kept"]);
     }
@@ -123,13 +122,93 @@ fn leaving_a_public_group_keeps_the_right_to_read() {
 }
 
 #[test]
-fn a_group_made_again_has_an_epoch_of_its_own() {
-    let mut bench = Bench::with_users(&["alice"]);
-    bench.ok("alice", create("g", Open));
-    let first = bench.state.may_read(node("alice"), &name("g")).expect("a member").epoch;
+fn a_group_made_again_takes_no_grant_of_the_old_one() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    bench.ok("alice", create("g", Public));
+    let (reader, member) = (granted(&bench, "bob", "g"), granted(&bench, "alice", "g"));
     bench.ok("alice", leave("g", true));
+    bench.ok("alice", create("G", Open));
+    assert!(void(&bench, "bob", "g", reader) && void(&bench, "alice", "g", member));
+    assert!(!void(&bench, "alice", "g", granted(&bench, "alice", "g")));
+}
+
+#[test]
+fn who_comes_back_is_granted_anew_at_once() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
     bench.ok("alice", create("g", Open));
-    assert!(bench.state.may_read(node("alice"), &name("g")).expect("a member").epoch > first);
+    for _ in 0..3 {
+        bench.ok("bob", join("g"));
+        let before = granted(&bench, "bob", "g");
+        assert!(!void(&bench, "bob", "g", before));
+        bench.ok("alice", remove("g", "bob"));
+        assert!(void(&bench, "bob", "g", before));
+    }
+    let now = UnixMillis(bench.step * 1000);
+    assert_eq!(bench.state.revocations(&name("g"), now).len(), 1, "the last one of a node says it all");
+    bench.ok("bob", Command::WithdrawNode);
+    bench.ok("bob", enrol("bob"));
+    bench.ok("bob", join("g"));
+    assert!(!void(&bench, "bob", "g", granted(&bench, "bob", "g")));
+}
+
+#[test]
+fn a_revocation_is_kept_for_as_long_as_a_grant_may_live_and_no_longer() {
+    const KEPT_MS: u64 = (GRANT_LIFE_SECONDS + CLOCK_LEEWAY_SECONDS) * 1000;
+    let mut bench = Bench::with_users(&["alice", "bob", "carol"]);
+    bench.ok("alice", create("g", Open));
+    bench.ok("bob", join("g"));
+    bench.ok("carol", join("g"));
+    bench.ok("alice", remove("g", "bob"));
+    let at = bench.step * 1000;
+    let known = |bench: &Bench, now| bench.state.revocations(&name("g"), UnixMillis(now)).len();
+    assert_eq!([at, at + KEPT_MS, at + KEPT_MS + 1].map(|now| known(&bench, now)), [1, 1, 0]);
+    bench.step += KEPT_MS / 1000;
+    bench.ok("alice", remove("g", "carol"));
+    assert_eq!(known(&bench, at), 1, "the older one has been taken out");
+    assert_eq!(State::decode(&bench.state.encode()).as_ref(), Ok(&bench.state));
+}
+
+#[test]
+fn revocations_beyond_their_bound_void_more_and_not_less() {
+    let mut bench = Bench::with_users(&["alice", "bob", "carol"]);
+    bench.ok("alice", create("g", Open));
+    bench.ok("carol", join("g"));
+    let before = granted(&bench, "carol", "g");
+    bench.ok("carol", leave("g", false));
+    bench.ok("alice", create("other", Open));
+    for _ in 0..REVOCATIONS_MAX {
+        for command in [join("other"), leave("other", false)] {
+            // At one moment, so that none is too old.
+            let entry = Entry { at: UnixMillis(0), ..bench.entry("bob", command) };
+            bench.state.apply(&entry).reply.expect("a member or not");
+        }
+    }
+    bench.step = 0;
+    bench.state.invariant();
+    assert!(void(&bench, "carol", "g", before));
+    let after = granted(&bench, "alice", "g");
+    assert!(!void(&bench, "alice", "g", after), "who asks again is granted what holds");
+    assert_eq!(State::decode(&bench.state.encode()).as_ref(), Ok(&bench.state));
+}
+
+/// The epoch of what a node is granted.
+fn granted(bench: &Bench, reader: &str, group: &str) -> u64 {
+    bench.state.may_read(node(reader), &name(group)).expect("may read").epoch
+}
+
+/// Whether what a node was granted then is void, as a daemon sees it that is told now.
+fn void(bench: &Bench, reader: &str, group: &str, granted: u64) -> bool {
+    let told = bench.state.revocations(&name(group), UnixMillis(bench.step * 1000));
+    told.iter().any(|revoked| revoked.node.is_none_or(|whose| whose == node(reader)) && granted < revoked.epoch)
+}
+
+/// Which nodes have lost which group.
+fn lost(applied: &Applied) -> Vec<(&str, Vec<NodeId>)> {
+    let lost = applied.changes.iter().filter_map(|change| match change {
+        Change::AccessLost { group, nodes, .. } => Some((group.as_str(), nodes.clone())),
+        _ => None,
+    });
+    lost.collect()
 }
 
 #[test]
@@ -424,8 +503,11 @@ fn log_out_everywhere_reaches_every_group_of_the_user() {
     }
     let changes = bench.apply("bob", change_password(1, 2, true)).changes;
     for group in ["g", "h"] {
-        let lost = Change::AccessLost { group: name(group), nodes: vec![node("b2"), node("b3")] };
-        assert!(changes.contains(&lost), "{group}");
+        let lost = |change: &Change| match change {
+            Change::AccessLost { group: of, nodes, .. } => *of == name(group) && *nodes == [node("b2"), node("b3")],
+            _ => false,
+        };
+        assert!(changes.iter().any(lost), "{group}");
     }
     assert_eq!(bench.state.nodes_of_user(&name("bob")).collect::<Vec<_>>(), [node("bob")]);
 }
@@ -436,4 +518,21 @@ fn a_long_record_is_no_password() {
     let record = vec![1; RECORD_BYTES_MAX + 1];
     let change = Command::ChangePassword { proved: vec![1], record, log_out_everywhere: true };
     assert_eq!(bench.refused("alice", change), ErrorCode::NOT_ALLOWED);
+}
+
+#[test]
+fn a_snapshot_of_the_first_version_is_read() {
+    let recorded = include_str!("recorded/snapshot.v1.hex").trim();
+    let digit = |at: usize| u8::from_str_radix(&recorded[at..at + 2], 16).expect("hexadecimal");
+    let bytes: Vec<u8> = (0..recorded.len()).step_by(2).map(digit).collect();
+    let mut bench = Bench { state: State::decode(&bytes).expect("reads"), step: 100 };
+    bench.state.invariant();
+    assert!(bench.state.may_read(node("alice"), &name("g")).is_ok() && bench.state.setup().is_some());
+    assert!(bench.state.may_read(node("bob"), &name("g")).is_err());
+    assert_eq!(bench.state.requests_page(node("alice"), &name("g"), None).expect("the owner").len(), 1);
+    // What it granted before is told from what is granted now.
+    let before = granted(&bench, "bob", "H");
+    bench.ok("alice", Command::DeleteGroup { group: name("H") });
+    assert!(void(&bench, "bob", "H", before));
+    assert_eq!(State::decode(&bench.state.encode()), Ok(bench.state));
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use p2p_proto::tracker::EnrolledNode;
 
-use super::super::Change;
+use super::super::{Change, Revocation};
 use super::*;
 
 #[test]
@@ -137,6 +137,16 @@ fn show(bench: &Bench, actor: &str, words: &[&str], out: &mut String) -> bool {
             let since = |node: &EnrolledNode| node.since.map_or("?".to_owned(), |since| since.0.to_string());
             nodes.iter().map(|node| format!("{} since {}", label(&node.node), since(node))).collect()
         }),
+        ["grant", group] => {
+            state.may_read(node, &name(group)).map(|readable| vec![format!("of epoch {}", readable.epoch)])
+        }
+        ["revocations", group] => {
+            let line = |revocation: &Revocation| match revocation.node {
+                Some(node) => format!("{} before epoch {}", label(&node), revocation.epoch),
+                None => format!("everybody before epoch {}", revocation.epoch),
+            };
+            Ok(state.revocations(&name(group), UnixMillis(bench.step * 1000)).iter().map(line).collect())
+        }
         _ => return false,
     };
     match lines {
@@ -164,10 +174,12 @@ fn shown(change: &Change) -> String {
         Change::GroupEnded { group } => format!("group ended: {group}"),
         Change::Membership { group, user, standing } => format!("in {group}, {user} is now: {standing:?}"),
         Change::JoinRequested { group, owner, user } => format!("in {group}, {owner} decides about {user}"),
-        Change::AccessLost { group, nodes } => {
-            format!("access to {group} lost: {}", nodes.iter().map(label).collect::<Vec<_>>().join(" "))
+        Change::AccessLost { group, nodes, epoch } => {
+            let nodes: Vec<_> = nodes.iter().map(label).collect();
+            format!("access to {group} lost: {}, void are grants before epoch {epoch}", nodes.join(" "))
         }
         Change::PolicyChanged { group, policy } => format!("policy of {group} is now: {policy:?}"),
+        Change::GrantsVoided { group, epoch } => format!("void are all grants for {group} before epoch {epoch}"),
         Change::Published { group, name, owner, content } => {
             format!("published in {group}: {name} of {owner}, content {}", content.0[0])
         }
