@@ -6,13 +6,16 @@
 mod accounts;
 mod control_socket;
 mod datagrams;
+mod events;
 mod files;
 mod groups;
 mod identity;
 mod interrupted;
+mod owners;
 mod quick_start;
 mod refusals;
 mod refusals_files;
+mod standby;
 mod start_stop;
 mod swarm;
 mod tracker_kills;

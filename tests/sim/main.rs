@@ -1,5 +1,7 @@
 //! Scenarios of several real engines in virtual time. A failing one prints its seed; the seed repeats it.
 
+mod shares;
+
 use std::time::Duration;
 
 use p2p_proto::control::{Answer, DownloadPrefix, DownloadState, LocalPath, Password, Request};

@@ -201,6 +201,11 @@ impl World {
         }
     }
 
+    /// Every frame that a command has been told.
+    pub fn frames(&self, place: usize, command: CommandId) -> &[Frame] {
+        self.nodes[place].told.get(&command).map_or(&[], Vec::as_slice)
+    }
+
     /// Runs until `done` says so; false if `deadline` comes first.
     pub fn run_until(&mut self, deadline: Duration, mut done: impl FnMut(&World) -> bool) -> bool {
         loop {
