@@ -6,14 +6,17 @@
 mod accounts;
 mod control_socket;
 mod datagrams;
+mod events;
 mod files;
 mod groups;
 mod identity;
 mod interrupted;
+mod owners;
 mod public;
 mod quick_start;
 mod refusals;
 mod refusals_files;
+mod standby;
 mod start_stop;
 mod swarm;
 mod tracker_kills;

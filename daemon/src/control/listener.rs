@@ -182,3 +182,37 @@ fn is_same_user(stream: &Stream) -> bool {
     let user = stream.peer_creds().ok().and_then(|credentials| credentials.euid());
     user.is_some_and(|user| user == rustix::process::geteuid().as_raw() || user == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use p2p_proto::control::{Answer, Event, Happening, Hashing, LocalPath, ShuttingDown};
+    use p2p_proto::time::UnixMillis;
+
+    fn told(frames: impl IntoIterator<Item = Frame>) -> Vec<Frame> {
+        let control = Control { sessions: Arc::default(), places: Arc::new(Semaphore::new(1)) };
+        let mut queue = control.open(CommandId(1));
+        frames.into_iter().for_each(|frame| control.tell(CommandId(1), frame));
+        std::iter::from_fn(|| queue.try_recv().ok()).collect()
+    }
+
+    fn result() -> Frame {
+        Frame::Result(Ok(Answer::ShuttingDown(ShuttingDown { process_id: 1 })))
+    }
+
+    #[test]
+    fn who_does_not_read_loses_progress_and_no_result() {
+        let progress = |done_bytes| Frame::Hashing(Hashing { path: LocalPath("/f".into()), done_bytes, length: 1000 });
+        let told = told((0..1000).map(progress).chain([result()]));
+        assert_eq!((told.len(), told.last()), (FRAMES_MAX + 1, Some(&result())));
+    }
+
+    #[test]
+    fn who_does_not_read_events_is_told_so_behind_those_that_fit() {
+        let event = |at| Frame::Event(Event { at: UnixMillis(at), what: Happening::Account { user: None } });
+        let told = told((0..10_000).map(event).chain([result()]));
+        let (last, events) = told.split_last().expect("frames");
+        assert_eq!(events, (0..EVENTS_MAX as u64).map(event).collect::<Vec<_>>(), "without a gap");
+        assert!(matches!(last, Frame::Result(Err(reject)) if reject.code == ErrorCode::BUSY), "{last:?}");
+    }
+}

@@ -9,7 +9,8 @@ use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
 
 use super::input::{CommandId, Opened};
-use super::record::{Change, DownloadPhase, DownloadRecord, Shape, ShareRecord, SourceStamp};
+use super::record::{Change, DownloadPhase, DownloadRecord, SourceStamp};
+use super::sharing::share_of;
 use super::steps::Step;
 use super::transfer::{Phase, Transfer};
 use super::{Engine, Output, Timer};
@@ -232,21 +233,6 @@ impl Engine {
         self.start_downloads();
     }
 
-    /// Whether a finished download is shared. One share a name: a second copy of a file that is shared already is not a
-    /// second share, and what this user uploaded is not replaced by another's file of the same name. What was downloaded
-    /// before is: the name stands for something newer now.
-    fn becomes_share(&self, record: &DownloadRecord) -> bool {
-        let Some(share) = self.shares.find(&record.group, &record.name) else { return true };
-        let finished = |record: &DownloadRecord| matches!(record.phase, DownloadPhase::Complete(_));
-        let downloaded = |share: &ShareRecord| {
-            let records = self.downloads.values().map(|download| &download.record);
-            records.filter(|record| finished(record)).any(|record| record.destination == share.path)
-        };
-        self.shares.broken(share).is_some()
-            || share.path == record.destination
-            || (share.content != record.content && downloaded(share))
-    }
-
     /// The download is in its place, and remembered to be: those who follow it are told.
     pub(super) fn downloaded(&mut self, id: DownloadId) {
         self.tell_state(id);
@@ -453,22 +439,4 @@ pub(super) fn downloaded(download: &Download) -> Option<Downloaded> {
         elapsed_ms,
         rate: u64::try_from(u128::from(record.length) * 1000 / u128::from(elapsed_ms.max(1))).unwrap_or(u64::MAX),
     })
-}
-
-/// The share that a finished download becomes.
-fn share_of(record: &DownloadRecord, shape: Shape, stamp: SourceStamp) -> ShareRecord {
-    ShareRecord {
-        user: record.user.clone(),
-        group: record.group.clone(),
-        name: record.name.clone(),
-        content: record.content,
-        shape,
-        path: record.destination.clone(),
-        stamp,
-        added: match record.phase {
-            DownloadPhase::Complete(at) => at,
-            _ => record.added,
-        },
-        resting: false,
-    }
 }

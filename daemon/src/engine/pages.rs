@@ -67,11 +67,11 @@ impl Engine {
     }
 
     /// A page came: the next one is asked for, or the command has its answer.
-    pub(super) fn take_page(&mut self, command: CommandId, mut pages: Box<Pages>, page: tracker::Answer) {
+    pub(super) fn take_page(&mut self, command: CommandId, mut pages: Pages, page: tracker::Answer) {
         match pages.take(page) {
-            Some(true) => self.ask_page(command, *pages),
+            Some(true) => self.ask_page(command, pages),
             Some(false) => {
-                let answer = self.listed(*pages);
+                let answer = self.listed(pages);
                 self.tell(command, answer);
             }
             None => self.fail_misanswered(command),

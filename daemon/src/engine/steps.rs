@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use p2p_proto::control::{
-    Answer, FileInfo, FileProvider, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, Uploaded,
-};
+use p2p_proto::control::{Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, Uploaded};
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::name::{FileName, FileSelector, GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker::{self, Joined, Listing, Reply, Request, Standing};
 
-use super::input::{AskId, CommandId, Description, Imported, TrackerId};
+use super::file_info::{choose_listing, hex};
+use super::input::{AskId, CommandId, Imported, TrackerId};
 use super::pages::Pages;
 use super::public::{Planned, Stage};
 use super::record::{Change, DownloadPhase, DownloadRecord, ShareRecord};
@@ -113,7 +112,7 @@ impl Engine {
 
             (Step::JoinRequests(user), reply) => self.join_requests_told(&user, reply),
             (Step::RemovedContent(command, removed, content), reply) => {
-                self.removed_content(command, removed, content, &reply);
+                self.removed_content(command, *removed, content, &reply);
             }
 
             (Step::Changed(command, answer), Ok(tracker::Answer::Done)) => {
@@ -130,7 +129,7 @@ impl Engine {
                 let member = waiting_for.is_none();
                 self.tell(command, Answer::GroupJoined(GroupJoined { group, member, waiting_for }));
             }
-            (Step::Page(command, pages), Ok(page)) => self.take_page(command, pages, page),
+            (Step::Page(command, pages), Ok(page)) => self.take_page(command, *pages, page),
             (Step::NodesFound(command, prefix), Ok(tracker::Answer::Nodes(nodes))) => {
                 if let Err(reject) = self.log_out_node(command, &prefix, &nodes) {
                     self.fail(command, reject);
@@ -138,34 +137,10 @@ impl Engine {
             }
             (Step::Devices(user), reply) => self.devices_told(&user, reply),
             (Step::InfoFound(command, group, file), Ok(tracker::Answer::Files(listings))) => {
-                match choose_listing(listings, &file, |chosen| format!("p2pctl file_info {group} {chosen}")) {
-                    Ok(listing) => {
-                        let next = Request::Lookup { group: group.clone(), content: listing.content };
-                        self.ask(Step::InfoProviders(command, group, Box::new(listing)), Call::Request(next));
-                    }
-                    Err(reject) => self.fail(command, reject),
-                }
+                self.info_found(command, group, &file, listings);
             }
             (Step::InfoProviders(command, group, listing), Ok(tracker::Answer::Providers(found))) => {
-                let content = listing.content;
-                let providers = found.providers.into_iter().map(|provider| FileProvider {
-                    pieces: self.pieces_at(content, provider.node),
-                    node: provider.node,
-                    user: provider.user,
-                    complete: provider.complete,
-                });
-                let info = FileInfo {
-                    providers: providers.collect(),
-                    group,
-                    file: self.file_row(*listing),
-                    piece_length: None,
-                    pieces: None,
-                    hash: None,
-                    digests: Vec::new(),
-                    whole_sha256: None,
-                };
-                let ask = self.expect(Step::Described(command, Box::new(info)));
-                self.outputs.push_back(Output::DescribeContent(ask, content));
+                self.info_providers(command, group, *listing, found);
             }
             (Step::RemoveFound(command, group, file), Ok(tracker::Answer::Files(listings))) => {
                 self.remove_found(command, group, &file, listings);
@@ -277,23 +252,6 @@ impl Engine {
                 let step = Step::DownloadKept(command, Box::new(record.clone()), wanted.detach);
                 self.remember(step, vec![Change::PutDownload(record)]);
             }
-            Err(reject) => self.fail(command, reject),
-        }
-    }
-
-    pub(super) fn described(&mut self, ask: AskId, result: Result<Description, Reject>) {
-        let Some(Step::Described(command, mut info)) = self.steps.remove(&ask) else { return };
-        match result {
-            Ok(description) => {
-                info.piece_length = Some(description.shape.piece_length);
-                info.pieces = description.shape.geometry().ok().map(|geometry| geometry.piece_count());
-                info.hash = Some(description.shape.hash);
-                info.digests = description.digests.iter().map(|digest| hex(digest)).collect();
-                info.whole_sha256 = description.whole_sha256.map(|digest| hex(&digest));
-                self.tell(command, Answer::FileInfo(info));
-            }
-            // Nothing of it is here: the listing is all there is to show.
-            Err(reject) if reject.code == ErrorCode::CONTENT_NOT_FOUND => self.tell(command, Answer::FileInfo(info)),
             Err(reject) => self.fail(command, reject),
         }
     }
@@ -463,33 +421,4 @@ impl Step {
             | Step::Kept => None,
         }
     }
-}
-
-/// The one listing that a person means; listings of one content are as good as each other. `example` makes the command
-/// that chooses one of several.
-pub(super) fn choose_listing(
-    listings: Vec<Listing>,
-    file: &FileSelector,
-    example: impl Fn(&str) -> String,
-) -> Result<Listing, Reject> {
-    let contents: std::collections::BTreeSet<ContentId> = listings.iter().map(|listing| listing.content).collect();
-    let owners: Vec<String> = listings.iter().map(|listing| format!("{}:{}", listing.owner, listing.name)).collect();
-    match listings.into_iter().next() {
-        Some(listing) if contents.len() == 1 => Ok(listing),
-        Some(_) => {
-            Err(Reject::new(ErrorCode::AMBIGUOUS_NAME, format!("several members publish different files named {file}"))
-                .hint(format!("say whose: {}, as in `{}`", owners.join(" or "), example(&owners[0]))))
-        }
-        None => Err(Reject::new(ErrorCode::FILE_NOT_FOUND, format!("no file {file} in this group"))
-            .hint("`p2pctl list_files GROUP` lists them")),
-    }
-}
-
-/// Bytes in hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // writing to a string does not fail
-        text
-    })
 }

@@ -124,9 +124,9 @@ impl State {
         };
         let enrolled = self.users.nodes.iter().filter_map(|(node, enrolment)| Some((*node, enrolment.since?)));
         let built_in = self.groups.by_key.values().find(|group| group.is_built_in());
-        let public = self.public_made.then(|| PublicRow {
-            files: built_in.map_or_else(Vec::new, |group| self.file_rows(group)),
-        });
+        let public = self
+            .public_made
+            .then(|| PublicRow { files: built_in.map_or_else(Vec::new, |group| self.file_rows(group)) });
         let mut sections = vec![Section::Revocations(self.revocations.rows())];
         sections.extend(public.map(Section::PublicGroup));
         sections.push(Section::Enrolled(enrolled.collect()));

@@ -5,7 +5,7 @@ use p2p_proto::identity::Identity;
 use p2p_proto::peer::close_code;
 use p2p_proto::reject::ErrorCode;
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::{Answer, Event, JoinPolicy, Joined, Providers, Request, Standing};
+use p2p_proto::tracker::{Announce, Answer, Event, JoinPolicy, Joined, Presence, Providers, Request, Standing};
 use quinn::{ConnectionError, TransportConfig, VarInt};
 
 use super::harness::{Client, Tracker, named, run};
@@ -117,6 +117,47 @@ fn a_removed_member_is_told_and_so_are_those_who_serve() {
         assert_eq!(bob.refused(lookup("g")).await, ErrorCode::NOT_MEMBER);
         bob.announce("g", &[CONTENT], true).await.expect("passed over");
         assert!(providers(&alice, "g").await.providers.is_empty(), "who may not read is not told of");
+    });
+}
+
+#[test]
+fn a_reader_of_a_group_that_is_no_longer_public_is_told_and_so_are_those_who_serve() {
+    let tracker = Tracker::start();
+    run(async {
+        let (mut alice, _) = Client::enter(tracker.address, "alice").await;
+        let (mut bob, bob_key) = Client::enter(tracker.address, "bob").await;
+        alice.create_group("g", JoinPolicy::Public).await;
+        assert!(matches!(alice.event().await, Event::Membership { standing: Standing::Owner, .. }));
+        alice.publish("g", "f", CONTENT).await.expect("published");
+        alice.announce("g", &[CONTENT], true).await.expect("noted");
+        bob.announce("g", &[CONTENT], false).await.expect("noted");
+        alice.ok(Request::SetPolicy { group: named("g"), policy: JoinPolicy::Open }).await;
+        assert_eq!(alice.event().await, Event::Revoked { group: named("g"), node: None, epoch: 1 });
+        assert_eq!(bob.event().await, Event::Membership { group: named("g"), standing: Standing::None });
+        assert_eq!(bob.refused(lookup("g")).await, ErrorCode::NOT_MEMBER);
+        assert_eq!(bob.refused(Request::Grant { group: named("g") }).await, ErrorCode::NOT_MEMBER);
+        assert!(providers(&alice, "g").await.providers.is_empty());
+    });
+}
+
+#[test]
+fn who_is_on_standby_is_woken_and_told_of() {
+    let tracker = Tracker::start();
+    run(async {
+        let (mut alice, alice_key) = Client::enter(tracker.address, "alice").await;
+        let (mut bob, _) = Client::enter(tracker.address, "bob").await;
+        alice.create_group("g", JoinPolicy::Public).await;
+        assert!(matches!(alice.event().await, Event::Membership { .. }));
+        alice.publish("g", "f", CONTENT).await.expect("published");
+        let item = Presence { group: named("g"), content: CONTENT, complete: true };
+        let standby = Announce { replace: false, present: vec![item], withdrawn: Vec::new() };
+        alice.ok(Request::Standby(standby)).await;
+        assert!(providers(&bob, "g").await.providers.is_empty());
+        bob.announce("g", &[CONTENT], false).await.expect("noted");
+        assert_eq!(alice.event().await, Event::Wanted { group: named("g"), content: CONTENT });
+        alice.announce("g", &[CONTENT], true).await.expect("noted");
+        let Event::Provider { provider, .. } = bob.event().await else { panic!("not a provider") };
+        assert_eq!(provider.node, alice_key.node_id());
     });
 }
 

@@ -1,4 +1,5 @@
-//! Taking files out of sharing: for good, until somebody asks for them, or together with their listing.
+//! What begins and ends the sharing of a file: an upload or a finished download, and on the other side stopping it for
+//! good, until somebody asks for it, or together with its listing.
 
 use p2p_proto::control::{Answer, FileRemoved, Happening, LocalPath, ShareStopped};
 use p2p_proto::id::ContentId;
@@ -7,10 +8,11 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker::{Listing, Reply, Request};
 
 use super::Engine;
+use super::file_info::choose_listing;
 use super::input::CommandId;
 use super::output::Output;
-use super::record::{Change, ShareRecord};
-use super::steps::{Step, choose_listing};
+use super::record::{Change, DownloadPhase, DownloadRecord, Shape, ShareRecord, SourceStamp};
+use super::steps::Step;
 use super::trackers::Call;
 
 impl Engine {
@@ -67,6 +69,21 @@ impl Engine {
             self.announce_now();
             self.remember(Step::Kept, woken.into_iter().map(Change::PutShare).collect());
         }
+    }
+
+    /// Whether a finished download is shared. One share a name: a second copy of a file that is shared already is not a
+    /// second share, and what this user uploaded is not replaced by another's file of the same name. What was downloaded
+    /// before is: the name stands for something newer now.
+    pub(super) fn becomes_share(&self, record: &DownloadRecord) -> bool {
+        let Some(share) = self.shares.find(&record.group, &record.name) else { return true };
+        let finished = |record: &DownloadRecord| matches!(record.phase, DownloadPhase::Complete(_));
+        let downloaded = |share: &ShareRecord| {
+            let records = self.downloads.values().map(|download| &download.record);
+            records.filter(|record| finished(record)).any(|record| record.destination == share.path)
+        };
+        self.shares.broken(share).is_some()
+            || share.path == record.destination
+            || (share.content != record.content && downloaded(share))
     }
 
     /// Shares a file, in the place of what was shared under its name.
@@ -145,11 +162,11 @@ impl Engine {
     pub(super) fn removed_content(
         &mut self,
         command: CommandId,
-        mut removed: Box<FileRemoved>,
+        mut removed: FileRemoved,
         content: ContentId,
         listed: &Reply,
     ) {
-        let FileRemoved { group, name, .. } = &*removed;
+        let FileRemoved { group, name, .. } = &removed;
         let of_content = self.shares.of_user().filter(|share| share.content == content && share.group == *group);
         let mut gone: Vec<ShareRecord> = of_content.cloned().collect();
         if listed.is_ok() {
@@ -163,8 +180,26 @@ impl Engine {
             self.share_stopped(share, None);
         }
         let delete = |share: ShareRecord| Change::DeleteShare(share.user, share.group, share.name);
-        let step = Step::Told(command, Box::new(Answer::FileRemoved(*removed)));
+        let step = Step::Told(command, Box::new(Answer::FileRemoved(removed)));
         self.remember(step, gone.into_iter().map(delete).collect());
+    }
+}
+
+/// The share that a finished download becomes.
+pub(super) fn share_of(record: &DownloadRecord, shape: Shape, stamp: SourceStamp) -> ShareRecord {
+    ShareRecord {
+        user: record.user.clone(),
+        group: record.group.clone(),
+        name: record.name.clone(),
+        content: record.content,
+        shape,
+        path: record.destination.clone(),
+        stamp,
+        added: match record.phase {
+            DownloadPhase::Complete(at) => at,
+            _ => record.added,
+        },
+        resting: false,
     }
 }
 
