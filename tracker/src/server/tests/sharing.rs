@@ -125,7 +125,7 @@ fn a_reader_of_a_group_that_is_no_longer_public_is_told_and_so_are_those_who_ser
     let tracker = Tracker::start();
     run(async {
         let (mut alice, _) = Client::enter(tracker.address, "alice").await;
-        let (mut bob, bob_key) = Client::enter(tracker.address, "bob").await;
+        let (mut bob, _) = Client::enter(tracker.address, "bob").await;
         alice.create_group("g", JoinPolicy::Public).await;
         assert!(matches!(alice.event().await, Event::Membership { standing: Standing::Owner, .. }));
         alice.publish("g", "f", CONTENT).await.expect("published");

@@ -65,6 +65,20 @@ impl Model {
         }
     }
 
+    /// Logs those of a user's nodes out that `gone` picks.
+    fn withdraw(&mut self, user: &str, gone: impl Fn(&str) -> bool) {
+        let withdrawn: Vec<_> = self.nodes.extract_if(.., |(n, u)| u == user && gone(n)).map(|(n, _)| n).collect();
+        if withdrawn.is_empty() {
+            return;
+        }
+        self.epoch += 1;
+        let mut groups: Vec<_> = self.members.iter().filter(|(_, u)| u == user).map(|(g, _)| g.clone()).collect();
+        groups.sort();
+        for group in groups {
+            self.revoke(&group, withdrawn.iter().cloned().map(Some).collect());
+        }
+    }
+
     fn drop_member(&mut self, group: &str, user: &str) {
         let public = self.groups.iter().any(|(g, _, policy)| g == group && *policy == JoinPolicy::Public);
         if !public {
@@ -158,14 +172,7 @@ impl Model {
             }
             Command::WithdrawNode => {
                 let user = self.user_of(actor)?;
-                self.nodes.retain(|(n, _)| n != actor);
-                self.epoch += 1;
-                let mut groups: Vec<_> =
-                    self.members.iter().filter(|(_, u)| *u == user).map(|(g, _)| g.clone()).collect();
-                groups.sort();
-                for group in groups {
-                    self.revoke(&group, vec![Some(actor.to_owned())]);
-                }
+                self.withdraw(&user, |node| node == actor);
             }
             Command::WithdrawNodeOfUser { node } => {
                 let user = self.user_of(actor)?;
@@ -173,14 +180,14 @@ impl Model {
                 if !self.nodes.iter().any(of) {
                     return Err(ErrorCode::NODE_NOT_FOUND);
                 }
-                self.nodes.retain(|row| !of(row));
+                self.withdraw(&user, |other| super::node(other) == *node);
             }
             Command::ChangePassword { proved, record, log_out_everywhere } => {
                 let user = self.user_of(actor)?;
                 let old = (user.clone(), proved[0]);
                 let row = self.users.iter_mut().find(|row| **row == old).ok_or(ErrorCode::LOGIN_REFUSED)?;
                 row.1 = record[0];
-                self.nodes.retain(|(n, u)| !log_out_everywhere || *u != user || n == actor);
+                self.withdraw(&user, |node| *log_out_everywhere && node != actor);
             }
             Command::CreateGroup { group, policy } => {
                 let user = self.user_of(actor)?;
@@ -286,7 +293,11 @@ impl Model {
             Command::SetPolicy { group, policy } => {
                 let group = self.owned(actor, group)?;
                 for row in self.groups.iter_mut().filter(|(g, ..)| *g == group) {
-                    row.2 = *policy;
+                    let before = std::mem::replace(&mut row.2, *policy);
+                    if before == JoinPolicy::Public && *policy != before {
+                        self.epoch += 1;
+                        self.revoked.push((group.clone(), None, self.epoch));
+                    }
                 }
                 if *policy != JoinPolicy::Approval {
                     self.members.extend(self.requests.extract_if(.., |(g, _)| *g == group));
@@ -295,7 +306,7 @@ impl Model {
             Command::RemoveFile { group, name, owner } => {
                 let user = self.user_of(actor)?;
                 let (group, decides, _) = self.group(group)?;
-                if !self.is_member(&group, &user) {
+                if !self.publishes(&group, &decides, &user) {
                     return Err(ErrorCode::NOT_MEMBER);
                 }
                 let listed = |(g, u, n, _): &(String, String, String, u8)| {
@@ -311,8 +322,8 @@ impl Model {
             }
             Command::Replace { group, name, content, .. } => {
                 let user = self.user_of(actor)?;
-                let (group, ..) = self.group(group)?;
-                if !self.is_member(&group, &user) {
+                let (group, owner, _) = self.group(group)?;
+                if !self.publishes(&group, &owner, &user) {
                     return Err(ErrorCode::NOT_MEMBER);
                 }
                 let mine = self.files.iter_mut().find(|(g, u, n, _)| *g == group && *u == user && low(n) == low(name));
