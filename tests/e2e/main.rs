@@ -4,13 +4,16 @@
 //! They run beside each other. A failing test prints the logs of its programs.
 
 mod accounts;
+mod audit;
 mod control_socket;
 mod datagrams;
 mod files;
 mod groups;
 mod identity;
 mod interrupted;
+mod login_flood;
 mod quick_start;
+mod raw_client;
 mod refusals;
 mod refusals_files;
 mod start_stop;
