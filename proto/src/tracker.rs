@@ -2,9 +2,9 @@
 //!
 //! The daemon opens the first bidirectional stream with [`Hello`]; the tracker answers [`HelloAck`] and then opens one
 //! unidirectional stream that carries [`Event`] frames for as long as the connection lives. Every request has a
-//! bidirectional stream of its own: one [`Envelope`] out, one [`Reply`] back, both ends finish. Two exchanges have
-//! two rounds on their stream, because the tracker keeps a secret between them: `RegisterStart`, `RegisterFinish` and
-//! `LoginStart`, `LoginFinish` (OPAQUE, RFC 9807, sections 5 and 6).
+//! bidirectional stream of its own: one [`Envelope`] out, one [`Reply`] back, both ends finish. Three exchanges have
+//! two rounds on their stream, because the tracker keeps a secret between them: `RegisterStart`, `RegisterFinish`,
+//! `LoginStart`, `LoginFinish` and `ChangePasswordStart`, `ChangePasswordFinish` (OPAQUE, RFC 9807, sections 5 and 6).
 
 use std::net::SocketAddr;
 
@@ -243,7 +243,8 @@ pub enum Request {
         node: NodeId,
     },
     /// Another password, first round: proves the old one and registers the new one. Answered by
-    /// [`Answer::PasswordChallenge`].
+    /// [`Answer::PasswordChallenge`]. Both rounds have one id; under the id of a change that was made already, whose
+    /// answer was lost, this is answered by [`Answer::Done`].
     ChangePasswordStart {
         /// OPAQUE `KE1`, with the old password.
         login: Vec<u8>,

@@ -4,6 +4,7 @@
 //! They run beside each other. A failing test prints the logs of its programs.
 
 mod accounts;
+mod audit;
 mod control_socket;
 mod datagrams;
 mod events;
@@ -11,9 +12,11 @@ mod files;
 mod groups;
 mod identity;
 mod interrupted;
+mod login_flood;
 mod owners;
 mod public;
 mod quick_start;
+mod raw_client;
 mod refusals;
 mod refusals_files;
 mod standby;

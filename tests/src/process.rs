@@ -112,14 +112,28 @@ impl Process {
 
     /// Bytes of memory that it occupies now; `None` where the system does not tell.
     pub fn resident_bytes(&self) -> Option<u64> {
+        self.memory_bytes("VmRSS:")
+    }
+
+    /// The most bytes of memory that it has occupied; `None` where the system does not tell.
+    pub fn peak_resident_bytes(&self) -> Option<u64> {
+        self.memory_bytes("VmHWM:")
+    }
+
+    fn memory_bytes(&self, field: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+    }
+
+    /// All that it has said so far, earlier processes of the same log included.
+    pub fn log(&self) -> String {
+        self.log_from(0)
     }
 
     /// The last lines of its log.
     pub fn log_tail(&self) -> String {
-        let text = self.log_from(0);
+        let text = self.log();
         let lines: Vec<_> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
         format!("---- log of {}\n{}\n----", self.name, last.join("\n"))

@@ -21,6 +21,9 @@ impl Engine {
     /// Makes `account` the one logged in, and keeps that on disk if it changed.
     pub(super) fn change_account(&mut self, account: Option<Account>) {
         if self.account != account {
+            if let (Some(before), None) = (&self.account, &account) {
+                self.outputs.push_back(Output::Note(format!("{} is no longer logged in here", before.user)));
+            }
             self.adopt_account(account);
             self.remember(Step::Kept, vec![Change::Account(self.account.clone())]);
         }

@@ -80,12 +80,18 @@ impl FakeTracker {
     fn serve(&self, connection: Connection) {
         let (setup, records) = (Arc::clone(&self.setup), Arc::clone(&self.records));
         tokio::spawn(async move {
+            let mut changes = Vec::new();
             while let Ok((mut send, mut recv)) = connection.accept_bi().await {
                 let mut login = None;
-                while let Ok(Envelope { request, .. }) =
+                while let Ok(Envelope { id, request }) =
                     expect_frame(&mut recv, TRACKER_FRAME_BYTES_MAX, PATIENCE).await
                 {
-                    let reply = answer(&setup, &records, &connection, &mut login, request);
+                    let is_change = matches!(request, Request::ChangePasswordFinish { .. });
+                    let reply = match request {
+                        Request::ChangePasswordStart { .. } if changes.contains(&id) => Ok(Answer::Done),
+                        request => answer(&setup, &records, &connection, &mut login, request),
+                    };
+                    changes.extend((is_change && reply.is_ok()).then_some(id));
                     write_frame(&mut send, &reply, PATIENCE).await.expect("writes");
                 }
             }
@@ -110,13 +116,27 @@ fn answer(
             Ok(Answer::Done)
         }
         Request::LoginStart { user, message } => {
-            let mut binding: ChannelBinding = [0; 32];
-            connection.export_keying_material(&mut binding, CHANNEL_BINDING_LABEL, b"").expect("exports");
+            let binding = binding(connection);
             let record = records.first().map(Vec::as_slice);
             let (state, response) = ServerLogin::start(setup, record, &user, &binding, &message).expect("a login");
             *login = Some(state);
             Ok(Answer::Challenge(response))
         }
+        Request::ChangePasswordStart { login: message, registration } => {
+            let binding = binding(connection);
+            let record = records.first().map(Vec::as_slice);
+            let (state, response) = ServerLogin::start(setup, record, &alice(), &binding, &message).expect("a login");
+            *login = Some(state);
+            let registration = answer_registration(setup, &alice(), &registration).expect("a request");
+            Ok(Answer::PasswordChallenge { login: response, registration })
+        }
+        Request::ChangePasswordFinish { proof, record, .. } => match login.take().expect("two rounds").finish(&proof) {
+            Ok(()) => {
+                records[0] = record_from_upload(&record).expect("a record");
+                Ok(Answer::Done)
+            }
+            Err(error) => Err(Reject::new(ErrorCode::LOGIN_REFUSED, error.to_string())),
+        },
         Request::LoginFinish { proof } => match login.take().expect("two rounds").finish(&proof) {
             Ok(()) => Ok(Answer::Done),
             Err(error) => Err(Reject::new(ErrorCode::LOGIN_REFUSED, error.to_string())),
@@ -124,6 +144,16 @@ fn answer(
         Request::Logout => Err(Reject::new(ErrorCode::LOGIN_NEEDED, "not logged in")),
         _ => Ok(Answer::Done),
     }
+}
+
+fn binding(connection: &Connection) -> ChannelBinding {
+    let mut binding = [0; 32];
+    connection.export_keying_material(&mut binding, CHANNEL_BINDING_LABEL, b"").expect("exports");
+    binding
+}
+
+fn alice() -> UserName {
+    "alice".parse().expect("a good name")
 }
 
 /// The daemon's end, with the engine's place taken by the test.
@@ -365,4 +395,30 @@ async fn an_account_is_made_and_only_its_password_logs_in() {
     assert_eq!(daemon.answered(3).await.expect_err("wrong").code, ErrorCode::LOGIN_REFUSED);
     daemon.link.login(AskId(4), TrackerId(0), user, Password::new(String::new()));
     assert_eq!(daemon.answered(4).await.expect_err("empty").code, ErrorCode::USAGE);
+}
+
+#[tokio::test]
+async fn a_password_is_changed_once_by_who_knows_the_old_one() {
+    let folder = folder();
+    let (tracker, connection, mut daemon) = pair(&folder).await;
+    tracker.serve(connection);
+    let password = |text: &str| Password::new(text.to_owned());
+    daemon.link.register(AskId(1), TrackerId(0), alice(), password("old"));
+    assert_eq!(daemon.answered(1).await, Ok(Answer::Done));
+    let change = |daemon: &Daemon, ask, id, old, new| {
+        let (old, new) = (password(old), password(new));
+        let change = PasswordChange { user: alice(), old, new, log_out_everywhere: false };
+        daemon.link.change_password(AskId(ask), TrackerId(0), RequestId([id; 16]), Box::new(change));
+    };
+    change(&daemon, 2, 1, "wrong", "new");
+    let refused = daemon.answered(2).await.expect_err("wrong");
+    assert_eq!((refused.code, refused.message.as_str()), (ErrorCode::LOGIN_REFUSED, "the old password is wrong"));
+    change(&daemon, 3, 2, "old", "new");
+    assert_eq!(daemon.answered(3).await, Ok(Answer::Done));
+    change(&daemon, 4, 2, "old", "new");
+    assert_eq!(daemon.answered(4).await, Ok(Answer::Done), "a retry under the same id");
+    change(&daemon, 5, 3, "old", "new");
+    assert_eq!(daemon.answered(5).await.expect_err("another change").code, ErrorCode::LOGIN_REFUSED);
+    daemon.link.login(AskId(6), TrackerId(0), alice(), password("new"));
+    assert_eq!(daemon.answered(6).await, Ok(Answer::Done));
 }

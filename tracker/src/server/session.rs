@@ -1,6 +1,7 @@
 //! One connection, from handshake to close: Hello, then requests in and events out until either end has had enough.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +25,6 @@ use super::listener::HELLO_DEADLINE;
 use super::online::Entered;
 use super::{Shared, frames, requests};
 use crate::clock;
-use crate::state::GroupKey;
 use crate::state::bound::GROUPS_PER_USER_MAX;
 
 /// What a session's requests share.
@@ -37,11 +37,11 @@ pub struct Session {
     pub connection: Connection,
     /// Password exchanges in progress on this connection.
     pub exchanges: AtomicUsize,
-    /// What the last request for a grant of each group came to: issued, or refused with a code.
-    grants: Mutex<BTreeMap<GroupKey, Option<ErrorCode>>>,
+    /// What the last request for a grant of each group, by its hash, came to: issued, or refused with a code.
+    grants: Mutex<HashMap<u64, Option<ErrorCode>>>,
 }
 
-/// Groups for which a session remembers that: as many as a user may belong to. Some hundred bytes each.
+/// Groups for which a session remembers that: as many as a user may belong to, 28 KiB.
 const GRANTS_REMEMBERED_MAX: usize = GROUPS_PER_USER_MAX;
 
 /// Runs one connection to its end.
@@ -173,7 +173,7 @@ impl Session {
     /// Whether the request for a grant before came to the same; remembers what this one came to.
     pub fn is_renewal(&self, group: &GroupName, code: Option<ErrorCode>) -> bool {
         let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = GroupKey::from(group);
+        let key = grants.hasher().hash_one(group.key());
         // Whoever asks for more than anybody belongs to is not written down anew each time.
         if grants.len() >= GRANTS_REMEMBERED_MAX && !grants.contains_key(&key) {
             return true;
