@@ -13,6 +13,7 @@ mod interrupted;
 mod quick_start;
 mod refusals;
 mod refusals_files;
+mod revocation;
 mod start_stop;
 mod swarm;
 mod tracker_kills;

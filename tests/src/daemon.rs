@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::binaries::Binaries;
 use crate::ctl::{Ctl, Follower, Refusal};
 use crate::process::{Process, clean_command};
+use crate::world::PASSWORD;
 
 /// A daemon with its home.
 #[derive(Debug)]
@@ -30,6 +31,12 @@ impl Daemon {
     pub fn new(binaries: &Binaries, folder: &Path, name: &str, tracker: SocketAddr, listen: IpAddr) -> Daemon {
         let (binaries, folder, home) = (binaries.clone(), folder.to_owned(), folder.join(name));
         Daemon { binaries, folder, name: name.to_owned(), home, tracker, listen, user_id: None, process: None }
+    }
+
+    /// The same, which finds the tracker elsewhere.
+    pub fn tracker_at(mut self, tracker: SocketAddr) -> Daemon {
+        self.tracker = tracker;
+        self
     }
 
     /// The same, run by another user of this machine; only root can.
@@ -95,6 +102,12 @@ impl Daemon {
     /// Runs it again.
     pub fn restart(&mut self) {
         self.start().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Makes a user of the daemon's name and logs in.
+    pub fn enter(&self) {
+        self.run(&["create_user", &self.name, PASSWORD]);
+        self.run(&["login", &self.name, PASSWORD]);
     }
 
     /// The control socket.
