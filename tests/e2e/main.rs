@@ -19,6 +19,7 @@ mod quick_start;
 mod raw_client;
 mod refusals;
 mod refusals_files;
+mod revocation;
 mod standby;
 mod start_stop;
 mod swarm;

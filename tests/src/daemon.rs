@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::binaries::Binaries;
 use crate::ctl::{Ctl, Follower, Refusal};
 use crate::process::{Process, clean_command};
+use crate::world::PASSWORD;
 
 /// A daemon with its home.
 #[derive(Debug)]
@@ -36,6 +37,12 @@ impl Daemon {
     /// The same with these trackers, in this order.
     pub fn with_trackers(mut self, trackers: Vec<String>) -> Daemon {
         self.trackers = trackers;
+        self
+    }
+
+    /// The same, which finds the tracker elsewhere.
+    pub fn tracker_at(mut self, tracker: SocketAddr) -> Daemon {
+        self.tracker = tracker;
         self
     }
 
@@ -102,6 +109,12 @@ impl Daemon {
     /// Runs it again.
     pub fn restart(&mut self) {
         self.start().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Makes a user of the daemon's name and logs in.
+    pub fn enter(&self) {
+        self.run(&["create_user", &self.name, PASSWORD]);
+        self.run(&["login", &self.name, PASSWORD]);
     }
 
     /// The control socket.

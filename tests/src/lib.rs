@@ -12,7 +12,9 @@ pub mod file;
 #[cfg(test)]
 mod house_rules;
 pub mod process;
+pub mod relay;
 pub mod sim;
+pub mod size;
 pub mod tracker;
 pub mod wait;
 pub mod world;
@@ -20,5 +22,6 @@ pub mod world;
 pub use binaries::Binaries;
 pub use ctl::Ctl;
 pub use daemon::Daemon;
+pub use relay::Relay;
 pub use tracker::Tracker;
 pub use world::World;

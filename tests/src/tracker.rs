@@ -17,17 +17,25 @@ pub struct Tracker {
     pub address: SocketAddr,
     /// Its key's name, 64 hexadecimal digits.
     pub id: String,
+    /// What it is given beside home and address.
+    arguments: Vec<String>,
     process: Option<Process>,
 }
 
 impl Tracker {
-    /// Starts a tracker with its home in `folder`, on a free port of `address`.
+    /// Starts a tracker with its home in `folder`, on a free port of `address`, with more arguments.
     ///
     /// # Errors
     /// Why it is not ready.
-    pub fn start(binaries: &Binaries, folder: &Path, address: SocketAddr) -> Result<Tracker, String> {
+    pub fn start(
+        binaries: &Binaries,
+        folder: &Path,
+        address: SocketAddr,
+        arguments: &[&str],
+    ) -> Result<Tracker, String> {
         let (binaries, folder, home) = (binaries.clone(), folder.to_owned(), folder.join("tracker"));
-        let mut tracker = Tracker { binaries, folder, home, address, id: String::new(), process: None };
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let mut tracker = Tracker { binaries, folder, home, address, id: String::new(), arguments, process: None };
         tracker.run()?;
         Ok(tracker)
     }
@@ -35,7 +43,7 @@ impl Tracker {
     /// Runs it at the address that it has.
     fn run(&mut self) -> Result<(), String> {
         let mut command = clean_command(&self.binaries.path("tracker"), &self.folder);
-        command.arg("--home").arg(&self.home).arg(self.address.to_string());
+        command.arg("--home").arg(&self.home).arg(self.address.to_string()).args(&self.arguments);
         let process = Process::start("tracker", command, self.folder.join("tracker.log"), "tracker ready ")?;
         let words: Vec<&str> = process.ready_line.split(' ').collect();
         match words[..] {

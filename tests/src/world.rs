@@ -33,14 +33,26 @@ impl World {
         World::at(own_address(), Binaries::get().clone()).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// The same with a tracker that is given more on its command line.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    pub fn with_tracker(arguments: &[&str]) -> World {
+        World::start(own_address(), Binaries::get().clone(), arguments).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// The same with every program listening at `address`.
     ///
     /// # Errors
     /// Why the tracker is not ready.
     pub fn at(address: IpAddr, binaries: Binaries) -> Result<World, String> {
+        World::start(address, binaries, &[])
+    }
+
+    fn start(address: IpAddr, binaries: Binaries, arguments: &[&str]) -> Result<World, String> {
         // A short path: the control socket's has to fit 107 bytes.
         let folder = tempfile::Builder::new().prefix("p2p-").tempdir().map_err(|error| error.to_string())?;
-        let tracker = Tracker::start(&binaries, folder.path(), SocketAddr::new(address, 0))?;
+        let tracker = Tracker::start(&binaries, folder.path(), SocketAddr::new(address, 0), arguments)?;
         Ok(World { tracker, binaries, address, folder })
     }
 
@@ -72,8 +84,7 @@ impl World {
     /// A daemon with a new user of the same name, logged in.
     pub fn user(&self, name: &str) -> Daemon {
         let daemon = self.daemon(name);
-        daemon.run(&["create_user", name, PASSWORD]);
-        daemon.run(&["login", name, PASSWORD]);
+        daemon.enter();
         daemon
     }
 

@@ -83,7 +83,7 @@ impl Engine {
     pub(super) fn piece_requested(&mut self, upload: UploadId, connection: ConnectionId, request: &PieceRequest) {
         let checked = self.check_piece(connection, request.content, request.piece);
         let queued = checked.and_then(|(served, bytes)| {
-            let user = &self.served[&served].user;
+            let user = &self.served.get(&served).ok_or_else(grant_over)?.user;
             let piece = Upload { upload, served, content: request.content, piece: request.piece, bytes };
             if self.uploads.push(user, piece) {
                 Ok(())

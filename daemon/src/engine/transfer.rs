@@ -316,6 +316,7 @@ pub(super) fn waiting_reason(
             format!("{liars} of {} peers sent pieces that are not what their digests say", transfer.peers.len())
         }
         (_, Some(reject), _) if !granted => format!("no grant to read {}: {}", transfer.group, reject.message),
+        (_, None, _) if !granted => format!("no grant to read {} yet, a tracker was asked for one", transfer.group),
         (false, ..) => "no peer online has the pieces that are missing".to_owned(),
         (true, ..) if silent > 0 => format!("connecting to {silent} peers"),
         (true, Some(reject), _) => reject.message.clone(),
