@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::catalogue::{Catalogue, Claim};
+use super::disk::Disk;
 use super::error::wrong_state;
 use super::finish;
 use super::journal::Journal;
@@ -53,8 +54,12 @@ pub(super) enum Ready {
 }
 
 impl Inner {
-    pub(super) fn open(folder: &Path, events: UnboundedSender<StoreEvent>) -> Result<(Inner, Restored), StoreError> {
-        let (journal, found) = Journal::open(folder, events.clone())?;
+    pub(super) fn open(
+        folder: &Path,
+        disk: Disk,
+        events: UnboundedSender<StoreEvent>,
+    ) -> Result<(Inner, Restored), StoreError> {
+        let (journal, found) = Journal::open(folder, disk, events.clone())?;
         let journal = Arc::new(journal);
         let inner = Inner {
             folder: folder.to_owned(),

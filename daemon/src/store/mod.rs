@@ -3,6 +3,7 @@
 //! FORMAT.md draws what is on disk and derives the order of writes.
 
 mod catalogue;
+mod disk;
 mod error;
 mod finish;
 mod folder;
@@ -34,6 +35,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use self::catalogue::Claim;
+use self::disk::Disk;
 pub use self::error::StoreError;
 use self::error::wrong_state;
 use self::inner::{Inner, Ready, answered, shape_of};
@@ -83,7 +85,15 @@ impl Store {
     /// The channel holds at most one event for each sync (of which there are two a second for a slow download) and one
     /// for each source that broke.
     pub fn open(folder: &Path, events: UnboundedSender<StoreEvent>) -> Result<(Store, Restored), StoreError> {
-        let (inner, restored) = Inner::open(folder, events)?;
+        Store::open_on(Disk::default(), folder, events)
+    }
+
+    fn open_on(
+        disk: Disk,
+        folder: &Path,
+        events: UnboundedSender<StoreEvent>,
+    ) -> Result<(Store, Restored), StoreError> {
+        let (inner, restored) = Inner::open(folder, disk, events)?;
         Ok((Store { inner: Arc::new(inner) }, restored))
     }
 
