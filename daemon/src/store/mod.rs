@@ -23,6 +23,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use p2p_proto::geometry::PieceIndex;
 use p2p_proto::have_map::HaveMap;
@@ -44,6 +45,9 @@ use self::source::SourceError;
 use crate::engine::input::{Description, Imported, Opened};
 use crate::engine::record::{Change, DownloadRecord, Restored, Shape, SourceStamp};
 
+/// Pause before something is tried again that descriptors had run out for: they come back when something ends.
+const BUSY_PAUSE: Duration = Duration::from_millis(200);
+
 /// What a piece turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -63,6 +67,8 @@ pub enum StoreEvent {
     SyncFailed(DownloadId, Reject),
     /// The file at this path is no longer what was shared and is not read any more. Told once for a file.
     SourceChanged(ContentId, PathBuf, Reject),
+    /// It looks as it did when it was shared, and is read again.
+    SourceBack(ContentId, PathBuf),
     /// The journal cannot be trusted to keep anything: the process must end, and starts from what is on disk.
     JournalLost(Reject),
 }
@@ -108,8 +114,10 @@ impl Store {
     ) -> Result<Imported, Reject> {
         let _turn = self.inner.imports.acquire().await;
         self.work(move |inner| {
-            let (imported, manifest) = import::import(&path, hash, whole_digest, &progress, &inner.stopping)?;
+            let (imported, manifest, changed_ns) =
+                import::import(&path, hash, whole_digest, &progress, &inner.stopping)?;
             inner.journal.put_manifest(imported.content, &manifest.encode())?;
+            inner.catalogue_mut().note_hashed(imported.content, path, changed_ns);
             Ok(imported)
         })
         .await
@@ -163,7 +171,7 @@ impl Store {
     /// Makes the part file of a download whose manifest is kept, or finds it again, and tells which pieces are durable
     /// in it. All of them, where the file is in its place already.
     pub async fn open_part(&self, record: DownloadRecord) -> Result<Opened, Reject> {
-        self.work(move |inner| {
+        let opened = self.work(move |inner| {
             Ok(match inner.open_part(&record, true)? {
                 Ready::Part(part) => Opened { shape: shape_of(&part.manifest), have: part.state().durable.clone() },
                 Ready::InPlace(manifest, _) => {
@@ -171,8 +179,13 @@ impl Store {
                     Opened { shape: shape_of(&manifest), have }
                 }
             })
-        })
-        .await
+        });
+        let opened = opened.await;
+        // Who is told to try again does so at once.
+        if opened.as_ref().is_err_and(|reason| reason.code == ErrorCode::BUSY) {
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
+        opened
     }
 
     /// Checks a piece and writes it into the open part of its content. Waits where too much is unsynced.
@@ -198,13 +211,12 @@ impl Store {
         for nth in 0.. {
             let Some(source) = self.inner.catalogue().source(content, nth) else { break };
             let Some(range) = source.range_of(piece) else { continue };
-            match self.inner.pool.read(&source, range, buffer).await {
+            let manifest = self.work(move |inner| inner.manifest(content));
+            match self.inner.pool.read(&source, (content, piece), range, buffer, manifest).await {
                 Ok(()) => return Ok(()),
                 Err(SourceError::Failed(reason)) => failed = reason,
                 Err(SourceError::GoneNow(reason)) => {
-                    tracing::warn!(path = %source.path.display(), %reason, "no longer shared");
-                    let event = StoreEvent::SourceChanged(content, source.path.clone(), reason.clone());
-                    let _ = self.inner.events.send(event);
+                    self.inner.source_gone(content, &source, &reason);
                     failed = reason;
                 }
             }
@@ -213,14 +225,37 @@ impl Store {
         Err(failed)
     }
 
+    /// Looks at up to so many of the files that contents are read from, the next ones with each call, and tells which of
+    /// them are no longer what was shared, and which are again. One call at a time does so; others return at once.
+    pub async fn look_at_sources(&self, count: usize) {
+        let Ok(_alone) = self.inner.looking.try_acquire() else { return };
+        let looked = self.work(move |inner| {
+            inner.look_at_sources(count);
+            Ok(())
+        });
+        if let Err(reason) = looked.await {
+            tracing::warn!(%reason, "cannot look at shared files");
+        }
+    }
+
     /// Moves the file of a download, all of whose pieces are written, into its place; done once already, it says so
     /// again. From then on the content is read from there, until the download is forgotten.
+    ///
+    /// Waits where descriptors have run out: all of the file is here, and nobody has to ask for it again.
     pub async fn finish_part(&self, record: DownloadRecord) -> Result<SourceStamp, Reject> {
-        self.work(move |inner| match inner.open_part(&record, true)? {
-            Ready::Part(part) => inner.finish(&part, record.force),
-            Ready::InPlace(_, stamp) => Ok(stamp),
-        })
-        .await
+        loop {
+            let record = record.clone();
+            let finished = self.work(move |inner| match inner.open_part(&record, true)? {
+                Ready::Part(part) => inner.finish(&part, record.force),
+                Ready::InPlace(_, stamp) => Ok(stamp),
+            });
+            match finished.await {
+                Err(reason) if reason.code == ErrorCode::BUSY && !self.inner.stopping.load(Ordering::Relaxed) => {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                finished => return finished,
+            }
+        }
     }
 
     /// Makes the destination of a download from a file here that has the whole content, checking every piece.
