@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::binaries::Binaries;
 use crate::ctl::{Ctl, Follower, Refusal};
 use crate::process::{Process, clean_command};
+use crate::world::PASSWORD;
 
 /// A daemon with its home.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct Daemon {
     tracker: SocketAddr,
     listen: IpAddr,
     user_id: Option<u32>,
+    descriptors_max: Option<u32>,
     process: Option<Process>,
 }
 
@@ -29,7 +31,17 @@ impl Daemon {
     /// A daemon that does not run yet, with its home in `folder`. It will listen on a free port of `listen`.
     pub fn new(binaries: &Binaries, folder: &Path, name: &str, tracker: SocketAddr, listen: IpAddr) -> Daemon {
         let (binaries, folder, home) = (binaries.clone(), folder.to_owned(), folder.join(name));
-        Daemon { binaries, folder, name: name.to_owned(), home, tracker, listen, user_id: None, process: None }
+        Daemon {
+            binaries,
+            folder,
+            name: name.to_owned(),
+            home,
+            tracker,
+            listen,
+            user_id: None,
+            descriptors_max: None,
+            process: None,
+        }
     }
 
     /// The same, run by another user of this machine; only root can.
@@ -46,12 +58,26 @@ impl Daemon {
         self
     }
 
+    /// The same, which may have only so many files and sockets open.
+    pub fn with_descriptors(mut self, descriptors_max: u32) -> Daemon {
+        self.descriptors_max = Some(descriptors_max);
+        self
+    }
+
     /// Runs it until it is ready.
     ///
     /// # Errors
     /// Why it is not ready.
     pub fn start(&mut self) -> Result<(), String> {
-        let mut command = clean_command(&self.binaries.path("p2pd"), &self.folder);
+        let program = self.binaries.path("p2pd");
+        let mut command = match self.descriptors_max {
+            None => clean_command(&program, &self.folder),
+            Some(descriptors_max) => {
+                let mut shell = clean_command(Path::new("/bin/sh"), &self.folder);
+                shell.arg("-c").arg(format!("ulimit -n {descriptors_max} && exec \"$0\" \"$@\"")).arg(&program);
+                shell
+            }
+        };
         command.arg("--home").arg(&self.home).args(["--tracker", &self.tracker.to_string()]);
         command.args(["--listen", &SocketAddr::new(self.listen, 0).to_string()]);
         self.become_user(&mut command);
@@ -65,6 +91,12 @@ impl Daemon {
         if let Some(user_id) = self.user_id {
             command.uid(user_id).gid(user_id);
         }
+    }
+
+    /// Registers a new user and logs in.
+    pub fn become_known_as(&self, user: &str) {
+        self.run(&["create_user", user, PASSWORD]);
+        self.run(&["login", user, PASSWORD]);
     }
 
     /// The process, which runs.

@@ -13,6 +13,7 @@ pub mod file;
 mod house_rules;
 pub mod process;
 pub mod sim;
+pub mod small_disk;
 pub mod tracker;
 pub mod wait;
 pub mod world;

@@ -72,8 +72,7 @@ impl World {
     /// A daemon with a new user of the same name, logged in.
     pub fn user(&self, name: &str) -> Daemon {
         let daemon = self.daemon(name);
-        daemon.run(&["create_user", name, PASSWORD]);
-        daemon.run(&["login", name, PASSWORD]);
+        daemon.become_known_as(name);
         daemon
     }
 
