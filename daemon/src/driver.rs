@@ -27,6 +27,12 @@ const BATCH_MAX: usize = 64;
 /// small ones do not keep others from beginning.
 pub const MANIFESTS_SERVED_KIB_MAX: u32 = 32 * 1024;
 
+/// Shared files looked at when somebody asks how the daemon is: a fraction of a millisecond's work.
+const LOOK_SOURCES: usize = 256;
+
+/// How long that may hold up the answer.
+const LOOK_DEADLINE: Duration = Duration::from_millis(50);
+
 /// How long commands have for reading their results when the daemon ends.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -179,7 +185,12 @@ impl Shells {
                 Input::MtorrentWritten(ask, shells.store.write_mtorrent(written).await)
             }),
             Output::MeasureDisk(ask) => {
-                self.spawn(move |shells| async move { Input::DiskMeasured(ask, shells.store.disk_free_bytes()) });
+                self.spawn(move |shells| async move {
+                    // Somebody wants to know how things are, but not at the price of waiting for a disk that hangs.
+                    let looked = shells.store.look_at_sources(LOOK_SOURCES);
+                    let _ = tokio::time::timeout(LOOK_DEADLINE, looked).await;
+                    Input::DiskMeasured(ask, shells.store.disk_free_bytes())
+                });
             }
         }
     }

@@ -34,6 +34,13 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
 /// How long peers have for hearing that their connections are closed.
 const GOODBYE_DEADLINE: Duration = Duration::from_secs(1);
 
+/// How often some of the shared files are looked at: often enough that one that is gone is not offered for hours, rarely
+/// enough that an idle daemon stays idle.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How many are looked at each time: a few milliseconds' work, and ten thousand shares in five minutes.
+const LOOK_SOURCES: usize = 1000;
+
 /// Threads that run the daemon's tasks. Two measure no faster than one for a single transfer, but keep commands
 /// answered while a piece is hashed.
 const WORKER_THREADS: usize = 2;
@@ -92,6 +99,7 @@ async fn serve(arguments: &Arguments, folders: &Folders) -> Result<(), Reject> {
         manifest_room_kib: Arc::new(Semaphore::new(MANIFESTS_SERVED_KIB_MAX as usize)),
         inputs: inputs.clone(),
     };
+    tokio::spawn(look_at_sources(shells.store.clone()));
     tokio::spawn(tell_signals(inputs));
     say_ready(&socket, &endpoint)?;
     let ended = driver::run(engine, received, shells, clock).await;
@@ -120,11 +128,20 @@ async fn tell_store_events(mut events: mpsc::UnboundedReceiver<StoreEvent>, inpu
             StoreEvent::PiecesDurable(download, pieces) => Input::PiecesDurable(download, pieces),
             StoreEvent::SyncFailed(download, reject) => Input::SyncFailed(download, reject),
             StoreEvent::SourceChanged(content, path, reject) => Input::SourceChanged(content, path, reject),
+            StoreEvent::SourceBack(content, path) => Input::SourceBack(content, path),
             StoreEvent::JournalLost(reject) => Input::JournalLost(reject),
         };
         if inputs.send(input).await.is_err() {
             return;
         }
+    }
+}
+
+/// Looks at the shared files again and again, some at a time.
+async fn look_at_sources(store: Store) {
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        store.look_at_sources(LOOK_SOURCES).await;
     }
 }
 

@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use p2p_tests::file::{files_under, random_file};
-use p2p_tests::world::PASSWORD;
 use p2p_tests::{Daemon, World};
 
 use crate::{NAME, Shared, text};
@@ -108,7 +107,7 @@ fn another_user_of_the_machine_is_refused() {
 }
 
 /// A world, and carol in it, whose daemon the permissions of files bind.
-fn bound_by_permissions() -> Option<(World, Daemon)> {
+pub fn bound_by_permissions() -> Option<(World, Daemon)> {
     let world = World::new();
     set_mode(world.folder(), 0o777);
     let mut carol = match rustix::process::geteuid().is_root() {
@@ -116,8 +115,7 @@ fn bound_by_permissions() -> Option<(World, Daemon)> {
         false => world.resting_daemon("carol"),
     };
     carol.restart();
-    carol.run(&["create_user", "carol", PASSWORD]);
-    carol.run(&["login", "carol", PASSWORD]);
+    carol.become_known_as("carol");
     Some((world, carol))
 }
 
@@ -132,6 +130,6 @@ fn as_nobody(world: &World, name: &str) -> Option<Daemon> {
     Some(daemon)
 }
 
-fn set_mode(path: &Path, mode: u32) {
+pub fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("our own file");
 }

@@ -38,7 +38,7 @@ impl Members {
         let relay = Relay::to(world.tracker.address);
         let mut bob = world.resting_daemon("bob").tracker_at(relay.address);
         bob.restart();
-        bob.enter();
+        bob.become_known_as("bob");
         let file = random_file(world.folder(), NAME, LENGTH);
         olga.run(&["create_group", "photos", "--policy", "open"]);
         for member in [&alice, &bob] {

@@ -23,6 +23,7 @@ pub struct Daemon {
     trackers: Vec<String>,
     listen: IpAddr,
     user_id: Option<u32>,
+    descriptors_max: Option<u32>,
     process: Option<Process>,
 }
 
@@ -31,7 +32,17 @@ impl Daemon {
     pub fn new(binaries: &Binaries, folder: &Path, name: &str, tracker: SocketAddr, listen: IpAddr) -> Daemon {
         let (binaries, folder, home) = (binaries.clone(), folder.to_owned(), folder.join(name));
         let trackers = vec![tracker.to_string()];
-        Daemon { binaries, folder, name: name.to_owned(), home, trackers, listen, user_id: None, process: None }
+        Daemon {
+            binaries,
+            folder,
+            name: name.to_owned(),
+            home,
+            trackers,
+            listen,
+            user_id: None,
+            descriptors_max: None,
+            process: None,
+        }
     }
 
     /// The same with these trackers, in this order.
@@ -41,9 +52,8 @@ impl Daemon {
     }
 
     /// The same, which finds the tracker elsewhere.
-    pub fn tracker_at(mut self, tracker: SocketAddr) -> Daemon {
-        self.tracker = tracker;
-        self
+    pub fn tracker_at(self, tracker: SocketAddr) -> Daemon {
+        self.with_trackers(vec![tracker.to_string()])
     }
 
     /// The same, run by another user of this machine; only root can.
@@ -60,12 +70,26 @@ impl Daemon {
         self
     }
 
+    /// The same, which may have only so many files and sockets open.
+    pub fn with_descriptors(mut self, descriptors_max: u32) -> Daemon {
+        self.descriptors_max = Some(descriptors_max);
+        self
+    }
+
     /// Runs it until it is ready.
     ///
     /// # Errors
     /// Why it is not ready.
     pub fn start(&mut self) -> Result<(), String> {
-        let mut command = clean_command(&self.binaries.path("p2pd"), &self.folder);
+        let program = self.binaries.path("p2pd");
+        let mut command = match self.descriptors_max {
+            None => clean_command(&program, &self.folder),
+            Some(descriptors_max) => {
+                let mut shell = clean_command(Path::new("/bin/sh"), &self.folder);
+                shell.arg("-c").arg(format!("ulimit -n {descriptors_max} && exec \"$0\" \"$@\"")).arg(&program);
+                shell
+            }
+        };
         command.arg("--home").arg(&self.home).args(["--tracker", &self.trackers.join(",")]);
         command.args(["--listen", &SocketAddr::new(self.listen, 0).to_string()]);
         self.become_user(&mut command);
@@ -79,6 +103,12 @@ impl Daemon {
         if let Some(user_id) = self.user_id {
             command.uid(user_id).gid(user_id);
         }
+    }
+
+    /// Registers a new user and logs in.
+    pub fn become_known_as(&self, user: &str) {
+        self.run(&["create_user", user, PASSWORD]);
+        self.run(&["login", user, PASSWORD]);
     }
 
     /// The process, which runs.
@@ -109,12 +139,6 @@ impl Daemon {
     /// Runs it again.
     pub fn restart(&mut self) {
         self.start().unwrap_or_else(|error| panic!("{error}"));
-    }
-
-    /// Makes a user of the daemon's name and logs in.
-    pub fn enter(&self) {
-        self.run(&["create_user", &self.name, PASSWORD]);
-        self.run(&["login", &self.name, PASSWORD]);
     }
 
     /// The control socket.

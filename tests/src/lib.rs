@@ -15,6 +15,7 @@ pub mod process;
 pub mod relay;
 pub mod sim;
 pub mod size;
+pub mod small_disk;
 pub mod tracker;
 pub mod wait;
 pub mod world;

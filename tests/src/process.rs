@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
@@ -11,6 +12,18 @@ use crate::wait::eventually;
 
 /// How much of a log is printed when a test fails, in lines from its end.
 const LOG_LINES: usize = 60;
+
+/// Clock ticks in a second, as Linux counts processor time.
+const TICKS_PER_SECOND: u32 = 100;
+
+/// What a program did to files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileBytes {
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+}
 
 /// A program that runs.
 #[derive(Debug)]
@@ -129,6 +142,28 @@ impl Process {
     /// All that it has said so far, earlier processes of the same log included.
     pub fn log(&self) -> String {
         self.log_from(0)
+    }
+
+    /// Bytes that it has read and written with calls on files so far, its log and its libraries included, datagrams not;
+    /// `None` where the system does not tell.
+    pub fn file_bytes(&self) -> Option<FileBytes> {
+        let counts = std::fs::read_to_string(format!("/proc/{}/io", self.id())).ok()?;
+        let count = |name: &str| counts.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        Some(FileBytes { read: count("rchar:")?, written: count("wchar:")? })
+    }
+
+    /// Time that it has had on processors so far; `None` where the system does not tell.
+    pub fn processor_time(&self) -> Option<Duration> {
+        let line = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).ok()?;
+        // Behind the name, which may hold anything: the fields from the third on.
+        let fields: Vec<_> = line.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+        Some(Duration::from_secs(ticks(14)? + ticks(15)?) / TICKS_PER_SECOND)
+    }
+
+    /// How many lines of its log hold this text.
+    pub fn log_lines_with(&self, text: &str) -> usize {
+        self.log_from(0).lines().filter(|line| line.contains(text)).count()
     }
 
     /// The last lines of its log.

@@ -84,7 +84,7 @@ impl World {
     /// A daemon with a new user of the same name, logged in.
     pub fn user(&self, name: &str) -> Daemon {
         let daemon = self.daemon(name);
-        daemon.enter();
+        daemon.become_known_as(name);
         daemon
     }
 

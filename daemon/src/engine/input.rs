@@ -155,6 +155,8 @@ pub enum Input {
     SyncFailed(DownloadId, Reject),
     /// The file at this path is no longer what was shared.
     SourceChanged(ContentId, PathBuf, Reject),
+    /// It looks as it did again, and can be read.
+    SourceBack(ContentId, PathBuf),
     /// What the daemon remembers can no longer be kept: it ends, to start again from what is on disk.
     JournalLost(Reject),
     /// How far hashing is.

@@ -304,6 +304,7 @@ impl Engine {
             Input::PiecesDurable(download, pieces) => self.pieces_durable(download, &pieces),
             Input::SyncFailed(download, reject) => self.sync_failed(download, reject),
             Input::SourceChanged(content, path, reject) => self.source_broken(content, path, reject),
+            Input::SourceBack(content, path) => self.source_back(content, path),
             Input::JournalLost(reject) => {
                 self.dismiss_commands();
                 self.outputs.push_back(Output::Exit(Err(reject)));

@@ -126,6 +126,13 @@ impl Engine {
         }
     }
 
+    /// A file is what was shared again: it is served as before.
+    pub(super) fn source_back(&mut self, content: ContentId, path: PathBuf) {
+        if self.shares.mark_whole(content, path) {
+            self.announce_soon();
+        }
+    }
+
     /// Ends the interests in a content of those who may no longer read it from here.
     pub(super) fn refuse_readers(&mut self, content: ContentId) {
         let readers = self.served.iter().filter(|(_, served)| served.content == content);

@@ -61,6 +61,11 @@ impl Shares {
         shared && self.broken.insert((content, path), reason).is_none()
     }
 
+    /// The file at a path holds a content again. True if that is news.
+    pub fn mark_whole(&mut self, content: ContentId, path: PathBuf) -> bool {
+        self.broken.remove(&(content, path)).is_some()
+    }
+
     /// Number of a user's shares.
     pub fn count_of(&self, user: &UserName) -> u32 {
         let count = self.shares.values().filter(|share| share.user == *user).count();

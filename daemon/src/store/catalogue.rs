@@ -1,6 +1,6 @@
 //! Where each content is: the files it can be read from, and the part it is being written to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +14,9 @@ use super::journal::Found;
 use super::part::Part;
 use super::source::Source;
 use crate::engine::record::{Change, Shape, ShareRecord, SourceStamp};
+
+/// Files hashed and not shared yet whose times of change are remembered: as many as can be on their way to a tracker.
+const HASHED_MAX: usize = 256;
 
 /// Why a source is kept; it goes with its last claim.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,6 +33,10 @@ pub(super) struct Catalogue {
     contents: HashMap<ContentId, Content>,
     claims: HashMap<Claim, (ContentId, PathBuf)>,
     parts: HashMap<DownloadId, Arc<Part>>,
+    /// Files that were hashed and are not shared yet, with their times of change then, the latest at the end.
+    hashed: VecDeque<(ContentId, PathBuf, i128)>,
+    /// Where the next look at the sources begins.
+    looked: usize,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +54,7 @@ impl Catalogue {
             found.restored.downloads.iter().map(|download| (download.id, &download.destination)).collect();
         for (download, part) in &found.parts {
             if let (Some(stamp), Some(path)) = (part.in_place, destinations.get(download)) {
-                catalogue.add_source(Claim::Download(*download), part.content, part.shape, path, stamp);
+                catalogue.add_source(Claim::Download(*download), part.content, part.shape, path, stamp, None);
             }
         }
         catalogue
@@ -69,11 +76,22 @@ impl Catalogue {
 
     fn add_share(&mut self, share: &ShareRecord) {
         let claim = Claim::Share(share.user.clone(), share.group.clone(), share.name.clone());
-        self.add_source(claim, share.content, share.shape, &share.path, share.stamp);
+        let hashed =
+            self.hashed.iter().rposition(|(content, path, _)| *content == share.content && *path == share.path);
+        let hashed_ns = hashed.and_then(|nth| self.hashed.remove(nth)).map(|(_, _, changed_ns)| changed_ns);
+        self.add_source(claim, share.content, share.shape, &share.path, share.stamp, hashed_ns);
+    }
+
+    /// A file was hashed that may be shared soon, and had this time of change.
+    pub(super) fn note_hashed(&mut self, content: ContentId, path: PathBuf, changed_ns: i128) {
+        self.hashed.push_back((content, path, changed_ns));
+        if self.hashed.len() > HASHED_MAX {
+            self.hashed.pop_front();
+        }
     }
 
     /// Adds a file that a content can be read from. One known under the path, broken or not, is replaced: the user
-    /// has said what it holds now.
+    /// has said what it holds now. `hashed_ns`: its time of change when it was hashed, where that was just now.
     pub(super) fn add_source(
         &mut self,
         claim: Claim,
@@ -81,19 +99,20 @@ impl Catalogue {
         shape: Shape,
         path: &Path,
         stamp: SourceStamp,
+        hashed_ns: Option<i128>,
     ) {
         self.drop_claim(&claim);
         self.claims.insert(claim.clone(), (content, path.to_owned()));
         let sources = &mut self.contents.entry(content).or_default().sources;
         match sources.iter_mut().find(|(source, _)| source.path == path) {
             Some((source, claims)) => {
-                if source.stamp != stamp || source.broken().is_some() {
-                    *source = Arc::new(Source::new(shape, path.to_owned(), stamp));
+                if source.stamp != stamp || source.broken().is_some() || hashed_ns.is_some() {
+                    *source = Arc::new(Source::new(shape, path.to_owned(), stamp, hashed_ns));
                 }
                 claims.insert(claim);
             }
             None => {
-                let source = Arc::new(Source::new(shape, path.to_owned(), stamp));
+                let source = Arc::new(Source::new(shape, path.to_owned(), stamp, hashed_ns));
                 sources.push((source, HashSet::from([claim])));
             }
         }
@@ -115,6 +134,35 @@ impl Catalogue {
     /// The nth source of a content.
     pub(super) fn source(&self, content: ContentId, nth: usize) -> Option<Arc<Source>> {
         self.contents.get(&content)?.sources.get(nth).map(|(source, _)| Arc::clone(source))
+    }
+
+    /// So many sources, with each call the next ones.
+    pub(super) fn next_sources(&mut self, count: usize) -> Vec<(ContentId, Arc<Source>)> {
+        let all = || {
+            let sources = |(content, entry): (&ContentId, &Content)| {
+                let content = *content;
+                entry.sources.iter().map(move |(source, _)| (content, Arc::clone(source))).collect::<Vec<_>>()
+            };
+            self.contents.iter().flat_map(sources)
+        };
+        let mut next: Vec<_> = all().skip(self.looked).take(count).collect();
+        self.looked += next.len();
+        if next.len() < count {
+            let rest = (count - next.len()).min(self.looked - next.len());
+            next.extend(all().take(rest));
+            self.looked = rest;
+        }
+        next
+    }
+
+    /// A source that was no longer served is again: in its place comes one of which nothing has been read yet. Not
+    /// where it was replaced meanwhile.
+    pub(super) fn revive(&mut self, content: ContentId, gone: &Arc<Source>) -> bool {
+        let sources = self.contents.get_mut(&content).map(|entry| &mut entry.sources);
+        let found = sources.into_iter().flatten().find(|(source, _)| Arc::ptr_eq(source, gone));
+        let Some((source, _)) = found else { return false };
+        *source = Arc::new(Source::new(gone.shape, gone.path.clone(), gone.stamp, None));
+        true
     }
 
     /// The open part of a content.

@@ -11,6 +11,7 @@ use p2p_proto::name::FileName;
 use p2p_proto::reject::{ErrorCode, Reject};
 use sha2::Digest as _;
 
+use super::disk::Disk;
 use super::error::{Aim, io_reject, wrong_state};
 use super::folder::{Folder, part_name};
 use super::inner::shape_of;
@@ -59,7 +60,7 @@ pub(super) fn move_into_place(part: &Part, force: bool, umask: u32, journal: &Jo
 fn rename(part: &Part, force: bool, umask: u32) -> Result<(), Reject> {
     let mode = Permissions::from_mode(FILE_MODE & !umask);
     part.file.set_permissions(mode).map_err(|error| part.error("set the permissions of", &error))?;
-    part.file.sync_all().map_err(|error| part.error("sync", &error))?;
+    part.folder.disk().sync_all(&part.file).map_err(|error| part.error("sync", &error))?;
     // What is renamed is a name: it must still be that of the file that was checked.
     if !is_named(part, &part.part_name)? {
         let path = part.folder.path_of(&part.part_name);
@@ -121,7 +122,7 @@ pub(super) fn discard(
         let folder = match part {
             Some(part) => Some(part.folder.clone()),
             // A folder that is gone took the file with it.
-            None => Folder::open(parent).ok(),
+            None => Folder::open(parent, &journal.disk).ok(),
         };
         if let Some(folder) = folder {
             remove_marked(&folder, &part_name(name), &mark)?;
@@ -178,7 +179,7 @@ pub(super) fn resolve_destination(
         if destination.is_dir() { (destination, OsStr::new(name.as_str())) } else { split(destination)? };
     let real_parent =
         std::fs::canonicalize(parent).map_err(|error| io_reject(Aim::Write, "use the folder", parent, &error))?;
-    let folder = Folder::open(&real_parent)?;
+    let folder = Folder::open(&real_parent, &Disk::default())?;
     let path = folder.path_of(file_name);
     folder.check_writable().map_err(|error| io_reject(Aim::Write, "write in", &real_parent, &error))?;
     let error = |error| io_reject(Aim::Write, "look at", &path, &error);

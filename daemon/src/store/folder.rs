@@ -18,6 +18,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use sha2::Digest as _;
 
+use super::disk::{Change, Disk};
 use super::error::{Aim, io_reject};
 
 /// What a file is called until it is complete.
@@ -31,11 +32,12 @@ const SHORTENED_DIGITS: usize = 16;
 pub(super) struct Folder {
     handle: Arc<File>,
     path: PathBuf,
+    disk: Disk,
 }
 
 impl Folder {
     /// Opens the folder at `path`, which was resolved before: a symbolic link anywhere in it now is a trap.
-    pub(super) fn open(path: &Path) -> Result<Folder, Reject> {
+    pub(super) fn open(path: &Path, disk: &Disk) -> Result<Folder, Reject> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
             // A kernel or a filter without openat2: at least the last component is checked.
@@ -43,7 +45,7 @@ impl Folder {
             opened => opened,
         };
         match opened {
-            Ok(handle) => Ok(Folder { handle: Arc::new(handle.into()), path: path.to_owned() }),
+            Ok(handle) => Ok(Folder { handle: Arc::new(handle.into()), path: path.to_owned(), disk: disk.clone() }),
             Err(error) => Err(io_reject(Aim::Write, "open the folder", path, &error.into())),
         }
     }
@@ -65,7 +67,8 @@ impl Folder {
     /// Makes a file that only its owner can use; fails where anything stands under the name, a dangling link too.
     pub(super) fn create(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+        let create = Change::Create { folder: &self.handle, name };
+        self.disk.change(create, || Ok(openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR)?.into()))
     }
 
     /// Opens a file for reading and writing, without following a link and without waiting for a fifo.
@@ -74,26 +77,34 @@ impl Folder {
         Ok(openat(&self.handle, name, flags, Mode::empty())?.into())
     }
 
+    /// Where its files are written.
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
     /// Removes a file.
     pub(super) fn remove(&self, name: &OsStr) -> io::Result<()> {
-        Ok(unlinkat(&self.handle, name, AtFlags::empty())?)
+        let remove = Change::Remove { folder: &self.handle, name };
+        self.disk.change(remove, || Ok(unlinkat(&self.handle, name, AtFlags::empty())?))
     }
 
     /// Gives a file another name; with `replace` in the place of what has it.
     pub(super) fn rename(&self, from: &OsStr, to: &OsStr, replace: bool) -> io::Result<()> {
-        if replace {
-            return Ok(renameat(&self.handle, from, &self.handle, to)?);
-        }
-        match renameat_with(&self.handle, from, &self.handle, to, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.rename_by_link(from, to),
-            result => Ok(result?),
-        }
+        self.disk.change(Change::Rename { folder: &self.handle, from, to }, || {
+            if replace {
+                return Ok(renameat(&self.handle, from, &self.handle, to)?);
+            }
+            match renameat_with(&self.handle, from, &self.handle, to, RenameFlags::NOREPLACE) {
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.rename_by_link(from, to),
+                result => Ok(result?),
+            }
+        })
     }
 
     /// For file systems that cannot refuse to replace (NFS): a second name does, and then the first goes.
     fn rename_by_link(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         match linkat(&self.handle, from, &self.handle, to, AtFlags::empty()) {
-            Ok(()) => self.remove(from),
+            Ok(()) => Ok(unlinkat(&self.handle, from, AtFlags::empty())?),
             // Nor links (FAT): nothing is left but to look first.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => match self.look(to)? {
                 Some(_) => Err(Errno::EXIST.into()),
@@ -105,7 +116,7 @@ impl Folder {
 
     /// Makes names made and removed in it survive a power cut.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.handle.sync_all()
+        self.disk.change(Change::SyncFolder { folder: &self.handle }, || self.handle.sync_all())
     }
 
     /// Bytes that this user can still write on its disk.

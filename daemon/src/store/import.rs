@@ -28,14 +28,15 @@ const BUFFER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes between two reports of progress.
 const PROGRESS_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Hashes the file at `path`. `stopping` ends it early. Blocks for as long as hashing takes.
+/// Hashes the file at `path`: what it holds, and its time of change, which nobody can set back. `stopping` ends it early.
+/// Blocks for as long as hashing takes.
 pub(super) fn import(
     path: &Path,
     hash: HashAlgorithm,
     whole_digest: bool,
     progress: &(impl Fn(u64, u64) + Sync),
     stopping: &AtomicBool,
-) -> Result<(Imported, Manifest), Reject> {
+) -> Result<(Imported, Manifest, i128), Reject> {
     let started = Instant::now();
     let (path, file) = open_regular(path).map_err(|reject| match reject.code {
         ErrorCode::NOT_A_FILE => reject.hint("only regular files can be shared; put a folder into an archive first"),
@@ -70,7 +71,7 @@ pub(super) fn import(
         whole_sha256,
         elapsed: started.elapsed(),
     };
-    Ok((imported, manifest))
+    Ok((imported, manifest, stamp::changed_ns(&after)))
 }
 
 fn changed_meanwhile(path: &Path) -> Reject {

@@ -14,11 +14,13 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::catalogue::{Catalogue, Claim};
+use super::disk::Disk;
 use super::error::wrong_state;
 use super::finish;
 use super::journal::Journal;
 use super::part::{Opened, Part, not_open};
-use super::source::Pool;
+use super::source::{Pool, Source};
+use super::stamp;
 use super::sync::Syncer;
 use super::{StoreError, StoreEvent};
 use crate::engine::record::{Change, DownloadRecord, Restored, Shape, SourceStamp};
@@ -35,6 +37,8 @@ pub(super) struct Inner {
     pub imports: Semaphore,
     /// `.mtorrent` files being read or written, one at a time: the longest take 36 MiB of memory.
     pub mtorrents: Semaphore,
+    /// Who looks at the sources, one at a time: a disk that does not answer holds up one thread and no more.
+    pub looking: Semaphore,
     /// Whether long work should end early.
     pub stopping: AtomicBool,
     /// What new files of this process may not allow.
@@ -56,8 +60,12 @@ pub(super) enum Ready {
 }
 
 impl Inner {
-    pub(super) fn open(folder: &Path, events: UnboundedSender<StoreEvent>) -> Result<(Inner, Restored), StoreError> {
-        let (journal, found) = Journal::open(folder, events.clone())?;
+    pub(super) fn open(
+        folder: &Path,
+        disk: Disk,
+        events: UnboundedSender<StoreEvent>,
+    ) -> Result<(Inner, Restored), StoreError> {
+        let (journal, found) = Journal::open(folder, disk, events.clone())?;
         let journal = Arc::new(journal);
         let inner = Inner {
             folder: folder.to_owned(),
@@ -67,6 +75,7 @@ impl Inner {
             events,
             imports: Semaphore::new(1),
             mtorrents: Semaphore::new(1),
+            looking: Semaphore::new(1),
             stopping: AtomicBool::new(false),
             umask: umask(),
             catalogue: RwLock::new(Catalogue::new(&found)),
@@ -117,7 +126,7 @@ impl Inner {
             Opened::InPlace(stamp) => {
                 let claim = Claim::Download(record.id);
                 let shape = shape_of(&manifest);
-                self.catalogue_mut().add_source(claim, record.content, shape, &record.destination, stamp);
+                self.catalogue_mut().add_source(claim, record.content, shape, &record.destination, stamp, None);
                 Ok(Ready::InPlace(manifest, stamp))
             }
         }
@@ -128,12 +137,38 @@ impl Inner {
         answered(self.syncer.flush(part).blocking_recv())?;
         let stamp = finish::move_into_place(part, force, self.umask, &self.journal)?;
         let claim = Claim::Download(part.download);
+        let shape = shape_of(&part.manifest);
+        let changed_ns = part.file.metadata().ok().map(|metadata| stamp::changed_ns(&metadata));
         let mut catalogue = self.catalogue_mut();
-        catalogue.add_source(claim, part.content, shape_of(&part.manifest), &part.destination, stamp);
+        catalogue.add_source(claim, part.content, shape, &part.destination, stamp, changed_ns);
         catalogue.take_part(part.download);
         drop(catalogue);
         part.end(not_open(part.download));
         Ok(stamp)
+    }
+
+    /// A source turned out to be another file than it was: it is told.
+    pub(super) fn source_gone(&self, content: ContentId, source: &Source, reason: &Reject) {
+        tracing::warn!(path = %source.path.display(), %reason, "no longer shared");
+        let _ = self.events.send(StoreEvent::SourceChanged(content, source.path.clone(), reason.clone()));
+    }
+
+    /// Looks at the next sources, and tells what is news.
+    pub(super) fn look_at_sources(&self, count: usize) {
+        let next = self.catalogue_mut().next_sources(count);
+        for (content, source) in next {
+            match (source.look(), source.broken()) {
+                (Err(reason), None) if reason.code.is_of_a_source() && source.give_up(&reason) => {
+                    self.pool.close(&source);
+                    self.source_gone(content, &source, &reason);
+                }
+                (Ok(()), Some(_)) if source.may_come_back() && self.catalogue_mut().revive(content, &source) => {
+                    tracing::info!(path = %source.path.display(), "shared again");
+                    let _ = self.events.send(StoreEvent::SourceBack(content, source.path.clone()));
+                }
+                _ => (),
+            }
+        }
     }
 
     /// Bytes of a disk that open parts will still take, where the file system could not set them aside.

@@ -17,6 +17,7 @@ use redb::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::StoreEvent;
+use super::disk::{self, Disk};
 use super::error::StoreError;
 use super::journal_file::{JournalFile, Syncs};
 use super::record::{self, PartRecord, RecordError};
@@ -47,6 +48,8 @@ const MANIFEST_LENGTHS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("
 /// The open journal. Every change is one durable transaction: what a call has returned is on disk.
 pub(super) struct Journal {
     path: PathBuf,
+    /// What it and the files that it tells of are written to.
+    pub disk: Disk,
     /// `None` after a disk was full, until it is opened again: redb itself stops at the first error.
     database: RwLock<Option<Database>>,
     pub syncs: Arc<Syncs>,
@@ -63,16 +66,20 @@ pub(super) struct Found {
 
 impl Journal {
     /// Opens the journal in `folder`, or makes it.
-    pub(super) fn open(folder: &Path, events: UnboundedSender<StoreEvent>) -> Result<(Journal, Found), StoreError> {
+    pub(super) fn open(
+        folder: &Path,
+        disk: Disk,
+        events: UnboundedSender<StoreEvent>,
+    ) -> Result<(Journal, Found), StoreError> {
         let path = folder.join(FILE_NAME);
         if !path.try_exists().map_err(|source| StoreError::Folder { path: folder.to_owned(), source })? {
-            create(folder, &path)?;
+            create(folder, &disk)?;
         }
         let syncs = Arc::new(Syncs::default());
-        let database = open_database(&path, &syncs).map_err(|error| open_error(&path, error))?;
+        let database = open_database(&path, &disk, &syncs).map_err(|error| open_error(&path, error))?;
         let found = load(&path, &database)?;
         let database = RwLock::new(Some(database));
-        Ok((Journal { path, database, syncs, lost: OnceLock::new(), events }, found))
+        Ok((Journal { path, disk, database, syncs, lost: OnceLock::new(), events }, found))
     }
 
     /// Applies changes in order, all or none.
@@ -189,7 +196,7 @@ impl Journal {
         }
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
         if closed(&slot) {
-            *slot = Some(open_database(&self.path, &self.syncs).map_err(|error| self.fail(error.into()))?);
+            *slot = Some(open_database(&self.path, &self.disk, &self.syncs).map_err(|error| self.fail(error.into()))?);
         }
         Ok(())
     }
@@ -217,16 +224,21 @@ impl Journal {
 }
 
 /// Makes an empty journal: complete under another name, then renamed, so that a crash leaves none or a whole one.
-fn create(folder: &Path, path: &Path) -> Result<(), StoreError> {
+fn create(folder: &Path, disk: &Disk) -> Result<(), StoreError> {
     let folder_error = |source| StoreError::Folder { path: folder.to_owned(), source };
-    let new = folder.join(NEW_FILE_NAME);
+    let (new, path) = (folder.join(NEW_FILE_NAME), folder.join(FILE_NAME));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(folder_error)?;
-    match fs::remove_file(&new) {
+    let handle = File::open(folder).map_err(folder_error)?;
+    let name = NEW_FILE_NAME.as_ref();
+    match disk.change(disk::Change::Remove { folder: &handle, name }, || fs::remove_file(&new)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(folder_error(error)),
         _ => {}
     }
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(folder_error)?;
-    let database = open_database(&new, &Arc::default()).map_err(|error| open_error(&new, error))?;
+    disk.change(disk::Change::Create { folder: &handle, name }, || {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)
+    })
+    .map_err(folder_error)?;
+    let database = open_database(&new, disk, &Arc::default()).map_err(|error| open_error(&new, error))?;
     write(&database, |transaction| {
         transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
         transaction.open_table(ACCOUNT)?;
@@ -240,13 +252,14 @@ fn create(folder: &Path, path: &Path) -> Result<(), StoreError> {
     })
     .map_err(|error| damaged(&new, error))?;
     drop(database);
-    fs::rename(&new, path).map_err(folder_error)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(folder_error)
+    let rename = disk::Change::Rename { folder: &handle, from: name, to: FILE_NAME.as_ref() };
+    disk.change(rename, || fs::rename(&new, &path)).map_err(folder_error)?;
+    disk.change(disk::Change::SyncFolder { folder: &handle }, || handle.sync_all()).map_err(folder_error)
 }
 
-fn open_database(path: &Path, syncs: &Arc<Syncs>) -> Result<Database, DatabaseError> {
+fn open_database(path: &Path, disk: &Disk, syncs: &Arc<Syncs>) -> Result<Database, DatabaseError> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
-    let file = JournalFile::new(file, Arc::clone(syncs))?;
+    let file = JournalFile::new(file, disk.clone(), Arc::clone(syncs))?;
     Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file)
 }
 

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend};
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
+
+use super::disk::Disk;
 
 /// The seam between redb and the disk.
 #[derive(Debug)]
 pub(super) struct JournalFile {
     backend: FileBackend,
     file: File,
+    disk: Disk,
     syncs: Arc<Syncs>,
 }
 
@@ -30,10 +31,10 @@ pub(super) struct Syncs {
 }
 
 impl JournalFile {
-    /// A journal in `file`; `syncs` learns of a failed sync of it.
-    pub(super) fn new(file: File, syncs: Arc<Syncs>) -> Result<JournalFile, DatabaseError> {
+    /// A journal in `file` on `disk`; `syncs` learns of a failed sync of it.
+    pub(super) fn new(file: File, disk: Disk, syncs: Arc<Syncs>) -> Result<JournalFile, DatabaseError> {
         let backend = FileBackend::new(file.try_clone()?)?;
-        Ok(JournalFile { backend, file, syncs })
+        Ok(JournalFile { backend, file, disk, syncs })
     }
 }
 
@@ -48,19 +49,11 @@ impl StorageBackend for JournalFile {
 
     /// A longer file gets its blocks here, so that a full disk is met before anything of a transaction is written.
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        let old = self.backend.len()?;
-        if len > old {
-            match fallocate(&self.file, FallocateFlags::empty(), old, len - old) {
-                Ok(()) => return Ok(()),
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.backend.set_len(len)
+        self.disk.set_length(&self.file, self.backend.len()?, len)
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        let synced = self.backend.sync_data();
+        let synced = self.disk.sync_data(&self.file);
         #[cfg(test)]
         let synced = synced.and_then(|()| match self.syncs.fail_next.swap(false, Ordering::Relaxed) {
             true => Err(rustix::io::Errno::IO.into()),
@@ -70,7 +63,7 @@ impl StorageBackend for JournalFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.backend.write(offset, data)
+        self.disk.write_at(&self.file, data, offset)
     }
 
     fn close(&self) -> Result<(), io::Error> {

@@ -3,6 +3,7 @@
 //! FORMAT.md draws what is on disk and derives the order of writes.
 
 mod catalogue;
+mod disk;
 mod error;
 mod finish;
 mod folder;
@@ -23,6 +24,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use p2p_proto::geometry::PieceIndex;
 use p2p_proto::have_map::HaveMap;
@@ -36,6 +38,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use self::catalogue::Claim;
+use self::disk::Disk;
 pub use self::error::StoreError;
 use self::error::wrong_state;
 use self::inner::{Inner, Ready, answered, shape_of};
@@ -44,6 +47,9 @@ use self::source::SourceError;
 use crate::engine::input::{Description, Imported, MtorrentRead, Opened};
 use crate::engine::output::MtorrentToWrite;
 use crate::engine::record::{Change, DownloadRecord, Restored, Shape, SourceStamp};
+
+/// Pause before something is tried again that descriptors had run out for: they come back when something ends.
+const BUSY_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a piece turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +70,8 @@ pub enum StoreEvent {
     SyncFailed(DownloadId, Reject),
     /// The file at this path is no longer what was shared and is not read any more. Told once for a file.
     SourceChanged(ContentId, PathBuf, Reject),
+    /// It looks as it did when it was shared, and is read again.
+    SourceBack(ContentId, PathBuf),
     /// The journal cannot be trusted to keep anything: the process must end, and starts from what is on disk.
     JournalLost(Reject),
 }
@@ -86,7 +94,15 @@ impl Store {
     /// The channel holds at most one event for each sync (of which there are two a second for a slow download) and one
     /// for each source that broke.
     pub fn open(folder: &Path, events: UnboundedSender<StoreEvent>) -> Result<(Store, Restored), StoreError> {
-        let (inner, restored) = Inner::open(folder, events)?;
+        Store::open_on(Disk::default(), folder, events)
+    }
+
+    fn open_on(
+        disk: Disk,
+        folder: &Path,
+        events: UnboundedSender<StoreEvent>,
+    ) -> Result<(Store, Restored), StoreError> {
+        let (inner, restored) = Inner::open(folder, disk, events)?;
         Ok((Store { inner: Arc::new(inner) }, restored))
     }
 
@@ -101,8 +117,10 @@ impl Store {
     ) -> Result<Imported, Reject> {
         let _turn = self.inner.imports.acquire().await;
         self.work(move |inner| {
-            let (imported, manifest) = import::import(&path, hash, whole_digest, &progress, &inner.stopping)?;
+            let (imported, manifest, changed_ns) =
+                import::import(&path, hash, whole_digest, &progress, &inner.stopping)?;
             inner.journal.put_manifest(imported.content, &manifest.encode())?;
+            inner.catalogue_mut().note_hashed(imported.content, path, changed_ns);
             Ok(imported)
         })
         .await
@@ -143,7 +161,7 @@ impl Store {
         self.work(move |inner| {
             let MtorrentToWrite { place, content, given, trackers } = written;
             let mtorrent = Mtorrent::new(trackers, given, inner.manifest(content)?)?;
-            mtorrent::write(&place, &mtorrent.to_text(), inner.umask)
+            mtorrent::write(&place, &mtorrent.to_text(), inner.umask, &inner.journal.disk)
         })
         .await
     }
@@ -183,7 +201,7 @@ impl Store {
     /// Makes the part file of a download whose manifest is kept, or finds it again, and tells which pieces are durable
     /// in it. All of them, where the file is in its place already.
     pub async fn open_part(&self, record: DownloadRecord) -> Result<Opened, Reject> {
-        self.work(move |inner| {
+        let opened = self.work(move |inner| {
             Ok(match inner.open_part(&record, true)? {
                 Ready::Part(part) => Opened { shape: shape_of(&part.manifest), have: part.state().durable.clone() },
                 Ready::InPlace(manifest, _) => {
@@ -191,8 +209,13 @@ impl Store {
                     Opened { shape: shape_of(&manifest), have }
                 }
             })
-        })
-        .await
+        });
+        let opened = opened.await;
+        // Who is told to try again does so at once.
+        if opened.as_ref().is_err_and(|reason| reason.code == ErrorCode::BUSY) {
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
+        opened
     }
 
     /// Checks a piece and writes it into the open part of its content. Waits where too much is unsynced.
@@ -218,13 +241,12 @@ impl Store {
         for nth in 0.. {
             let Some(source) = self.inner.catalogue().source(content, nth) else { break };
             let Some(range) = source.range_of(piece) else { continue };
-            match self.inner.pool.read(&source, range, buffer).await {
+            let manifest = self.work(move |inner| inner.manifest(content));
+            match self.inner.pool.read(&source, (content, piece), range, buffer, manifest).await {
                 Ok(()) => return Ok(()),
                 Err(SourceError::Failed(reason)) => failed = reason,
                 Err(SourceError::GoneNow(reason)) => {
-                    tracing::warn!(path = %source.path.display(), %reason, "no longer shared");
-                    let event = StoreEvent::SourceChanged(content, source.path.clone(), reason.clone());
-                    let _ = self.inner.events.send(event);
+                    self.inner.source_gone(content, &source, &reason);
                     failed = reason;
                 }
             }
@@ -233,14 +255,37 @@ impl Store {
         Err(failed)
     }
 
+    /// Looks at up to so many of the files that contents are read from, the next ones with each call, and tells which of
+    /// them are no longer what was shared, and which are again. One call at a time does so; others return at once.
+    pub async fn look_at_sources(&self, count: usize) {
+        let Ok(_alone) = self.inner.looking.try_acquire() else { return };
+        let looked = self.work(move |inner| {
+            inner.look_at_sources(count);
+            Ok(())
+        });
+        if let Err(reason) = looked.await {
+            tracing::warn!(%reason, "cannot look at shared files");
+        }
+    }
+
     /// Moves the file of a download, all of whose pieces are written, into its place; done once already, it says so
     /// again. From then on the content is read from there, until the download is forgotten.
+    ///
+    /// Waits where descriptors have run out: all of the file is here, and nobody has to ask for it again.
     pub async fn finish_part(&self, record: DownloadRecord) -> Result<SourceStamp, Reject> {
-        self.work(move |inner| match inner.open_part(&record, true)? {
-            Ready::Part(part) => inner.finish(&part, record.force),
-            Ready::InPlace(_, stamp) => Ok(stamp),
-        })
-        .await
+        loop {
+            let record = record.clone();
+            let finished = self.work(move |inner| match inner.open_part(&record, true)? {
+                Ready::Part(part) => inner.finish(&part, record.force),
+                Ready::InPlace(_, stamp) => Ok(stamp),
+            });
+            match finished.await {
+                Err(reason) if reason.code == ErrorCode::BUSY && !self.inner.stopping.load(Ordering::Relaxed) => {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                finished => return finished,
+            }
+        }
     }
 
     /// Makes the destination of a download from a file here that has the whole content, checking every piece.

@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs::Permissions;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use p2p_proto::mtorrent::{HEAD_BYTES_MAX, Mtorrent, MtorrentError};
 use p2p_proto::reject::{ErrorCode, Reject};
 
+use super::disk::Disk;
 use super::error::{Aim, io_reject};
 use super::finish::FILE_MODE;
 use super::folder::{Folder, part_name};
@@ -34,11 +35,11 @@ pub(super) fn read(path: &Path) -> Result<Mtorrent, Reject> {
 }
 
 /// Makes the file `place`, which was resolved before, with this text. Blocks.
-pub(super) fn write(place: &Path, text: &str, umask: u32) -> Result<(), Reject> {
+pub(super) fn write(place: &Path, text: &str, umask: u32, disk: &Disk) -> Result<(), Reject> {
     let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else {
         return Err(Reject::new(ErrorCode::NOT_WRITABLE, format!("{} is no file in a folder", place.display())));
     };
-    let folder = Folder::open(parent)?;
+    let folder = Folder::open(parent, disk)?;
     let part = part_name(name);
     match write_part(&folder, &part, text, umask) {
         Ok(()) => {}
@@ -57,8 +58,8 @@ pub(super) fn write(place: &Path, text: &str, umask: u32) -> Result<(), Reject> 
 }
 
 fn write_part(folder: &Folder, part: &OsStr, text: &str, umask: u32) -> io::Result<()> {
-    let mut file = folder.create(part)?;
-    file.write_all(text.as_bytes())?;
+    let file = folder.create(part)?;
+    folder.disk().write_at(&file, text.as_bytes(), 0)?;
     file.set_permissions(Permissions::from_mode(FILE_MODE & !umask))?;
-    file.sync_all()
+    folder.disk().sync_all(&file)
 }

@@ -5,7 +5,6 @@
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +15,7 @@ use p2p_proto::have_map::HaveMap;
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::Manifest;
 use p2p_proto::reject::{ErrorCode, Reject};
-use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use super::error::{Aim, io_reject, wrong_state};
@@ -24,7 +23,7 @@ use super::folder::{Folder, part_name};
 use super::inner::shape_of;
 use super::journal::Journal;
 use super::record::{FileMark, PartRecord};
-use super::recover;
+use super::recover::{self, Recovered};
 use super::stamp;
 use crate::engine::record::{DownloadRecord, SourceStamp};
 
@@ -43,6 +42,9 @@ pub(super) struct Part {
     pub mark: FileMark,
     /// Whether the driver is told of its pieces; not where the store copies by itself.
     pub told: bool,
+    /// Bytes that were hashed to find it again.
+    #[cfg(test)]
+    pub hashed_bytes: u64,
     state: Mutex<PartState>,
 }
 
@@ -102,7 +104,7 @@ impl Part {
             if let Some(part) = opening.find_part(&known, &bits)? {
                 return Ok(Opened::Part(Arc::new(part)));
             }
-            if let Some(stamp) = opening.find_in_place(&known)? {
+            if let Some(stamp) = opening.find_in_place(&known, &bits)? {
                 return Ok(Opened::InPlace(stamp));
             }
             tracing::warn!(download = %record.id, path = %opening.part_path().display(),
@@ -128,7 +130,7 @@ impl Part {
         }
         drop(state);
         let offset = self.manifest.geometry().byte_range(piece).start;
-        self.file.write_all_at(bytes, offset).map_err(|error| self.error("write", &error))?;
+        self.folder.disk().write_at(&self.file, bytes, offset).map_err(|error| self.error("write", &error))?;
         let mut state = self.state();
         if let Some(ended) = &state.ended {
             return Err(ended.clone());
@@ -148,7 +150,7 @@ impl Part {
         if std::mem::take(&mut self.state().fail_next_sync) {
             return Err(Errno::IO.into());
         }
-        self.file.sync_data()
+        self.folder.disk().sync_data(&self.file)
     }
 
     /// Whether a piece is there and verified.
@@ -204,7 +206,7 @@ impl<'a> Opening<'a> {
         let (Some(parent), Some(name)) = (record.destination.parent(), record.destination.file_name()) else {
             return Err(Reject::new(ErrorCode::NOT_A_FILE, format!("{} is a folder", record.destination.display())));
         };
-        let folder = Folder::open(parent)?;
+        let folder = Folder::open(parent, &journal.disk)?;
         Ok(Opening { record, manifest, journal, told, folder, name: name.to_owned(), part_name: part_name(name) })
     }
 
@@ -232,16 +234,23 @@ impl<'a> Opening<'a> {
         }
         let count = self.manifest.geometry().piece_count();
         let durable = HaveMap::from_bits(bits, count).unwrap_or_else(|_| HaveMap::empty(count));
-        let durable = recover::unmarked_pieces(&file, &self.part_path(), &self.manifest, durable, |durable| {
+        let (path, disk) = (self.part_path(), self.folder.disk());
+        let recovered = recover::unmarked_pieces(&file, &path, disk, &self.manifest, durable, |durable| {
             self.journal.mark(&[(self.record.id, durable.bits().to_vec())])
         })?;
-        Ok(Some(self.part(file, mark, durable)))
+        let Recovered { durable, found, hashed_bytes } = &recovered;
+        tracing::info!(path = %path.display(), pieces = durable.len(), hashed_bytes, found, "found a part file again");
+        Ok(Some(self.part(file, mark, recovered)))
     }
 
     /// The file that came into its place before a crash (or before this run).
-    fn find_in_place(&self, known: &PartRecord) -> Result<Option<SourceStamp>, Reject> {
+    ///
+    /// The store renames only what is complete: a part file that somebody else renamed is not a finished file.
+    fn find_in_place(&self, known: &PartRecord, bits: &[u8]) -> Result<Option<SourceStamp>, Reject> {
         let (Some(mark), Some(metadata)) = (known.file, self.look(&self.name)?) else { return Ok(None) };
-        if !stamp::is_marked(&metadata, &mark) || metadata.len() != self.record.length {
+        let complete =
+            HaveMap::from_bits(bits, self.manifest.geometry().piece_count()).is_ok_and(|have| have.is_full());
+        if !complete || !stamp::is_marked(&metadata, &mark) || metadata.len() != self.record.length {
             return Ok(None);
         }
         match known.in_place {
@@ -277,8 +286,8 @@ impl<'a> Opening<'a> {
         });
         match made {
             Ok((file, mark)) => {
-                let count = self.manifest.geometry().piece_count();
-                Ok(self.part(file, mark, HaveMap::empty(count)))
+                let durable = HaveMap::empty(self.manifest.geometry().piece_count());
+                Ok(self.part(file, mark, Recovered { durable, found: 0, hashed_bytes: 0 }))
             }
             Err(reject) => {
                 let _ = self.journal.forget_part(self.record.id);
@@ -292,8 +301,10 @@ impl<'a> Opening<'a> {
             io::ErrorKind::AlreadyExists => foreign_part(&self.part_path()),
             _ => self.part_error("create", &error),
         })?;
-        let set_aside = set_aside(&file, self.record.length)
-            .and_then(|()| file.sync_all())
+        let disk = self.folder.disk();
+        let set_aside = disk
+            .set_length(&file, 0, self.record.length)
+            .and_then(|()| disk.sync_all(&file))
             .and_then(|()| self.folder.sync())
             .and_then(|()| file.metadata());
         match set_aside {
@@ -305,8 +316,11 @@ impl<'a> Opening<'a> {
         }
     }
 
-    fn part(&self, file: File, mark: FileMark, durable: HaveMap) -> Part {
+    fn part(&self, file: File, mark: FileMark, recovered: Recovered) -> Part {
+        let durable = recovered.durable;
         Part {
+            #[cfg(test)]
+            hashed_bytes: recovered.hashed_bytes,
             download: self.record.id,
             content: self.record.content,
             manifest: Arc::clone(&self.manifest),
@@ -376,18 +390,6 @@ pub(super) fn check_space(
         destination.display()
     );
     Err(Reject::new(ErrorCode::DISK_FULL, message).hint("make room, then resume, or choose another destination"))
-}
-
-/// Gives the file its length, with blocks where the file system can do that in advance.
-fn set_aside(file: &File, length: u64) -> io::Result<()> {
-    if length == 0 {
-        return Ok(());
-    }
-    match fallocate(file, FallocateFlags::empty(), 0, length) {
-        Ok(()) => Ok(()),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(length),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// The destination stands there and may not be replaced.

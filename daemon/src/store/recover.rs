@@ -11,7 +11,18 @@ use p2p_proto::reject::Reject;
 use rustix::fs::{Advice, SeekFrom, fadvise, seek};
 use rustix::io::Errno;
 
+use super::disk::Disk;
 use super::error::{Aim, io_reject};
+
+/// What was found in a part file.
+pub(super) struct Recovered {
+    /// The pieces that were marked, and those that verified.
+    pub durable: HaveMap,
+    /// How many of them were not marked.
+    pub found: u32,
+    /// Bytes that were hashed for it.
+    pub hashed_bytes: u64,
+}
 
 /// The durable pieces of a part file found again: `durable` as it was marked, and every other piece that lies wholly in
 /// written parts of the file and has the right digest. `mark` keeps them before they are believed.
@@ -21,18 +32,19 @@ use super::error::{Aim, io_reject};
 pub(super) fn unmarked_pieces(
     file: &File,
     path: &Path,
+    disk: &Disk,
     manifest: &Manifest,
     mut durable: HaveMap,
     mark: impl FnOnce(&HaveMap) -> Result<(), Reject>,
-) -> Result<HaveMap, Reject> {
+) -> Result<Recovered, Reject> {
     if durable.is_full() {
-        return Ok(durable);
+        return Ok(Recovered { durable, found: 0, hashed_bytes: 0 });
     }
     let geometry = manifest.geometry();
-    file.sync_data().map_err(|error| io_reject(Aim::Write, "sync", path, &error))?;
+    disk.sync_data(file).map_err(|error| io_reject(Aim::Write, "sync", path, &error))?;
     let mut extents = Extents { file, length: geometry.length(), current: 0..0 };
     let mut buffer = Vec::new();
-    let (mut hashed, mut found) = (0u32, 0u32);
+    let (mut hashed_bytes, mut found) = (0, 0u32);
     for piece in geometry.pieces() {
         let range = geometry.byte_range(piece);
         if durable.contains(piece) || !extents.hold(&range) {
@@ -42,7 +54,7 @@ pub(super) fn unmarked_pieces(
         buffer.resize(bytes as usize, 0);
         // Advice: where it is not taken, the sync above still holds.
         let _ = fadvise(file, range.start, bytes.try_into().ok(), Advice::DontNeed);
-        hashed += 1;
+        hashed_bytes += bytes;
         // A piece that cannot be read is fetched again, and writing it may help the disk.
         if file.read_exact_at(&mut buffer, range.start).is_ok() && manifest.verify(piece, &buffer) {
             durable.insert(piece);
@@ -52,8 +64,7 @@ pub(super) fn unmarked_pieces(
     if found > 0 {
         mark(&durable)?;
     }
-    tracing::info!(path = %path.display(), pieces = durable.len(), hashed, found, "found a part file again");
-    Ok(durable)
+    Ok(Recovered { durable, found, hashed_bytes })
 }
 
 /// The written ranges of a file, walked forward. Space set aside and never written counts as a hole.

@@ -1,20 +1,25 @@
 //! Shared files: read where they lie, through a bounded number of descriptors, and never after they changed.
 //!
-//! What is compared is how the file looks. Bytes changed without a trace in length, time and inode get past that; the
-//! receiver, who checks every piece, does not take them.
+//! What is compared is how the file looks: length, time and inode. Bytes changed and the time set back get past that, but
+//! not past the inode's own time of change. That one changes with a mode or another name too, so it unshares nothing:
+//! the pieces of a file that it does not vouch for are checked against their digests before they leave.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::mem;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use p2p_proto::geometry::PieceIndex;
+use p2p_proto::have_map::HaveMap;
+use p2p_proto::id::ContentId;
+use p2p_proto::limit::MANIFEST_BYTES_MAX;
+use p2p_proto::manifest::Manifest;
 use p2p_proto::reject::{ErrorCode, Reject};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{ReadWriteFlags, preadv2};
@@ -26,6 +31,9 @@ use crate::engine::record::{Shape, SourceStamp};
 /// Files kept open for serving. A process has 1,024 descriptors by default, and connections need theirs.
 const OPEN_FILES_MAX: usize = 128;
 
+/// Bytes of manifests kept for checking pieces: that of the longest file, or those of hundreds of the usual ones.
+const MANIFESTS_BYTES_MAX: u64 = MANIFEST_BYTES_MAX;
+
 /// A complete file that a content can be read from.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -34,12 +42,35 @@ pub(super) struct Source {
     pub path: PathBuf,
     pub stamp: SourceStamp,
     broken: OnceLock<Reject>,
+    /// A piece of it was not what its digest says, however the file looks.
+    damaged: AtomicBool,
+    checked: Mutex<Checked>,
+}
+
+/// Pieces of a file that are known to be as they were hashed.
+#[derive(Debug)]
+struct Checked {
+    /// The file's time of change that this holds for, nanoseconds since the Unix epoch.
+    changed_ns: Option<i128>,
+    /// All are: that was its time of change when it was hashed.
+    all: bool,
+    pieces: HaveMap,
 }
 
 impl Source {
-    pub(super) fn new(shape: Shape, path: PathBuf, stamp: SourceStamp) -> Source {
+    /// `hashed_ns`: its time of change when it was hashed, where this process did that.
+    pub(super) fn new(shape: Shape, path: PathBuf, stamp: SourceStamp, hashed_ns: Option<i128>) -> Source {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Source { number: NEXT.fetch_add(1, Ordering::Relaxed), shape, path, stamp, broken: OnceLock::new() }
+        let pieces = HaveMap::empty(shape.geometry().map_or(0, |geometry| geometry.piece_count()));
+        Source {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            shape,
+            path,
+            stamp,
+            broken: OnceLock::new(),
+            damaged: AtomicBool::new(false),
+            checked: Mutex::new(Checked { changed_ns: hashed_ns, all: hashed_ns.is_some(), pieces }),
+        }
     }
 
     /// Where a piece lies in it; `None` for one that does not exist.
@@ -54,24 +85,57 @@ impl Source {
     }
 
     /// Notes why it is no longer served; true the first time.
-    fn give_up(&self, reason: &Reject) -> bool {
+    pub(super) fn give_up(&self, reason: &Reject) -> bool {
         self.broken.set(reason.clone()).is_ok()
+    }
+
+    /// Whether a file that is no longer served may be served again when it looks as it did.
+    pub(super) fn may_come_back(&self) -> bool {
+        !self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Looks at what stands under its path now, without opening it.
+    pub(super) fn look(&self) -> Result<(), Reject> {
+        let error = |error: io::Error| io_reject(Aim::Read, "read", &self.path, &error);
+        self.check(&std::fs::metadata(&self.path).map_err(error)?)
+    }
+
+    /// Whether a piece is known to be right while the file has this time of change.
+    fn is_checked(&self, piece: PieceIndex, changed_ns: i128) -> bool {
+        let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        checked.changed_ns == Some(changed_ns) && (checked.all || checked.pieces.contains(piece))
+    }
+
+    /// A piece was found right.
+    fn note_checked(&self, piece: PieceIndex, changed_ns: i128) {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked.changed_ns != Some(changed_ns) {
+            let pieces = HaveMap::empty(checked.pieces.piece_count());
+            *checked = Checked { changed_ns: Some(changed_ns), all: false, pieces };
+        }
+        checked.pieces.insert(piece);
     }
 
     /// Opens the file. Links are followed: whatever they lead to must look as it was stamped.
     fn open(&self) -> Result<File, Reject> {
         let file = open_readable(&self.path).map_err(|error| io_reject(Aim::Read, "read", &self.path, &error))?;
-        self.check(&file)?;
+        self.check_open(&file)?;
         Ok(file)
     }
 
-    /// Refuses a file that does not look as it did. One without a name any more was deleted or replaced.
-    fn check(&self, file: &File) -> Result<(), Reject> {
+    /// Refuses an open file that does not look as it did; its time of change.
+    fn check_open(&self, file: &File) -> Result<i128, Reject> {
         let metadata = file.metadata().map_err(|error| io_reject(Aim::Read, "look at", &self.path, &error))?;
+        self.check(&metadata)?;
+        Ok(stamp::changed_ns(&metadata))
+    }
+
+    /// Refuses a file that does not look as it did. One without a name any more was deleted or replaced.
+    fn check(&self, metadata: &Metadata) -> Result<(), Reject> {
         if metadata.nlink() == 0 {
             return Err(source_changed(&self.path, "was deleted or replaced"));
         }
-        if !stamp::looks_like(&metadata, &self.stamp) {
+        if !stamp::looks_like(metadata, &self.stamp) {
             return Err(source_changed(&self.path, "has changed"));
         }
         Ok(())
@@ -115,6 +179,8 @@ pub(super) enum SourceError {
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     files: Mutex<Files>,
+    /// Manifests that pieces were checked with last, the latest at the end.
+    manifests: Mutex<Vec<(ContentId, Arc<Manifest>)>>,
 }
 
 #[derive(Debug, Default)]
@@ -124,17 +190,34 @@ struct Files {
 }
 
 impl Pool {
-    /// Reads `range` of a source into `buffer`, whose length becomes that of the range.
+    /// Reads a piece of a source into `buffer`, whose length becomes the piece's. `manifest` is awaited where the piece has
+    /// to be checked.
     pub(super) async fn read(
         &self,
         source: &Arc<Source>,
+        (content, piece): (ContentId, PieceIndex),
         range: Range<u64>,
         buffer: &mut Vec<u8>,
+        manifest: impl Future<Output = Result<Manifest, Reject>>,
     ) -> Result<(), SourceError> {
         if let Some(reason) = source.broken() {
             return Err(SourceError::Failed(reason.clone()));
         }
-        self.read_checked(source, range, buffer).await.map_err(|reason| {
+        let read = async {
+            let changed_ns = self.read_checked(source, range, buffer).await?;
+            if changed_ns.is_some_and(|changed_ns| source.is_checked(piece, changed_ns)) {
+                return Ok(());
+            }
+            if !self.manifest(content, manifest).await?.verify(piece, buffer) {
+                source.damaged.store(true, Ordering::Relaxed);
+                return Err(source_changed(&source.path, "has changed, with its time set back,"));
+            }
+            if let Some(changed_ns) = changed_ns {
+                source.note_checked(piece, changed_ns);
+            }
+            Ok(())
+        };
+        read.await.map_err(|reason: Reject| {
             buffer.clear();
             self.close(source);
             let gone = matches!(
@@ -148,17 +231,51 @@ impl Pool {
         })
     }
 
-    async fn read_checked(&self, source: &Arc<Source>, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), Reject> {
+    /// Reads from a file that looks as it did before and after; its time of change, if that stayed the same.
+    async fn read_checked(
+        &self,
+        source: &Arc<Source>,
+        range: Range<u64>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Option<i128>, Reject> {
         let file = match self.cached(source.number) {
             Some(file) => file,
             None => self.open(source).await?,
         };
-        source.check(&file)?;
+        let before_ns = source.check_open(&file)?;
         read_exact(&file, range, buffer).await.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => source_changed(&source.path, "was cut short"),
             _ => io_reject(Aim::Read, "read", &source.path, &error),
         })?;
-        source.check(&file)
+        let after_ns = source.check_open(&file)?;
+        Ok((before_ns == after_ns).then_some(after_ns))
+    }
+
+    /// The manifest of a content, of which the last few are kept.
+    async fn manifest(
+        &self,
+        content: ContentId,
+        read: impl Future<Output = Result<Manifest, Reject>>,
+    ) -> Result<Arc<Manifest>, Reject> {
+        let kept = self.manifests().iter().find(|(of, _)| *of == content).map(|(_, manifest)| Arc::clone(manifest));
+        if let Some(manifest) = kept {
+            return Ok(manifest);
+        }
+        let manifest = Arc::new(read.await?);
+        let mut kept = self.manifests();
+        kept.push((content, Arc::clone(&manifest)));
+        let digest_bytes = |manifest: &Manifest| manifest.hash().digest_bytes() as u64;
+        let bytes = |(_, manifest): &(ContentId, Arc<Manifest>)| {
+            u64::from(manifest.geometry().piece_count()) * digest_bytes(manifest)
+        };
+        while kept.len() > 1 && kept.iter().map(bytes).sum::<u64>() > MANIFESTS_BYTES_MAX {
+            kept.remove(0);
+        }
+        Ok(manifest)
+    }
+
+    fn manifests(&self) -> MutexGuard<'_, Vec<(ContentId, Arc<Manifest>)>> {
+        self.manifests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a source; where descriptors have run out, the pool gives up its own and tries once more.

@@ -275,13 +275,20 @@ async fn on_disk<T: Send + 'static>(
 ) -> Result<T, Failure> {
     let (known, address) = (Arc::clone(&inner.known), tracker.address.host_port.clone());
     let result = tokio::task::spawn_blocking(move || work(&known, &address)).await;
-    let reason = match result {
+    let (state, reason) = match result {
         Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => Reject::new(ErrorCode::DISK_ERROR, error.to_string())
-            .hint("without this file it is not known whom to trust; mend it, or move it away to trust anew"),
-        Err(_) => Reject::new(ErrorCode::INTERNAL, "reading the known trackers failed"),
+        Ok(Err(error)) if error.passes_by_itself() => {
+            let reason = Reject::new(ErrorCode::BUSY, error.to_string()).hint("it is tried again by itself");
+            (TrackerState::Unreachable, reason)
+        }
+        Ok(Err(error)) => {
+            let reason = Reject::new(ErrorCode::DISK_ERROR, error.to_string())
+                .hint("without this file it is not known whom to trust; mend it, or move it away to trust anew");
+            (TrackerState::Refused, reason)
+        }
+        Err(_) => (TrackerState::Refused, Reject::new(ErrorCode::INTERNAL, "reading the known trackers failed")),
     };
-    Err(Failure { state: TrackerState::Refused, reason })
+    Err(Failure { state, reason })
 }
 
 fn key_changed(inner: &Inner, tracker: &Tracker, expected: NodeId, presented: NodeId) -> Failure {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use p2p_proto::id::NodeId;
+use rustix::io::Errno;
 
 /// The file inside the state folder.
 pub const KNOWN_TRACKERS_FILE: &str = "known_trackers";
@@ -41,6 +42,14 @@ pub enum TrustError {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl TrustError {
+    /// Whether the next attempt may succeed without anybody's doing: descriptors have run out, or room on the disk.
+    pub fn passes_by_itself(&self) -> bool {
+        let TrustError::Disk { source, .. } = self else { return false };
+        matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::DQUOT))
+    }
 }
 
 /// The file of known trackers.

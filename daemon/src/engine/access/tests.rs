@@ -102,6 +102,7 @@ impl Bench {
         let signer = GrantSigner::from_document(&GrantSigner::generate_document().expect("made")).expect("reads");
         let length = u64::from(PIECES) * PIECE_BYTES_MIN;
         let share = ShareRecord {
+            resting: false,
             user: "alice".parse().expect("a good name"),
             group: group("g"),
             name: "f".parse().expect("a good name"),

@@ -1,11 +1,13 @@
 //! Tests of the store on real files. The world they share: a state folder, a folder of files, a store that can be killed.
 
+mod crash_disk;
 mod full_disk;
 mod journal;
 mod mtorrents;
 mod parts;
 mod recovery;
 mod sources;
+pub(super) mod tape;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,14 +32,19 @@ struct World {
     store: Option<Store>,
     events: mpsc::UnboundedReceiver<StoreEvent>,
     restored: Restored,
+    disk: Disk,
 }
 
 impl World {
     fn new() -> World {
-        let root = TempDir::new().expect("a temporary folder");
-        fs::create_dir(root.path().join("files")).expect("a folder");
-        let (store, events, restored) = open(&root.path().join("state"));
-        World { root, store: Some(store), events, restored }
+        World::on(Disk::default(), TempDir::new().expect("a temporary folder"))
+    }
+
+    /// On a disk of its own.
+    fn on(disk: Disk, root: TempDir) -> World {
+        fs::create_dir_all(root.path().join("files")).expect("a folder");
+        let (store, events, restored) = open_on(&disk, &root.path().join("state"));
+        World { root, store: Some(store), events, restored, disk }
     }
 
     fn store(&self) -> &Store {
@@ -66,7 +73,7 @@ impl World {
     }
 
     fn restart(&mut self) {
-        let (store, events, restored) = open(&self.state());
+        let (store, events, restored) = open_on(&self.disk, &self.state());
         (self.store, self.events, self.restored) = (Some(store), events, restored);
     }
 
@@ -135,9 +142,13 @@ impl World {
 }
 
 fn open(state: &Path) -> (Store, mpsc::UnboundedReceiver<StoreEvent>, Restored) {
+    open_on(&Disk::default(), state)
+}
+
+fn open_on(disk: &Disk, state: &Path) -> (Store, mpsc::UnboundedReceiver<StoreEvent>, Restored) {
     loop {
         let (told, events) = mpsc::unbounded_channel();
-        match Store::open(state, told) {
+        match Store::open_on(disk.clone(), state, told) {
             Ok((store, restored)) => return (store, events, restored),
             // A killed process is gone at once; here, a thread that has just answered may hold the journal a moment longer.
             Err(StoreError::InUse { .. }) => std::thread::yield_now(),

@@ -98,6 +98,22 @@ async fn a_crash_between_rename_and_record_is_a_finished_download() {
 }
 
 #[tokio::test]
+async fn a_part_file_that_somebody_else_renamed_is_not_a_finished_file() {
+    let mut world = World::new();
+    let bytes = content(2 * PIECE);
+    let record = world.download(&bytes, "a.bin").await;
+    world.store().open_part(record.clone()).await.expect("opens");
+    world.write(&record, &bytes, [0]).await;
+    world.store().close_part(record.id).await.expect("closes");
+    world.store = None;
+    fs::rename(world.path("a.bin.part"), world.path("a.bin")).expect("renames");
+    world.restart();
+    assert_eq!(code(world.store().open_part(record.clone()).await), ErrorCode::DESTINATION_EXISTS);
+    fs::rename(world.path("a.bin"), world.path("a.bin.part")).expect("renames");
+    assert_eq!(pieces(&world.store().open_part(record).await.expect("goes on").have), [0], "named as it was");
+}
+
+#[tokio::test]
 async fn a_part_file_that_is_gone_or_another_is_begun_again() {
     let mut world = World::new();
     let bytes = content(2 * PIECE);

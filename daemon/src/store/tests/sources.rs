@@ -140,6 +140,81 @@ async fn a_changed_file_is_never_served_and_told_once() {
     }
 }
 
+/// Length, time and inode are as they were; only the inode's own time of change is not.
+#[tokio::test]
+async fn a_change_whose_time_was_set_back_is_caught_before_it_leaves() {
+    for restarted in [false, true] {
+        let mut world = World::new();
+        let bytes = content(3 * PIECE);
+        let path = world.file("a.bin", &bytes);
+        let (_, id) = world.share(&path, "a").await;
+        world.read(id, 1).await.expect("reads");
+        let file = OpenOptions::new().write(true).open(&path).expect("there");
+        let modified = file.metadata().and_then(|metadata| metadata.modified()).expect("a time");
+        file.write_all_at(b"changed", PIECE as u64 + 9).expect("writes");
+        file.set_modified(modified).expect("sets it back");
+        if restarted {
+            world.kill_and_restart();
+        }
+        assert_eq!(world.read(id, 0).await.as_deref(), Ok(piece_of(&bytes, 0)), "what is right is served");
+        let refused = world.read(id, 1).await.expect_err("changed");
+        assert_eq!(refused.code, ErrorCode::SOURCE_CHANGED);
+        assert_eq!(code(world.read(id, 0).await), ErrorCode::SOURCE_CHANGED, "not any more");
+        world.store().look_at_sources(10).await;
+        assert_eq!(world.events.try_recv(), Ok(StoreEvent::SourceChanged(id, path, refused)));
+        assert!(world.events.try_recv().is_err(), "it looks as it did, and is not believed again");
+    }
+}
+
+#[tokio::test]
+async fn another_mode_or_name_does_not_unshare() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut world = World::new();
+    let bytes = content(2 * PIECE);
+    let path = world.file("a.bin", &bytes);
+    let (_, id) = world.share(&path, "a").await;
+    for mode in [0o600, 0o640] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
+        fs::hard_link(&path, world.path(&format!("{mode}"))).expect("links");
+        for piece in [0, 1, 0] {
+            assert_eq!(world.read(id, piece).await.as_deref(), Ok(piece_of(&bytes, piece)));
+        }
+    }
+    assert!(world.events.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_file_that_was_only_away_is_served_again() {
+    let mut world = World::new();
+    let bytes = content(PIECE);
+    let shared: Vec<_> =
+        ["one", "two", "three"].map(|name| world.file(name, &[name.as_bytes(), &bytes].concat())).into();
+    let mut ids = Vec::new();
+    for path in &shared {
+        ids.push(world.share(path, &path.file_name().expect("a name").to_string_lossy()).await.1);
+    }
+    let away = world.path("away");
+    fs::rename(&shared[1], &away).expect("renames");
+    // Two at a time: with two looks every one was looked at.
+    for _ in 0..2 {
+        world.store().look_at_sources(2).await;
+    }
+    let event = world.events.try_recv().expect("told before anybody reads it");
+    assert!(
+        matches!(&event, StoreEvent::SourceChanged(id, path, reason)
+        if (*id, path) == (ids[1], &shared[1]) && reason.code == ErrorCode::FILE_MISSING),
+        "{event:?}"
+    );
+    assert_eq!(code(world.read(ids[1], 0).await), ErrorCode::FILE_MISSING);
+    fs::rename(&away, &shared[1]).expect("renames");
+    for _ in 0..2 {
+        world.store().look_at_sources(2).await;
+    }
+    assert_eq!(world.events.try_recv(), Ok(StoreEvent::SourceBack(ids[1], shared[1].clone())));
+    assert!(world.events.try_recv().is_err());
+    assert_eq!(world.read(ids[1], 1).await.map(|piece| piece.len()), Ok(3));
+}
+
 #[tokio::test]
 async fn a_second_file_of_the_same_content_stands_in() {
     let mut world = World::new();
