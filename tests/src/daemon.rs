@@ -1,14 +1,16 @@
 //! A daemon that runs in the background, and the commands given to it.
 
 use std::ffi::OsStr;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::binaries::Binaries;
 use crate::ctl::{Ctl, Follower, Refusal};
+use crate::namespace::{Namespace, Node};
 use crate::process::{Process, clean_command};
 
 /// A daemon with its home.
@@ -22,6 +24,7 @@ pub struct Daemon {
     tracker: SocketAddr,
     listen: IpAddr,
     user_id: Option<u32>,
+    namespace: Option<Arc<Namespace>>,
     process: Option<Process>,
 }
 
@@ -29,7 +32,15 @@ impl Daemon {
     /// A daemon that does not run yet, with its home in `folder`. It will listen on a free port of `listen`.
     pub fn new(binaries: &Binaries, folder: &Path, name: &str, tracker: SocketAddr, listen: IpAddr) -> Daemon {
         let (binaries, folder, home) = (binaries.clone(), folder.to_owned(), folder.join(name));
-        Daemon { binaries, folder, name: name.to_owned(), home, tracker, listen, user_id: None, process: None }
+        let (name, user_id, namespace, process) = (name.to_owned(), None, None, None);
+        Daemon { binaries, folder, name, home, tracker, listen, user_id, namespace, process }
+    }
+
+    /// The same, run on a node of a network, at every address that this has or will have.
+    pub fn on(mut self, node: &Node) -> Daemon {
+        self.listen = Ipv6Addr::UNSPECIFIED.into();
+        self.namespace = Some(Arc::clone(&node.namespace));
+        self
     }
 
     /// The same, run by another user of this machine; only root can.
@@ -55,6 +66,7 @@ impl Daemon {
         command.arg("--home").arg(&self.home).args(["--tracker", &self.tracker.to_string()]);
         command.args(["--listen", &SocketAddr::new(self.listen, 0).to_string()]);
         self.become_user(&mut command);
+        let command = Namespace::wrap(self.namespace.as_deref(), command);
         let log = self.folder.join(format!("{}.log", self.name));
         self.process = Some(Process::start(&format!("p2pd of {}", self.name), command, log, "p2pd ready ")?);
         Ok(())

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::binaries::Binaries;
+use crate::namespace::Namespace;
 use crate::process::{Process, clean_command};
 
 /// A tracker with its home; it keeps its address over restarts.
@@ -17,17 +19,23 @@ pub struct Tracker {
     pub address: SocketAddr,
     /// Its key's name, 64 hexadecimal digits.
     pub id: String,
+    namespace: Option<Arc<Namespace>>,
     process: Option<Process>,
 }
 
 impl Tracker {
-    /// Starts a tracker with its home in `folder`, on a free port of `address`.
+    /// Starts a tracker with its home in `folder`, on a free port of `address`, in a namespace if one is given.
     ///
     /// # Errors
     /// Why it is not ready.
-    pub fn start(binaries: &Binaries, folder: &Path, address: SocketAddr) -> Result<Tracker, String> {
+    pub(crate) fn start(
+        binaries: &Binaries,
+        folder: &Path,
+        address: SocketAddr,
+        namespace: Option<Arc<Namespace>>,
+    ) -> Result<Tracker, String> {
         let (binaries, folder, home) = (binaries.clone(), folder.to_owned(), folder.join("tracker"));
-        let mut tracker = Tracker { binaries, folder, home, address, id: String::new(), process: None };
+        let mut tracker = Tracker { binaries, folder, home, address, id: String::new(), namespace, process: None };
         tracker.run()?;
         Ok(tracker)
     }
@@ -36,6 +44,7 @@ impl Tracker {
     fn run(&mut self) -> Result<(), String> {
         let mut command = clean_command(&self.binaries.path("tracker"), &self.folder);
         command.arg("--home").arg(&self.home).arg(self.address.to_string());
+        let command = Namespace::wrap(self.namespace.as_deref(), command);
         let process = Process::start("tracker", command, self.folder.join("tracker.log"), "tracker ready ")?;
         let words: Vec<&str> = process.ready_line.split(' ').collect();
         match words[..] {

@@ -2,12 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
 use crate::binaries::Binaries;
 use crate::daemon::Daemon;
+use crate::namespace::Node;
 use crate::tracker::Tracker;
 
 /// The password of every user that a world makes.
@@ -38,9 +40,19 @@ impl World {
     /// # Errors
     /// Why the tracker is not ready.
     pub fn at(address: IpAddr, binaries: Binaries) -> Result<World, String> {
-        // A short path: the control socket's has to fit 107 bytes.
-        let folder = tempfile::Builder::new().prefix("p2p-").tempdir().map_err(|error| error.to_string())?;
-        let tracker = Tracker::start(&binaries, folder.path(), SocketAddr::new(address, 0))?;
+        let folder = new_folder()?;
+        let tracker = Tracker::start(&binaries, folder.path(), SocketAddr::new(address, 0), None)?;
+        Ok(World { tracker, binaries, address, folder })
+    }
+
+    /// A world whose tracker runs on a node of a network.
+    ///
+    /// # Errors
+    /// Why the tracker is not ready.
+    pub fn on(node: &Node, binaries: Binaries) -> Result<World, String> {
+        let (folder, address) = (new_folder()?, node.address());
+        let namespace = Some(Arc::clone(&node.namespace));
+        let tracker = Tracker::start(&binaries, folder.path(), SocketAddr::new(address, 0), namespace)?;
         Ok(World { tracker, binaries, address, folder })
     }
 
@@ -71,10 +83,17 @@ impl World {
 
     /// A daemon with a new user of the same name, logged in.
     pub fn user(&self, name: &str) -> Daemon {
-        let daemon = self.daemon(name);
-        daemon.run(&["create_user", name, PASSWORD]);
-        daemon.run(&["login", name, PASSWORD]);
-        daemon
+        enrol(self.daemon(name), name)
+    }
+
+    /// The same on a node of a network.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    pub fn user_on(&self, node: &Node, name: &str) -> Daemon {
+        let mut daemon = self.resting_daemon(name).on(node);
+        daemon.restart();
+        enrol(daemon, name)
     }
 
     /// Keeps the folder and gives its path: for whoever goes on by hand.
@@ -88,6 +107,18 @@ impl Default for World {
     fn default() -> World {
         World::new()
     }
+}
+
+/// A folder with a short path: the control socket's has to fit 107 bytes.
+fn new_folder() -> Result<TempDir, String> {
+    tempfile::Builder::new().prefix("p2p-").tempdir().map_err(|error| format!("no temporary folder: {error}"))
+}
+
+/// The daemon, with a new user of that name logged in.
+fn enrol(daemon: Daemon, name: &str) -> Daemon {
+    daemon.run(&["create_user", name, PASSWORD]);
+    daemon.run(&["login", name, PASSWORD]);
+    daemon
 }
 
 /// A loopback address that no other world has, where the whole of 127.0.0.0/8 is this machine (Linux): a port that is
