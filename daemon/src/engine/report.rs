@@ -8,6 +8,7 @@ use p2p_proto::tracker::Listing;
 
 use super::Engine;
 use super::downloads::{Download, Stage};
+use super::peers::Peer;
 use super::record::{DownloadPhase, ShareRecord};
 use super::transfer::{Phase, Transfer, waiting_reason};
 
@@ -160,7 +161,10 @@ impl Engine {
             Phase::Opening | Phase::Finishing => (DownloadState::Verifying, None),
             Phase::Fetching if transfer.last_arrival.is_some_and(recently) => (DownloadState::Downloading, None),
             Phase::Manifest(_) | Phase::Fetching => {
-                let reason = waiting_reason(transfer, self.tracker_ok(), &self.no_tracker(), self.now.wall);
+                let unreachable = |node| self.peers.get(node).is_some_and(Peer::is_unreachable);
+                let unreachable = transfer.peers.keys().filter(|node| unreachable(node)).count();
+                let no_tracker = self.no_tracker();
+                let reason = waiting_reason(transfer, unreachable, self.tracker_ok(), &no_tracker, self.now.wall);
                 (DownloadState::Waiting, Some(reason))
             }
         }

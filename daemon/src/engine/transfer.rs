@@ -299,8 +299,14 @@ fn in_words(span: Duration) -> String {
     }
 }
 
-/// Why nothing comes in, where it is known.
-pub(super) fn waiting_reason(transfer: &Transfer, tracker_ok: bool, no_tracker: &Reject, now: UnixMillis) -> String {
+/// Why nothing comes in, where it is known. `unreachable` of the peers did not answer when they were dialled.
+pub(super) fn waiting_reason(
+    transfer: &Transfer,
+    unreachable: usize,
+    tracker_ok: bool,
+    no_tracker: &Reject,
+    now: UnixMillis,
+) -> String {
     let silent = transfer.peers.values().filter(|peer| peer.interest.is_none() && !peer.is_banned()).count();
     let liars = transfer.peers.values().filter(|peer| peer.corrupt_pieces > 0).count();
     match (transfer.is_lonely(), &transfer.last_seeder) {
@@ -308,6 +314,12 @@ pub(super) fn waiting_reason(transfer: &Transfer, tracker_ok: bool, no_tracker: 
             format!("{liars} of {} peers sent pieces that are not what their digests say", transfer.peers.len())
         }
         (false, _) => "no peer online has the pieces that are missing".to_owned(),
+        (true, _) if unreachable > 0 && unreachable == silent => {
+            let peers = transfer.peers.len();
+            format!(
+                "{unreachable} of {peers} peers online cannot be reached (a router or firewall?), tried again by itself"
+            )
+        }
         (true, _) if silent > 0 => format!("connecting to {silent} peers"),
         (true, _) if !tracker_ok => no_tracker.message.clone(),
         (true, Some((user, at))) => format!("no seeder online (last: {user}, {} ago)", in_words(now.since(*at))),
