@@ -137,7 +137,7 @@ fn query(shared: &Shared, session: &Session, request: Request) -> Reply {
             state.may_read_content(node, &group, &content)?;
             let mut online = shared.online();
             online.presence.observe(node, session.connection.remote_address());
-            Ok(Answer::Providers(online.presence.lookup(node, &group, content)))
+            Ok(Answer::Providers(online.lookup(node, &group, content)))
         }
         Request::Grant { group } => grant(shared, state, node, &group),
         Request::Announce(announce) => note(shared, state, session, &announce),
