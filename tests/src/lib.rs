@@ -14,6 +14,7 @@ mod house_rules;
 pub mod namespace;
 pub mod process;
 pub mod sim;
+pub mod size;
 pub mod tracker;
 pub mod wait;
 pub mod world;

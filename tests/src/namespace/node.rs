@@ -1,10 +1,13 @@
 //! A node of a network: its namespace, its cable to the router, and all that can happen to that.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Namespace, Router};
+use crate::process::Process;
 
 /// Bits per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +95,14 @@ impl Node {
     /// If `work` does, or if the namespace cannot be entered.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.namespace.enter(work)
+    }
+
+    /// Starts a program here, as [`Process::start`] does.
+    ///
+    /// # Errors
+    /// Why it is not ready.
+    pub fn start(&self, name: &str, command: &Command, log: PathBuf, ready: &str) -> Result<Process, String> {
+        Process::start(name, self.namespace.command(command), log, ready)
     }
 
     /// Its address now, as it knows it itself.
