@@ -25,9 +25,9 @@ use rustls::pki_types::CertificateDer;
 /// repair; beyond 4 MiB nothing was gained.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// How often the dialling side speaks on a silent connection: three times within [`IDLE_TIMEOUT`], and often enough for
-/// the 30 s that NATs commonly keep a UDP mapping.
-pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the dialling side speaks on a silent connection: whoever waits for payload learns soon that the other end is
+/// gone, and 30 s is what NATs commonly keep a UDP mapping for. Fifty idle peers cost twenty small packets a second.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A connection from which nothing came for so long is lost.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -124,6 +124,8 @@ pub enum ConnectError {
 #[derive(Clone)]
 pub struct Endpoint {
     quinn: quinn::Endpoint,
+    /// The same socket as quinn's.
+    socket: Arc<UdpSocket>,
     identity: Arc<Identity>,
     local: SocketAddr,
     peer_transport: Arc<TransportConfig>,
@@ -154,11 +156,13 @@ impl Endpoint {
             .incoming_buffer_size(INCOMING_BUFFER_BYTES)
             .incoming_buffer_size_total(INCOMING_BUFFERS_BYTES);
 
-        let quinn = quinn::Endpoint::new(endpoint_config, Some(server_config), socket, Arc::new(TokioRuntime))
-            .map_err(refused)?;
+        let own = socket.try_clone().map_err(refused)?;
+        let quinn =
+            quinn::Endpoint::new(endpoint_config, Some(server_config), own, Arc::new(TokioRuntime)).map_err(refused)?;
         let local = canonical(quinn.local_addr().map_err(refused)?);
         Ok(Endpoint {
             quinn,
+            socket: Arc::new(socket),
             identity,
             local,
             peer_transport: Arc::new(transport(PEER_STREAMS_MAX, 0, Some(KEEP_ALIVE_INTERVAL))),
@@ -222,6 +226,14 @@ impl Endpoint {
     /// The next attempt of a peer to connect; `None` once the endpoint is closed.
     pub async fn accept(&self) -> Option<Incoming> {
         self.quinn.accept().await
+    }
+
+    /// This machine has another address: what was dialled goes on from there and says so now, not at its next keep-alive.
+    /// The socket stays the same, since it listens at every address or at one that nothing can replace.
+    pub fn announce_move(&self) {
+        if let Err(error) = self.socket.try_clone().and_then(|socket| self.quinn.rebind(socket)) {
+            tracing::warn!(%error, "connections are not told of this machine's new address at once");
+        }
     }
 
     /// Closes every connection, and accepts none any more.

@@ -10,5 +10,6 @@ pub mod frame_stream;
 pub mod net;
 pub mod piece_buffer;
 pub mod run;
+pub mod silence;
 pub mod store;
 pub mod tracker_link;

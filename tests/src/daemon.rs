@@ -1,14 +1,16 @@
 //! A daemon that runs in the background, and the commands given to it.
 
 use std::ffi::OsStr;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::binaries::Binaries;
 use crate::ctl::{Ctl, Follower, Refusal};
+use crate::namespace::{Namespace, Node};
 use crate::process::{Process, clean_command};
 use crate::world::PASSWORD;
 
@@ -24,6 +26,7 @@ pub struct Daemon {
     listen: IpAddr,
     user_id: Option<u32>,
     descriptors_max: Option<u32>,
+    namespace: Option<Arc<Namespace>>,
     process: Option<Process>,
 }
 
@@ -41,6 +44,7 @@ impl Daemon {
             listen,
             user_id: None,
             descriptors_max: None,
+            namespace: None,
             process: None,
         }
     }
@@ -54,6 +58,13 @@ impl Daemon {
     /// The same, which finds the tracker elsewhere.
     pub fn tracker_at(self, tracker: SocketAddr) -> Daemon {
         self.with_trackers(vec![tracker.to_string()])
+    }
+
+    /// The same, run on a node of a network, at every address that this has or will have.
+    pub fn on(mut self, node: &Node) -> Daemon {
+        self.listen = Ipv6Addr::UNSPECIFIED.into();
+        self.namespace = Some(Arc::clone(&node.namespace));
+        self
     }
 
     /// The same, run by another user of this machine; only root can.
@@ -93,6 +104,7 @@ impl Daemon {
         command.arg("--home").arg(&self.home).args(["--tracker", &self.trackers.join(",")]);
         command.args(["--listen", &SocketAddr::new(self.listen, 0).to_string()]);
         self.become_user(&mut command);
+        let command = Namespace::wrap(self.namespace.as_deref(), command);
         let log = self.folder.join(format!("{}.log", self.name));
         self.process = Some(Process::start(&format!("p2pd of {}", self.name), command, log, "p2pd ready ")?);
         Ok(())

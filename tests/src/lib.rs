@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod file;
 #[cfg(test)]
 mod house_rules;
+pub mod namespace;
 pub mod process;
 pub mod relay;
 pub mod sim;

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::binaries::Binaries;
+use crate::namespace::Namespace;
 use crate::process::{Process, clean_command};
 
 /// A tracker with its home; it keeps its address over restarts.
@@ -19,23 +21,27 @@ pub struct Tracker {
     pub id: String,
     /// What it is given beside home and address.
     arguments: Vec<String>,
+    namespace: Option<Arc<Namespace>>,
     process: Option<Process>,
 }
 
 impl Tracker {
-    /// Starts a tracker with its home in `folder`, on a free port of `address`, with more arguments.
+    /// Starts a tracker with its home in `folder`, on a free port of `address`, with more arguments, in a namespace if one
+    /// is given.
     ///
     /// # Errors
     /// Why it is not ready.
-    pub fn start(
+    pub(crate) fn start(
         binaries: &Binaries,
         folder: &Path,
         address: SocketAddr,
         arguments: &[&str],
+        namespace: Option<Arc<Namespace>>,
     ) -> Result<Tracker, String> {
         let (binaries, folder, home) = (binaries.clone(), folder.to_owned(), folder.join("tracker"));
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut tracker = Tracker { binaries, folder, home, address, id: String::new(), arguments, process: None };
+        let (id, process) = (String::new(), None);
+        let mut tracker = Tracker { binaries, folder, home, address, id, arguments, namespace, process };
         tracker.run()?;
         Ok(tracker)
     }
@@ -44,6 +50,7 @@ impl Tracker {
     fn run(&mut self) -> Result<(), String> {
         let mut command = clean_command(&self.binaries.path("tracker"), &self.folder);
         command.arg("--home").arg(&self.home).arg(self.address.to_string()).args(&self.arguments);
+        let command = Namespace::wrap(self.namespace.as_deref(), command);
         let process = Process::start("tracker", command, self.folder.join("tracker.log"), "tracker ready ")?;
         let words: Vec<&str> = process.ready_line.split(' ').collect();
         match words[..] {

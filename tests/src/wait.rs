@@ -26,3 +26,12 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         std::thread::park_timeout(PAUSE);
     }
 }
+
+/// Lets `time` pass. Only where the time itself is the case, as in a link that is cut for twenty seconds: whoever waits for
+/// something asks for it ([`eventually`]).
+pub fn remain(time: Duration) {
+    let start = Instant::now();
+    while let Some(left) = time.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
+}

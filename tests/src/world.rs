@@ -2,12 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
 use crate::binaries::Binaries;
 use crate::daemon::Daemon;
+use crate::namespace::Node;
 use crate::tracker::Tracker;
 
 /// The password of every user that a world makes.
@@ -50,9 +52,19 @@ impl World {
     }
 
     fn start(address: IpAddr, binaries: Binaries, arguments: &[&str]) -> Result<World, String> {
-        // A short path: the control socket's has to fit 107 bytes.
-        let folder = tempfile::Builder::new().prefix("p2p-").tempdir().map_err(|error| error.to_string())?;
-        let tracker = Tracker::start(&binaries, folder.path(), SocketAddr::new(address, 0), arguments)?;
+        let folder = new_folder()?;
+        let tracker = Tracker::start(&binaries, folder.path(), SocketAddr::new(address, 0), arguments, None)?;
+        Ok(World { tracker, binaries, address, folder })
+    }
+
+    /// A world whose tracker runs on a node of a network.
+    ///
+    /// # Errors
+    /// Why the tracker is not ready.
+    pub fn on(node: &Node, binaries: Binaries) -> Result<World, String> {
+        let (folder, address) = (new_folder()?, node.address());
+        let namespace = Some(Arc::clone(&node.namespace));
+        let tracker = Tracker::start(&binaries, folder.path(), SocketAddr::new(address, 0), &[], namespace)?;
         Ok(World { tracker, binaries, address, folder })
     }
 
@@ -88,6 +100,17 @@ impl World {
         daemon
     }
 
+    /// The same on a node of a network.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    pub fn user_on(&self, node: &Node, name: &str) -> Daemon {
+        let mut daemon = self.resting_daemon(name).on(node);
+        daemon.restart();
+        daemon.become_known_as(name);
+        daemon
+    }
+
     /// Keeps the folder and gives its path: for whoever goes on by hand.
     pub fn keep(&mut self) -> PathBuf {
         self.folder.disable_cleanup(true);
@@ -99,6 +122,11 @@ impl Default for World {
     fn default() -> World {
         World::new()
     }
+}
+
+/// A folder with a short path: the control socket's has to fit 107 bytes.
+fn new_folder() -> Result<TempDir, String> {
+    tempfile::Builder::new().prefix("p2p-").tempdir().map_err(|error| format!("no temporary folder: {error}"))
 }
 
 /// A loopback address that no other world has, where the whole of 127.0.0.0/8 is this machine (Linux): a port that is

@@ -158,11 +158,11 @@ impl Presence {
         self.nodes.insert(node, Node { user, observed, local, items: BTreeMap::new() });
     }
 
-    /// A node's packets come from another address than before (it moved, or its router did).
-    pub fn observe(&mut self, node: NodeId, observed: SocketAddr) {
-        if let Some(row) = self.nodes.get_mut(&node) {
-            row.observed = SocketAddr::new(observed.ip().to_canonical(), observed.port());
-        }
+    /// Where a node's packets come from now; whether that is another address than before (it moved, or its router did).
+    pub fn observe(&mut self, node: NodeId, observed: SocketAddr) -> bool {
+        let Some(row) = self.nodes.get_mut(&node) else { return false };
+        let observed = SocketAddr::new(observed.ip().to_canonical(), observed.port());
+        std::mem::replace(&mut row.observed, observed) != observed
     }
 
     /// A node is gone, and what it announced with it.

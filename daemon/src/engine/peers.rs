@@ -13,12 +13,23 @@ use super::{Engine, Output, Timer};
 /// First pause after a failed dial; doubled each time up to [`REDIAL_MS_MAX`].
 const REDIAL_MS_MIN: u64 = 1_000;
 
-/// Longest pause between dials: a peer that comes back is found again within this time, and a victim whose address
-/// somebody announced is not flooded.
+/// Longest pause between dials of a node that has never answered there: a victim whose address somebody announced is not
+/// flooded.
 const REDIAL_MS_MAX: u64 = 60_000;
+
+/// Longest pause where the node has answered before. A dial sends something every three seconds at least, so a link that
+/// is back is noticed within five.
+const REDIAL_KNOWN_MS_MAX: u64 = 2_000;
 
 /// Failed dials in a row after which a node is left alone until a tracker names it again.
 const FAILURES_MAX: u32 = 4;
+
+/// Dials of one node at once: one to where it was, one to where it is said to be now.
+const DIALS_MAX: u32 = 2;
+
+/// Two connections made within this time may have been dialled at once, one by each end: a handshake and a Hello. When one
+/// is dialled later, whoever dialled has lost the older.
+const SIMULTANEOUS_MS: u64 = 15_000;
 
 /// How long a connection that nothing uses is kept for what may come next.
 const IDLE_MS: u64 = 120_000;
@@ -29,6 +40,7 @@ struct Link {
     connection: ConnectionId,
     dialled: bool,
     instance: u64,
+    since: Duration,
 }
 
 /// One node.
@@ -37,14 +49,28 @@ pub(super) struct Peer {
     /// Where trackers say that it is; newest word last.
     addresses: Vec<SocketAddr>,
     link: Option<Link>,
-    dialling: bool,
+    /// Dials under way.
+    dials: u32,
     failures: u32,
+    /// Whether it has answered at one of these addresses.
+    answered: bool,
 }
 
 impl Peer {
     /// The connection to it.
     pub fn connection(&self) -> Option<ConnectionId> {
         self.link.map(|link| link.connection)
+    }
+
+    /// Whether it is said to be online and did not answer when it was dialled last.
+    pub fn is_unreachable(&self) -> bool {
+        self.link.is_none() && self.failures > 0
+    }
+
+    /// How long to wait before the next dial.
+    fn redial_pause(&self) -> Duration {
+        let doubled = REDIAL_MS_MIN.saturating_mul(1 << self.failures.saturating_sub(1).min(10));
+        Duration::from_millis(doubled.min(if self.answered { REDIAL_KNOWN_MS_MAX } else { REDIAL_MS_MAX }))
     }
 }
 
@@ -62,21 +88,35 @@ impl Engine {
         }
         let peer = self.peers.entry(node).or_default();
         if !addresses.is_empty() && peer.addresses != addresses {
+            let known = !peer.addresses.is_empty();
+            let moved = known && !addresses.iter().any(|address| peer.addresses.contains(address));
             peer.addresses = addresses;
             peer.addresses.truncate(NODE_ADDRESSES_MAX);
+            peer.answered &= !moved;
             // What failed was another place.
             peer.failures = 0;
             self.timers.clear(&Timer::Dial(node));
+            if moved {
+                // What leads to where it was, connected or still dialled, is kept until the new place has answered.
+                self.dial(node);
+            }
         }
         true
     }
 
     /// Connects to a node that a transfer needs, unless that is done, under way, or to be tried again later.
     pub(super) fn connect(&mut self, node: NodeId) {
+        if self.peers.get(&node).is_some_and(|peer| peer.link.is_none() && peer.dials == 0) {
+            self.dial(node);
+        }
+    }
+
+    /// Dials a node that a transfer needs, whatever connects to it already.
+    fn dial(&mut self, node: NodeId) {
         let needed = self.transfers.values().any(|transfer| transfer.peers.contains_key(&node));
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        if needed && peer.link.is_none() && !peer.dialling && !peer.addresses.is_empty() {
-            peer.dialling = true;
+        if needed && peer.dials < DIALS_MAX && !peer.addresses.is_empty() {
+            peer.dials += 1;
             self.outputs.push_back(Output::Dial(node, peer.addresses.clone()));
         }
     }
@@ -87,8 +127,7 @@ impl Engine {
         if peer.failures == 0 {
             self.connect(node);
         } else {
-            let pause = redial_pause(peer.failures);
-            let at = self.after(pause);
+            let at = self.after(peer.redial_pause());
             self.timers.set_if_unset(Timer::Dial(node), at);
         }
     }
@@ -99,11 +138,13 @@ impl Engine {
             return;
         }
         let own = self.config.node;
+        let since = self.now.monotonic;
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        let link = Link { connection, dialled, instance };
+        let link = Link { connection, dialled, instance, since };
         peer.failures = 0;
         if dialled {
-            peer.dialling = false;
+            peer.dials = peer.dials.saturating_sub(1);
+            peer.answered = true;
         }
         if let Some(old) = peer.link {
             if prefers_old(own, node, old, link) {
@@ -126,6 +167,8 @@ impl Engine {
 
     pub(super) fn peer_lost(&mut self, connection: ConnectionId) {
         let Some(node) = self.drop_connection(connection) else { return };
+        // It may have moved: a tracker knows before the old place has failed to answer.
+        self.look_up_for(node);
         if let Some(peer) = self.peers.get_mut(&node) {
             // A lost connection is found again soon, but not in a busy loop.
             peer.failures = peer.failures.max(1);
@@ -138,10 +181,11 @@ impl Engine {
 
     pub(super) fn dial_failed(&mut self, node: NodeId, _reason: String) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        peer.dialling = false;
-        if peer.link.is_none() {
+        peer.dials = peer.dials.saturating_sub(1);
+        if peer.link.is_none() && peer.dials == 0 {
             peer.failures = peer.failures.saturating_add(1);
             if peer.failures >= FAILURES_MAX {
+                self.look_up_for(node);
                 self.give_up(node);
             } else {
                 self.connect_in_time(node);
@@ -180,21 +224,16 @@ impl Engine {
     fn forget_unused_peers(&mut self) {
         let transfers = &self.transfers;
         let used = |node: &NodeId| transfers.values().any(|transfer| transfer.peers.contains_key(node));
-        self.peers.retain(|node, peer| peer.link.is_some() || peer.dialling || used(node));
+        self.peers.retain(|node, peer| peer.link.is_some() || peer.dials > 0 || used(node));
     }
 }
 
-/// Of two connections between the same nodes, both ends keep the same one: that of the other's newer life, then the one
-/// dialled by the lower node id, then the newer.
+/// Of two connections between the same nodes, both ends keep the same one: that of the other's newer life, then, of two made
+/// at the same time, the one dialled by the lower node id, then the newer.
 fn prefers_old(own: NodeId, node: NodeId, old: Link, new: Link) -> bool {
     let dialler = |link: Link| if link.dialled { own } else { node };
-    old.instance == new.instance && dialler(old) < dialler(new)
-}
-
-/// How long to wait before the next dial.
-fn redial_pause(failures: u32) -> Duration {
-    let doubled = REDIAL_MS_MIN.saturating_mul(1 << failures.saturating_sub(1).min(10));
-    Duration::from_millis(doubled.min(REDIAL_MS_MAX))
+    let at_once = new.since.saturating_sub(old.since) <= Duration::from_millis(SIMULTANEOUS_MS);
+    old.instance == new.instance && at_once && dialler(old) < dialler(new)
 }
 
 #[cfg(test)]
@@ -202,7 +241,7 @@ mod tests {
     use super::*;
 
     fn link(connection: u64, dialled: bool, instance: u64) -> Link {
-        Link { connection: ConnectionId(connection), dialled, instance }
+        Link { connection: ConnectionId(connection), dialled, instance, since: Duration::from_secs(connection) }
     }
 
     #[test]
@@ -224,9 +263,16 @@ mod tests {
     }
 
     #[test]
-    fn pauses_between_dials_double_up_to_a_minute() {
-        assert_eq!(redial_pause(1), Duration::from_secs(1));
-        assert_eq!(redial_pause(3), Duration::from_secs(4));
-        assert_eq!(redial_pause(u32::MAX), Duration::from_secs(60));
+    fn who_dials_long_after_has_lost_the_old_connection() {
+        let (low, high) = (NodeId([1; 32]), NodeId([2; 32]));
+        assert!(!prefers_old(low, high, link(1, true, 7), link(100, false, 7)));
+        assert!(!prefers_old(high, low, link(1, false, 7), link(100, true, 7)));
+    }
+
+    #[test]
+    fn pauses_between_dials_double_up_to_a_minute_or_to_seconds_where_it_has_answered() {
+        let pause = |failures, answered| Peer { failures, answered, ..Peer::default() }.redial_pause().as_secs();
+        assert_eq!([1, 3, u32::MAX].map(|failures| pause(failures, false)), [1, 4, 60]);
+        assert_eq!([1, 3, u32::MAX].map(|failures| pause(failures, true)), [1, 2, 2]);
     }
 }

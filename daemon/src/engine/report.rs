@@ -8,6 +8,7 @@ use p2p_proto::tracker::Listing;
 
 use super::Engine;
 use super::downloads::{Download, Stage};
+use super::peers::Peer;
 use super::record::{DownloadPhase, ShareRecord};
 use super::transfer::{Phase, Transfer, waiting_reason};
 
@@ -163,7 +164,9 @@ impl Engine {
             Phase::Manifest(_) | Phase::Fetching => {
                 let no_tracker = (!self.tracker_ok()).then(|| self.no_tracker());
                 let granted = self.is_granted(&transfer.group);
-                let reason = waiting_reason(transfer, granted, no_tracker.as_ref(), self.now.wall);
+                let unreachable = |node| self.peers.get(node).is_some_and(Peer::is_unreachable);
+                let unreachable = transfer.peers.keys().filter(|node| unreachable(node)).count();
+                let reason = waiting_reason(transfer, granted, unreachable, no_tracker.as_ref(), self.now.wall);
                 (DownloadState::Waiting, Some(reason))
             }
         }

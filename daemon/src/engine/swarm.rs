@@ -62,6 +62,13 @@ impl Engine {
         self.look_up_in_turn(lonely);
     }
 
+    /// Looks up again now what a node was to bring.
+    pub(super) fn look_up_for(&mut self, node: NodeId) {
+        let with_peer = self.transfers.iter().filter(|(_, transfer)| transfer.peers.contains_key(&node));
+        let contents: Vec<ContentId> = with_peer.map(|(content, _)| *content).collect();
+        self.look_up_in_turn(contents);
+    }
+
     /// Looks contents up one after the other, so that hundreds of them do not ask the tracker at one moment.
     fn look_up_in_turn(&mut self, contents: Vec<ContentId>) {
         let mut at = self.now.monotonic;

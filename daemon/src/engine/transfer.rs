@@ -302,10 +302,11 @@ fn in_words(span: Duration) -> String {
     }
 }
 
-/// Why nothing comes in, where it is known.
+/// Why nothing comes in, where it is known. `unreachable` of the peers did not answer when they were dialled.
 pub(super) fn waiting_reason(
     transfer: &Transfer,
     granted: bool,
+    unreachable: usize,
     no_tracker: Option<&Reject>,
     now: UnixMillis,
 ) -> String {
@@ -318,6 +319,12 @@ pub(super) fn waiting_reason(
         (_, Some(reject), _) if !granted => format!("no grant to read {}: {}", transfer.group, reject.message),
         (_, None, _) if !granted => format!("no grant to read {} yet, a tracker was asked for one", transfer.group),
         (false, ..) => "no peer online has the pieces that are missing".to_owned(),
+        (true, ..) if unreachable > 0 && unreachable == silent => {
+            let peers = transfer.peers.len();
+            format!(
+                "{unreachable} of {peers} peers online cannot be reached (a router or firewall?), tried again by itself"
+            )
+        }
         (true, ..) if silent > 0 => format!("connecting to {silent} peers"),
         (true, Some(reject), _) => reject.message.clone(),
         (true, ..) if transfer.unlisted => "no longer listed in the group, and nobody serves it".to_owned(),

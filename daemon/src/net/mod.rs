@@ -24,6 +24,7 @@ mod handshake;
 mod interest;
 mod piece_stream;
 mod upload;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -117,6 +118,7 @@ impl Net {
             registry: Mutex::default(),
         });
         tokio::spawn(accept::run(Arc::clone(&inner)));
+        tokio::spawn(watch::run(Arc::clone(&inner)));
         Net { inner }
     }
 

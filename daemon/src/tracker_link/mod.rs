@@ -5,6 +5,7 @@
 //! for the same reason as the time before is not told again.
 
 mod account;
+mod route;
 mod session;
 mod trust;
 

@@ -16,10 +16,11 @@ use quinn::{Connection, ConnectionError, TransportErrorCode, VarInt};
 use tokio::time::{Instant, timeout};
 
 use super::trust::TrustError;
-use super::{Inner, Tracker};
-use crate::endpoint::{ConnectError, Protocol};
+use super::{Inner, Tracker, route};
+use crate::endpoint::{ConnectError, Protocol, canonical};
 use crate::engine::Input;
 use crate::frame_stream::{ReadFrameError, StreamPair, expect_frame, read_frame, write_frame};
+use crate::silence::{LISTEN_INTERVAL, Silence};
 
 /// First pause before dialling again; doubled each time up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(200);
@@ -45,13 +46,6 @@ const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 /// A tracker acknowledges a packet within a round trip, whatever its answer waits for. Three seconds are
 /// several retransmissions on the worst path.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
-
-/// How often it is looked whether something came.
-const LISTEN_INTERVAL: Duration = Duration::from_millis(500);
-
-/// Datagrams sent without one coming back that say that something was to be acknowledged: a bare acknowledgement of ours
-/// calls for none, and is not repeated (RFC 9000, section 13.2.1).
-const UNANSWERED_DATAGRAMS: u64 = 2;
 
 /// Why there is no connection: what the engine is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,29 +117,23 @@ async fn live(inner: &Inner, tracker: &Tracker, session: Session) -> Failure {
         error = connection.closed() => lost(tracker, &error),
         failure = hear_events(inner, tracker, &connection) => failure,
         () = silence(&connection) => unreachable(tracker, &"it has fallen silent"),
+        () = route::moved(&inner.endpoint, canonical(connection.remote_address())) => {
+            inner.endpoint.announce_move();
+            // The tracker tells others where this daemon is from what it sees and hears at the Hello.
+            unreachable(tracker, &"this machine has another address now")
+        }
     };
     *tracker.lock_session() = None;
     connection.close(VarInt::from_u32(close_code::DONE), b"");
     failure
 }
 
-/// Ends when the tracker has been sent more than an acknowledgement and not a single packet has come from it since: it is
-/// gone, and waiting for QUIC's idle time-out would keep every command waiting too.
+/// Ends when the tracker has fallen silent: it is gone, and waiting for QUIC's idle time-out would keep every command waiting
+/// too.
 async fn silence(connection: &Connection) {
-    let mut last = connection.stats();
-    let mut silent_for = Duration::ZERO;
-    loop {
+    let mut silence = Silence::default();
+    while silence.lasts(connection) < SILENCE_MAX {
         tokio::time::sleep(LISTEN_INTERVAL).await;
-        let now = connection.stats();
-        if now.udp_rx.datagrams != last.udp_rx.datagrams {
-            last = now;
-            silent_for = Duration::ZERO;
-        } else if now.udp_tx.datagrams >= last.udp_tx.datagrams + UNANSWERED_DATAGRAMS {
-            silent_for += LISTEN_INTERVAL;
-        }
-        if silent_for >= SILENCE_MAX {
-            return;
-        }
     }
 }
 

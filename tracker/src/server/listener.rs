@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::admission::Verdict;
 use super::{ServerError, Shared, session};
 
-/// A connection from which nothing came for so long is lost. Daemons speak every 10 s; the tracker itself stays silent.
+/// A connection from which nothing came for so long is lost. Daemons speak every 5 s; the tracker itself stays silent.
 const IDLE_MS: u32 = 30_000;
 
 /// Requests of one connection at once. An idle connection costs 37 KiB with 16 permitted streams, 114 KiB with 1,024.

@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
-use p2p_proto::id::NodeId;
+use p2p_proto::id::{ContentId, NodeId};
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::peer::close_code;
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::{Event, Standing};
+use p2p_proto::tracker::{Event, Providers, Standing};
 use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 use tracing::debug;
@@ -97,6 +97,19 @@ impl Online {
         for (node, event) in notices {
             self.tell(node, event);
         }
+    }
+
+    /// Who has a content, for a node that asks, and where they are seen now: somebody's router may have got another address
+    /// since, which only the connection knows.
+    pub fn lookup(&mut self, asker: NodeId, group: &GroupName, content: ContentId) -> Providers {
+        let found = self.presence.lookup(asker, group, content);
+        let seen = |node| Some((node, self.sessions.get(&node)?.connection.remote_address()));
+        let seen: Vec<_> = found.providers.iter().filter_map(|provider| seen(provider.node)).collect();
+        let mut moved = false;
+        for (node, address) in seen {
+            moved |= self.presence.observe(node, address);
+        }
+        if moved { self.presence.lookup(asker, group, content) } else { found }
     }
 
     /// Takes note of changes and tells everybody whom they concern.

@@ -174,7 +174,7 @@ fn query(shared: &Shared, session: &Session, request: Request) -> Reply {
             online.presence.observe(node, session.connection.remote_address());
             let wanted = online.presence.ask(node, &group, content);
             online.tell_all(wanted);
-            Ok(Answer::Providers(online.presence.lookup(node, &group, content)))
+            Ok(Answer::Providers(online.lookup(node, &group, content)))
         }
         Request::Grant { group } => {
             let reply = grant(shared, state, node, &group);

@@ -56,6 +56,25 @@ fn a_second_node_finds_the_first_and_hears_of_it() {
 }
 
 #[test]
+fn a_node_is_found_where_it_is_seen_now_though_it_asks_nothing() {
+    let tracker = Tracker::start();
+    run(async {
+        let (alice, _) = Client::enter(tracker.address, "alice").await;
+        let (bob, _) = Client::enter(tracker.address, "bob").await;
+        alice.create_group("photos", JoinPolicy::Public).await;
+        alice.publish("photos", "beach.jpg", CONTENT).await.expect("published");
+        alice.announce("photos", &[CONTENT], true).await.expect("noted");
+        let before = providers(&bob, "photos").await.providers.remove(0).addresses;
+        // As if her router had got another address.
+        alice.endpoint.rebind(std::net::UdpSocket::bind("127.0.0.1:0").expect("a port")).expect("rebinds");
+        let now = alice.endpoint.local_addr().expect("bound");
+        assert_ne!(before, [now]);
+        // The connection moves along within a round trip.
+        while providers(&bob, "photos").await.providers.remove(0).addresses != [now] {}
+    });
+}
+
+#[test]
 fn a_grant_names_node_group_and_epoch() {
     let tracker = Tracker::start();
     run(async {
