@@ -179,7 +179,7 @@ fn a_lost_device_is_seen_in_status_and_logged_out_from_another() {
     let mut expected: Vec<_> = ids.iter().map(|id| (id.clone(), true)).collect();
     expected.sort();
     eventually("all three are shown", || (devices(&alice) == expected).then_some(()));
-    tablet.kill();
+    tablet.stop();
     expected.iter_mut().filter(|(id, _)| *id == ids[2]).for_each(|(_, online)| *online = false);
     let text = eventually("the tablet is shown to be offline", || {
         (devices(&phone) == expected).then(|| phone.run(&["status"]))

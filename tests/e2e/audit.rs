@@ -75,6 +75,13 @@ fn a_password_that_was_not_proved_is_a_line() {
         assert!(line.contains(" result=refused code=interrupted ") && line.contains(r#" user="alice""#), "{line}");
         assert!(line.contains(&node) && line.contains(&address), "{line}");
     }
+    let passwords = world.path("passwords");
+    std::fs::write(&passwords, "wrong\nnew\n").expect("writes");
+    let stdin = std::fs::File::open(&passwords).expect("opens");
+    let change = ["change_password", "--old-password-file", "-", "--password-file", "-"];
+    alice.ctl().with(|command| _ = command.stdin(stdin)).json_refusal(&change);
+    let line = eventually("the attempt to change it is noted", || of(&mut world, "change_password").pop());
+    assert!(line.contains(" result=refused code=interrupted ") && line.contains(r#" by="alice" "#), "{line}");
     alice.run(&["logout"]);
     assert!(of(&mut world, "logout")[0].contains(r#" by="alice" "#));
     alice.run(&["login", "alice", PASSWORD]);

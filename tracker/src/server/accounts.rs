@@ -86,7 +86,7 @@ impl Exchange<'_> {
         let (login, challenge) = start(shared, session, record, &user, message)?;
         let second = self.second_round(Answer::Challenge(challenge)).await;
         let Envelope { id, request } =
-            second.inspect_err(|_| audit::password_refused("login", session, &user, ErrorCode::INTERRUPTED))?;
+            second.inspect_err(|_| audit::login_refused(session, &user, ErrorCode::INTERRUPTED))?;
         let Request::LoginFinish { proof } = request else { return Err(out_of_place().into()) };
         match (login.finish(&proof), known) {
             (Ok(()), Some((user, proved))) => {
@@ -95,7 +95,7 @@ impl Exchange<'_> {
             }
             (Err(PasswordError::Malformed(what)), _) => Err(refused(PasswordError::Malformed(what)).into()),
             _ => {
-                audit::password_refused("login", session, &user, ErrorCode::LOGIN_REFUSED);
+                audit::login_refused(session, &user, ErrorCode::LOGIN_REFUSED);
                 Err(refusal::login_refused().into())
             }
         }
@@ -104,7 +104,6 @@ impl Exchange<'_> {
     /// Checks the password of the user that this node is enrolled under, and replaces it. Both rounds have the same request
     /// id, by which a retry is told: after the first time, the old password would be refused.
     pub async fn change_password(&mut self, id: RequestId, login: &[u8], registration: &[u8]) -> Result<Reply, End> {
-        const CHANGE: &str = "change_password";
         let (shared, session) = (self.shared, self.session);
         let known = shared.consensus.query(|state| {
             if let Some(outcome) = state.applied(session.node, id) {
@@ -122,7 +121,7 @@ impl Exchange<'_> {
         let (exchange, login) = start(shared, session, Some(&proved), &user, login)?;
         let registration = password::register(&shared.passwords, &user, registration).map_err(refused)?;
         let second = self.second_round(Answer::PasswordChallenge { login, registration }).await;
-        let second = second.inspect_err(|_| audit::password_refused(CHANGE, session, &user, ErrorCode::INTERRUPTED))?;
+        let second = second.inspect_err(|_| audit::change_refused(session, &user, ErrorCode::INTERRUPTED))?;
         let Request::ChangePasswordFinish { proof, record, log_out_everywhere } = second.request else {
             return Err(out_of_place().into());
         };
@@ -134,7 +133,7 @@ impl Exchange<'_> {
                 Ok(requests::change(shared, session.node, id, command).await)
             }
             Err(PasswordError::Refused) => {
-                audit::password_refused(CHANGE, session, &user, ErrorCode::LOGIN_REFUSED);
+                audit::change_refused(session, &user, ErrorCode::LOGIN_REFUSED);
                 Err(refusal::old_password_refused().into())
             }
             Err(error) => Err(refused(error).into()),

@@ -94,9 +94,18 @@ pub fn record(state: &State, entry: &Entry, applied: &Applied, address: Option<I
 
 /// Writes that a password was not proved: wrong, or given up by the other end, which finds out by itself that it is wrong
 /// ([`ErrorCode::INTERRUPTED`]).
-pub fn password_refused(action: &'static str, session: &Session, user: &UserName, code: ErrorCode) {
+pub fn login_refused(session: &Session, user: &UserName, code: ErrorCode) {
+    write_at!(info, &Line { user: Some(user), ..refused("login", session, code) });
+}
+
+/// The same of the old password, where the user of the session's node wants another.
+pub fn change_refused(session: &Session, by: &UserName, code: ErrorCode) {
+    write_at!(info, &Line { by: Some(by), ..refused("change_password", session, code) });
+}
+
+fn refused(action: &'static str, session: &Session, code: ErrorCode) -> Line<'static> {
     let (node, address) = (Some(session.node), Some(session.address()));
-    write_at!(info, &Line { action, code: Some(code), node, address, user: Some(user), ..Line::default() });
+    Line { action, code: Some(code), node, address, ..Line::default() }
 }
 
 /// Writes that a grant was issued or refused. The same again on one connection is a renewal, and no change.
