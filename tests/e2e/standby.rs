@@ -28,7 +28,9 @@ fn a_stopped_share_stays_stopped_over_restarts_until_it_is_uploaded_again() {
     }
     world.tracker.kill();
     world.tracker.restart();
-    eventually("the tracker is back", || bob.ctl().output(&["list_groups"]).status.success().then_some(()));
+    for member in [&*alice, &*bob] {
+        eventually("the tracker is back", || member.ctl().output(&["list_groups"]).status.success().then_some(()));
+    }
     bob.run(&["download_file", "--detach", "photos", NAME, text(&world.path("copy"))]);
     eventually("nobody has it", || (only_download(bob)["state"] == "waiting").then_some(()));
     assert_eq!(seeders(bob), 0);
