@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use p2p_tests::file::{assert_equal, files_under, random_file};
 use p2p_tests::wait::eventually;
+use p2p_tests::world::PASSWORD;
 use p2p_tests::{Daemon, Relay, World};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -71,11 +72,10 @@ impl Members {
         files.iter().any(|path| path.to_string_lossy().ends_with("bob's copy.part"))
     }
 
-    /// A new member downloads all of it from alice.
-    fn another_member_downloads(&self, name: &str) {
-        let (carol, copy) = (self.world.user(name), self.world.path(&format!("{name}'s copy")));
-        carol.run(&["join_group", "photos"]);
-        carol.run(&["download_file", "photos", NAME, text(&copy)]);
+    /// Olga, whose access nobody touched, downloads all of it from alice.
+    fn olga_downloads(&self) {
+        let copy = self.world.path("olga's copy");
+        self.olga.run(&["download_file", "photos", NAME, text(&copy)]);
         assert_equal(&self.file, &copy);
     }
 }
@@ -92,8 +92,7 @@ fn refusal(follower: p2p_tests::ctl::Follower) -> (String, String) {
 }
 
 /// A removal, seen by bob alone: alice is held, and has to be told by nobody.
-fn cut_off(by: impl FnOnce(&Members)) -> (Members, String, String) {
-    let mut members = Members::new(World::new());
+fn cut_off(mut members: Members, by: impl FnOnce(&Members)) -> (Members, String, String) {
     let follower = members.download_and_hold(|members| &mut members.alice);
     by(&members);
     let (code, message) = refusal(follower);
@@ -104,11 +103,12 @@ fn cut_off(by: impl FnOnce(&Members)) -> (Members, String, String) {
 
 #[test]
 fn a_removed_member_is_cut_off_and_goes_on_when_let_in_again() {
-    let (members, code, message) = cut_off(|members| drop(members.olga.run(&["remove_member", "photos", "bob"])));
+    let (members, code, message) =
+        cut_off(Members::new(World::new()), |members| drop(members.olga.run(&["remove_member", "photos", "bob"])));
     assert_eq!((code.as_str(), message.contains("no longer a member of photos")), ("not_member", true), "{message}");
     let failed = only_download(&members.bob);
     assert_eq!((&failed["state"], &failed["error"]), (&"error".into(), &"not_member".into()));
-    members.another_member_downloads("carol");
+    members.olga_downloads();
     // Back again, and served at once: by those who were told to void what was granted before, too.
     members.bob.run(&["join_group", "photos"]);
     let id = failed["id"].as_str().expect("an id");
@@ -120,14 +120,16 @@ fn a_removed_member_is_cut_off_and_goes_on_when_let_in_again() {
 
 #[test]
 fn who_leaves_a_group_in_the_middle_is_cut_off() {
-    let (members, code, message) = cut_off(|members| drop(members.bob.run(&["leave_group", "photos"])));
+    let (members, code, message) =
+        cut_off(Members::new(World::new()), |members| drop(members.bob.run(&["leave_group", "photos"])));
     assert_eq!((code.as_str(), message.contains("no longer a member of photos")), ("not_member", true), "{message}");
-    members.another_member_downloads("carol");
+    members.olga_downloads();
 }
 
 #[test]
 fn a_group_that_is_deleted_takes_its_downloads_along() {
-    let (members, code, message) = cut_off(|members| drop(members.olga.run(&["delete_group", "photos"])));
+    let (members, code, message) =
+        cut_off(Members::new(World::new()), |members| drop(members.olga.run(&["delete_group", "photos"])));
     assert_eq!((code.as_str(), message.contains("group photos has ended")), ("not_member", true), "{message}");
     // The same name is another group: nothing of the old one is served in it.
     members.bob.run(&["create_group", "photos", "--policy", "open"]);
@@ -136,17 +138,17 @@ fn a_group_that_is_deleted_takes_its_downloads_along() {
 
 #[test]
 fn a_logout_in_the_middle_ends_the_command_and_the_next_login_goes_on() {
-    let (members, code, message) = cut_off(|members| drop(members.bob.run(&["logout"])));
+    let (members, code, message) = cut_off(Members::new(World::new()), |members| drop(members.bob.run(&["logout"])));
     assert_eq!((code.as_str(), message.contains("no longer logged in")), ("not_allowed", true), "{message}");
-    members.another_member_downloads("carol");
-    members.bob.run(&["login", "bob", p2p_tests::world::PASSWORD]);
+    members.olga_downloads();
+    members.bob.run(&["login", "bob", PASSWORD]);
     let id = only_download(&members.bob)["id"].as_str().expect("an id").to_owned();
     members.bob.run(&["wait", &id]);
     assert_equal(&members.file, &members.copy());
 }
 
 /// Bob, whom nobody tells, is refused by alice until he learns why from the tracker.
-fn refused_by_alice(members: &mut Members, follower: p2p_tests::ctl::Follower) {
+fn refused_by_alice(members: &mut Members, follower: p2p_tests::ctl::Follower, code: &str) {
     members.bob.process().signal(Signal::CONT);
     let waiting = eventually("alice serves bob no longer", || {
         let download = only_download(&members.bob);
@@ -156,10 +158,90 @@ fn refused_by_alice(members: &mut Members, follower: p2p_tests::ctl::Follower) {
     assert!(number(&waiting, "have_bytes") < LENGTH, "{waiting}");
     let later = only_download(&members.bob);
     assert_eq!(number(&later, "fetched_bytes"), number(&waiting, "fetched_bytes"), "nothing comes any more");
-    members.another_member_downloads("carol");
+    members.olga_downloads();
     members.relay.mute(false);
-    assert_eq!(refusal(follower).0, "not_member");
+    assert_eq!(refusal(follower).0, code);
     assert!(!members.copy().exists());
+}
+
+/// Another node of bob's.
+fn bobs_phone(members: &Members) -> Daemon {
+    let phone = members.world.daemon("phone");
+    phone.run(&["login", "bob", PASSWORD]);
+    phone
+}
+
+fn phone_logs_bobs_lost_node_out(members: &Members) {
+    let phone = bobs_phone(members);
+    let devices = phone.json(&["status"])["devices"].clone();
+    let this = phone.json(&["status"])["node"].clone();
+    let lost = devices.as_array().expect("a list").iter().find(|device| device["node"] != this).expect("bob's first");
+    phone.run(&["logout", "--node", lost["node"].as_str().expect("an id")]);
+}
+
+fn phone_changes_bobs_password(members: &Members) {
+    let passwords = members.world.path("passwords");
+    std::fs::write(&passwords, format!("{PASSWORD}\nnew\n")).expect("writes");
+    let passwords = std::fs::File::open(passwords).expect("opens");
+    let phone = bobs_phone(members);
+    let ctl = phone.ctl().with(|command| _ = command.stdin(passwords));
+    ctl.run(&["passwd", "--log-out-everywhere", "--old-password-file", "-", "--password-file", "-"]);
+}
+
+fn olga_closes_a_public_group_to_bob(members: &Members) {
+    members.olga.run(&["set_policy", "photos", "approval"]);
+}
+
+/// Bob reads what everybody may, as no member.
+fn bob_is_no_member(world: World) -> Members {
+    let members = Members::new(world);
+    members.olga.run(&["set_policy", "photos", "public"]);
+    members.bob.run(&["leave_group", "photos"]);
+    members
+}
+
+#[test]
+fn a_lost_device_that_is_logged_out_is_cut_off() {
+    let (members, code, message) = cut_off(Members::new(World::new()), phone_logs_bobs_lost_node_out);
+    assert_eq!((code.as_str(), message.contains("no longer logged in")), ("not_allowed", true), "{message}");
+    members.olga_downloads();
+}
+
+#[test]
+fn a_changed_password_that_logs_out_everywhere_cuts_off() {
+    let (members, code, message) = cut_off(Members::new(World::new()), phone_changes_bobs_password);
+    assert_eq!((code.as_str(), message.contains("no longer logged in")), ("not_allowed", true), "{message}");
+    members.olga_downloads();
+}
+
+#[test]
+fn a_group_that_is_public_no_more_cuts_off_who_is_no_member() {
+    let (members, code, message) = cut_off(bob_is_no_member(World::new()), olga_closes_a_public_group_to_bob);
+    assert_eq!(code, "not_member", "{message}");
+    members.olga_downloads();
+}
+
+/// The other side of it: bob, whom nobody tells, is served no more by alice, who is told.
+fn cut_off_by_alice(mut members: Members, by: fn(&Members), code: &str) {
+    let follower = members.download_and_hold(|members| &mut members.bob);
+    members.relay.mute(true);
+    by(&members);
+    refused_by_alice(&mut members, follower, code);
+}
+
+#[test]
+fn alice_stops_serving_a_device_that_is_logged_out() {
+    cut_off_by_alice(Members::new(World::new()), phone_logs_bobs_lost_node_out, "not_allowed");
+}
+
+#[test]
+fn alice_stops_serving_after_a_changed_password() {
+    cut_off_by_alice(Members::new(World::new()), phone_changes_bobs_password, "not_allowed");
+}
+
+#[test]
+fn alice_stops_serving_who_may_not_read_a_group_any_more() {
+    cut_off_by_alice(bob_is_no_member(World::new()), olga_closes_a_public_group_to_bob, "not_member");
 }
 
 #[test]
@@ -168,7 +250,7 @@ fn whoever_serves_stops_also_where_the_downloader_does_not_hear_of_it() {
     let follower = members.download_and_hold(|members| &mut members.bob);
     members.relay.mute(true);
     members.olga.run(&["remove_member", "photos", "bob"]);
-    refused_by_alice(&mut members, follower);
+    refused_by_alice(&mut members, follower, "not_member");
 }
 
 #[test]
@@ -187,7 +269,7 @@ fn whoever_serves_and_was_away_learns_it_from_a_tracker_that_was_restarted() {
         let listed = members.olga.json(&["list_files", "photos"]);
         (number(&listed["files"][0], "seeders") == 1).then_some(())
     });
-    refused_by_alice(&mut members, follower);
+    refused_by_alice(&mut members, follower, "not_member");
 }
 
 #[test]
