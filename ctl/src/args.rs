@@ -106,6 +106,8 @@ pub enum Verb {
     Download(Download),
     List(List),
     Events(Events),
+    Completions(Completions),
+    Man(Man),
     #[command(visible_aliases = ["exit", "quit"])]
     Shutdown(Shutdown),
 }
@@ -171,6 +173,11 @@ mod tests {
         "download bob:beach.jpg . --force --detach",
         "list",
         "events",
+        "completions bash",
+        "completions zsh",
+        "completions fish",
+        "man",
+        "man pages",
         "shutdown",
         "exit",
         "quit",

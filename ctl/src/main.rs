@@ -2,6 +2,7 @@
 
 mod args;
 mod command;
+mod complete;
 mod connect;
 mod error;
 #[cfg(test)]
@@ -13,5 +14,6 @@ mod start;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    complete::answer_shell();
     error::finish(args::ask_for_json(std::env::args_os()), args::parse(std::env::args_os()).and_then(command::run))
 }

@@ -1,6 +1,7 @@
 //! One command's dealings with the daemon: finding or starting it, asking, and following what takes time.
 
 use std::io;
+use std::time::Duration;
 
 use p2p_proto::control::{Answer, Frame, Request};
 use p2p_proto::paths::Folders;
@@ -51,6 +52,12 @@ impl Session {
     /// Asks a daemon that runs; none is started.
     pub fn ask_running(&self, request: Request) -> Result<Answer, Failure> {
         self.runtime.block_on(self.exchange(request, None))
+    }
+
+    /// Asks a daemon that runs; `None` where nothing useful comes within `deadline`.
+    pub fn ask_soon(&self, request: Request, deadline: Duration) -> Option<Answer> {
+        let asked = async { tokio::time::timeout(deadline, self.exchange(request, None)).await };
+        self.runtime.block_on(asked).ok()?.ok()
     }
 
     /// Asks for something that takes time, shows how far it is, and the answer. Ctrl-C ends only the following.

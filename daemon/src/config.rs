@@ -33,6 +33,10 @@ pub struct Arguments {
     /// Address and UDP port for everything; port 0 takes any
     #[arg(long, env = "P2P_LISTEN", value_name = "ADDR:PORT", default_value = "[::]:0")]
     pub listen: SocketAddr,
+
+    /// Print the manual page and end
+    #[arg(long, exclusive = true)]
+    pub man: bool,
 }
 
 /// Shown behind the options.

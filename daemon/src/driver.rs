@@ -6,6 +6,7 @@ use std::time::Duration;
 use p2p_proto::geometry::PieceIndex;
 use p2p_proto::id::ContentId;
 use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::service;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock::Clock;
@@ -67,9 +68,11 @@ pub async fn run(
     shells: Shells,
     clock: Clock,
 ) -> Result<(), Reject> {
+    let mut alive = tokio::time::interval(service::alive_interval());
     loop {
         while let Some(output) = engine.poll_output() {
             if let Output::Exit(reason) = output {
+                let _ = service::stopping();
                 shells.end().await;
                 return reason;
             }
@@ -92,6 +95,7 @@ pub async fn run(
                 }
             }
             () = due => engine.tick(clock.now()),
+            _ = alive.tick() => drop(service::alive()),
         }
     }
 }

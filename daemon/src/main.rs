@@ -3,11 +3,16 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use p2pd::config::Arguments;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.man {
+        // Whoever asked may have stopped reading.
+        let _ = clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(

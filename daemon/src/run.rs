@@ -10,13 +10,14 @@ use std::time::Duration;
 use p2p_proto::identity::Identity;
 use p2p_proto::paths::Folders;
 use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::service;
 use p2p_proto::version::SOFTWARE;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock::Clock;
 use crate::config::Arguments;
-use crate::control::Control;
+use crate::control::{self, Control};
 use crate::driver::{self, INPUTS_MAX, MANIFESTS_SERVED_KIB_MAX, Shells};
 use crate::endpoint::Endpoint;
 use crate::engine::{Config, Engine, Input, Limits};
@@ -89,8 +90,10 @@ async fn serve(arguments: &Arguments, folders: &Folders) -> Result<(), Reject> {
         restored,
         clock.now(),
     );
+    let activated = control::activated_socket();
+    let is_own_socket = activated.is_none();
     let shells = Shells {
-        control: Control::listen(&socket, inputs.clone()).await.map_err(|error| internal(&error))?,
+        control: Control::listen(&socket, activated, inputs.clone()).await.map_err(|error| internal(&error))?,
         tracker_link: TrackerLink::start(endpoint.clone(), trackers, &folders.state, inputs.clone()),
         net: Net::start(endpoint.clone(), inputs.clone()),
         store,
@@ -105,8 +108,10 @@ async fn serve(arguments: &Arguments, folders: &Folders) -> Result<(), Reject> {
     let ended = driver::run(engine, received, shells, clock).await;
     endpoint.close();
     let _ = tokio::time::timeout(GOODBYE_DEADLINE, endpoint.wait_idle()).await;
-    // The lock is held until here, so what lies there is this daemon's.
-    let _ = std::fs::remove_file(&socket);
+    // The lock is held until here, so what lies there is this daemon's, or the service manager's, who listens on.
+    if is_own_socket {
+        let _ = std::fs::remove_file(&socket);
+    }
     tracing::info!("stopped");
     ended
 }
@@ -117,6 +122,9 @@ fn say_ready(socket: &Path, endpoint: &Endpoint) -> Result<(), Reject> {
     // Whoever started the daemon may have closed its end already: the daemon runs all the same.
     let _ = writeln!(stdout, "p2pd ready {} {} id {}", socket.display(), endpoint.local_address(), endpoint.node_id());
     let _ = stdout.flush();
+    if let Err(error) = service::ready() {
+        tracing::warn!(%error, "the service manager cannot be told that the daemon is ready");
+    }
     tracing::info!(socket = %socket.display(), address = %endpoint.local_address(), node = %endpoint.node_id(), "ready");
     Ok(())
 }

@@ -22,6 +22,7 @@ pub mod password;
 pub mod paths;
 pub mod peer;
 pub mod reject;
+pub mod service;
 pub mod time;
 pub mod tls;
 pub mod tracker;

@@ -24,6 +24,7 @@ mod refusals;
 mod refusals_files;
 mod restart;
 mod revocation;
+mod service;
 mod source_faults;
 mod standby;
 mod start_stop;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use p2p_proto::id::NodeId;
 use p2p_proto::limit::GRANT_LIFE_SECONDS;
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -42,6 +42,10 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = GRANT_LIFE_SECONDS,
         value_parser = clap::value_parser!(u64).range(GRANT_LIFE_SECONDS_MIN..=GRANT_LIFE_SECONDS))]
     grant_life: u64,
+
+    /// Print the manual page and end
+    #[arg(long, exclusive = true)]
+    man: bool,
 }
 
 /// The checked form of all that.
@@ -62,6 +66,8 @@ pub struct Config {
 pub enum ConfigError {
     /// Not the right words; also how `--help` and `--version` end.
     Usage(clap::Error),
+    /// Nothing to do but to print the manual page.
+    ManualPage(Box<clap::Command>),
     /// The right words, but nothing that can be done.
     Refused(Reject),
 }
@@ -79,6 +85,9 @@ impl Config {
     /// Every [`ConfigError`].
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Config, ConfigError> {
         let arguments = Arguments::try_parse_from(arguments).map_err(ConfigError::Usage)?;
+        if arguments.man {
+            return Err(ConfigError::ManualPage(Box::new(Arguments::command())));
+        }
         let (listen, pin) = match arguments.place.as_deref() {
             None => (DEFAULT_PLACE, None),
             Some(place) => match address(place) {
@@ -162,6 +171,7 @@ mod tests {
             Ok(config) => Ok(config),
             Err(ConfigError::Refused(reject)) => Err(reject.message),
             Err(ConfigError::Usage(error)) => Err(error.to_string()),
+            Err(ConfigError::ManualPage(_)) => Err("the manual page".to_owned()),
         }
     }
 

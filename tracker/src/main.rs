@@ -12,6 +12,11 @@ fn main() -> ExitCode {
     let config = match Config::read(std::env::args_os()) {
         Ok(config) => config,
         Err(ConfigError::Usage(usage)) => usage.exit(),
+        Err(ConfigError::ManualPage(program)) => {
+            // Whoever asked may have stopped reading.
+            let _ = clap_mangen::Man::new(*program).render(&mut std::io::stdout());
+            return ExitCode::SUCCESS;
+        }
         Err(ConfigError::Refused(reject)) => return tell(&reject),
     };
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use p2p_proto::identity::{Identity, KEY_FILE};
 use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::service;
 use rustix::fs::{FlockOperation, Mode, flock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::log::{self, LogError, Store};
@@ -43,6 +44,9 @@ pub async fn run(config: Config) -> Result<(), Reject> {
     info!(%address, %node, folder = %config.folder.display(), "tracker ready");
     // Whoever started the tracker may have stopped reading.
     let _ = writeln!(io::stdout(), "tracker ready {address} id {node}").and_then(|()| io::stdout().flush());
+    if let Err(error) = service::ready() {
+        warn!(%error, "the service manager cannot be told that the tracker is ready");
+    }
     let [terminate, interrupt] = &mut signals;
     tokio::select! {
         error = server.failed() => {
@@ -50,10 +54,23 @@ pub async fn run(config: Config) -> Result<(), Reject> {
         }
         () = heard(terminate) => info!("stopping on SIGTERM"),
         () = heard(interrupt) => info!("stopping on SIGINT"),
+        () = stay_alive(&server) => {}
     }
+    let _ = service::stopping();
     server.stop().await;
     info!("tracker stopped");
     Ok(())
+}
+
+/// Tells the service manager again and again that the tracker lives, by way of the state that every request reads: if that
+/// is never free, nothing is told. Never returns.
+async fn stay_alive(server: &Server) {
+    let mut alive = tokio::time::interval(service::alive_interval());
+    loop {
+        alive.tick().await;
+        server.read_state();
+        let _ = service::alive();
+    }
 }
 
 /// Waits for a signal; for ever where the system does not let it be heard.

@@ -3,6 +3,7 @@
 mod accept_request;
 mod cancel;
 mod change_password;
+mod completions;
 mod create_group;
 mod create_user;
 mod delete_group;
@@ -22,6 +23,7 @@ mod list_my_groups;
 mod list_requests;
 mod login;
 mod logout;
+mod man;
 mod password;
 mod pause;
 mod reject_request;
@@ -43,6 +45,7 @@ mod wait;
 pub use accept_request::AcceptRequest;
 pub use cancel::Cancel;
 pub use change_password::ChangePassword;
+pub use completions::Completions;
 pub use create_group::CreateGroup;
 pub use create_user::CreateUser;
 pub use delete_group::DeleteGroup;
@@ -61,6 +64,7 @@ pub use list_my_groups::ListMyGroups;
 pub use list_requests::ListRequests;
 pub use login::Login;
 pub use logout::Logout;
+pub use man::Man;
 pub use pause::Pause;
 pub use reject_request::RejectRequest;
 pub use remove::Remove;
@@ -120,6 +124,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Download(verb) => verb.run(&session),
         Verb::List(verb) => verb.run(&session),
         Verb::Events(verb) => verb.run(&session),
+        Verb::Completions(verb) => verb.run(&session),
+        Verb::Man(verb) => verb.run(&session),
         Verb::Shutdown(verb) => verb.run(&session),
     }
 }

@@ -102,6 +102,11 @@ impl Screen {
         to_stdout([escape(line)])
     }
 
+    /// Prints a file's text, as it is.
+    pub fn raw(&self, text: &[u8]) -> Result<(), Failure> {
+        write_to_stdout(text)
+    }
+
     /// Prints a document of what is followed.
     pub fn document(&self, document: &str) -> Result<(), Failure> {
         to_stdout([document])
@@ -167,8 +172,12 @@ fn to_stdout<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Result<(), Fa
         text.push_str(line.as_ref());
         text.push('\n');
     }
+    write_to_stdout(text.as_bytes())
+}
+
+fn write_to_stdout(text: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+    stdout.write_all(text).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::OutputClosed,
         _ => Failure::new(ErrorCode::INTERNAL, format!("standard output cannot be written: {}", cause(&error))),
     })

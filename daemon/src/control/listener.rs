@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use interprocess::local_socket::traits::StreamCommon as _;
 use interprocess::local_socket::traits::tokio::{Listener as _, Stream as _};
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
 use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
+use interprocess::os::unix::uds_local_socket::tokio::Listener as ActivatedListener;
 use p2p_proto::control::Frame;
 use p2p_proto::reject::{ErrorCode, Reject};
 use tokio::sync::{Semaphore, mpsc};
@@ -63,13 +65,23 @@ pub struct Control {
 }
 
 impl Control {
-    /// Listens at `path` and tells commands to `inputs`. Whoever calls this owns the daemon's folder (its lock), so a
-    /// socket that nobody answers at is a dead daemon's and is replaced.
+    /// Listens at `path`, or on the socket that a service manager has bound there, and tells commands to `inputs`. Whoever
+    /// calls this owns the daemon's folder (its lock), so a socket that nobody answers at is a dead daemon's and is
+    /// replaced.
     ///
     /// # Errors
     /// Every [`SocketError`].
-    pub async fn listen(path: &Path, inputs: mpsc::Sender<Input>) -> Result<Control, SocketError> {
-        let listener = bind(path).await?;
+    pub async fn listen(
+        path: &Path,
+        activated: Option<OwnedFd>,
+        inputs: mpsc::Sender<Input>,
+    ) -> Result<Control, SocketError> {
+        let listener = match activated {
+            None => bind(path).await?,
+            Some(socket) => ActivatedListener::try_from(socket)
+                .map(Listener::from)
+                .map_err(|cause| SocketError::Refused { path: path.to_owned(), cause })?,
+        };
         let control = Control { sessions: Arc::default(), places: Arc::new(Semaphore::new(SESSIONS_MAX)) };
         tokio::spawn(accept(listener, control.clone(), inputs));
         Ok(control)
@@ -128,6 +140,11 @@ fn events_not_read() -> Reject {
     let message = format!("{EVENTS_MAX} events wait for this command, and it does not read them");
     Reject::new(ErrorCode::BUSY, message)
         .hint("what happened since is not told; see `p2pctl status`, then run it again and read faster")
+}
+
+/// The listening socket that a service manager has bound and passes on (sd_listen_fds(3)); `None` where there is none.
+pub fn activated_socket() -> Option<OwnedFd> {
+    listenfd::ListenFd::from_env().take_unix_listener(0).ok().flatten().map(OwnedFd::from)
 }
 
 /// Binds the socket: in a folder that only this user may enter (0700), itself for this user only (0600).

@@ -3,4 +3,4 @@
 mod listener;
 mod session;
 
-pub use listener::{Control, SocketError};
+pub use listener::{Control, SocketError, activated_socket};

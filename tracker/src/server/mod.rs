@@ -158,6 +158,11 @@ impl Server {
         self.endpoint.local_addr()
     }
 
+    /// Returns when the state can be read, as every request has to.
+    pub fn read_state(&self) {
+        self.shared.consensus.query(|_| ());
+    }
+
     /// Waits until the log has failed; the process has to end then.
     pub async fn failed(&self) -> Arc<LogError> {
         self.shared.consensus.failed().await
