@@ -12,6 +12,7 @@ mod disk_faults;
 mod events;
 mod files;
 mod groups;
+mod hostile;
 mod identity;
 mod interrupted;
 mod kills;

@@ -1,21 +1,32 @@
 //! Admission: who may connect at all, before anything is spent on them.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use p2p_proto::peer::close_code;
 use quinn::{Incoming, VarInt};
+use tokio::time::timeout;
 
 use super::connection::{self, Established, try_take};
-use super::{HANDSHAKES_MAX, Inner, handshake};
+use super::{HANDSHAKES_MAX, Inner, handshake, interest, machine_of};
 use crate::endpoint::{HANDSHAKE_DEADLINE, canonical, node_at_other_end};
+use crate::engine::input::ConnectionId;
 
-/// Connections and handshakes of one address (IPv6: one /64, which is what one customer gets): a household or an office
+/// Connections and handshakes of one machine, by [`machine_of`]: a household or an office
 /// behind one NAT, and several daemons on one machine.
 const ACCEPTED_PER_ADDRESS_MAX: usize = 32;
 
 /// With more handshakes than this under way, an address proves first that it is not forged (RFC 9000, section 8.1.2).
 const RETRY_ABOVE: usize = HANDSHAKES_MAX / 4;
+
+/// A connection on which nothing is asked for within this time after its Hello may be closed where others need its place;
+/// an honest peer connects when it wants something.
+const UNUSED_AGE: Duration = Duration::from_secs(3);
+
+/// How long a newcomer waits for the place of a connection that is being closed for it.
+const ROOM_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Accepts until the endpoint is closed.
 pub(super) async fn run(net: Arc<Inner>) {
@@ -37,10 +48,6 @@ fn admit(net: &Arc<Inner>, incoming: Incoming) {
         let _ = incoming.retry();
         return;
     }
-    let Some(connection_slot) = try_take(&net.accepted_slots) else {
-        tracing::debug!(%address, "refused: too many connections");
-        return incoming.refuse();
-    };
     let Some(address_slot) = AddressSlot::take(net, address.ip()) else {
         tracing::debug!(%address, "refused: too many connections from there");
         // Whoever forges an address fills its places only until the next honest attempt from there.
@@ -50,8 +57,28 @@ fn admit(net: &Arc<Inner>, incoming: Incoming) {
         }
         return;
     };
+    let connection_slot = try_take(&net.accepted_slots);
+    if connection_slot.is_none() {
+        if !incoming.remote_address_validated() {
+            // Nobody has to go for an address that may be forged.
+            let _ = incoming.retry();
+            return;
+        }
+        if !make_room(net) {
+            tracing::debug!(%address, "refused: too many connections");
+            return incoming.refuse();
+        }
+    }
     let net = Arc::clone(net);
     tokio::spawn(async move {
+        let connection_slot = match connection_slot {
+            Some(slot) => slot,
+            // As soon as who had to go is gone.
+            None => match timeout(ROOM_DEADLINE, Arc::clone(&net.accepted_slots).acquire_owned()).await {
+                Ok(Ok(slot)) => slot,
+                _ => return incoming.refuse(),
+            },
+        };
         let established = shake_hands(&net, incoming).await;
         drop(handshake_slot);
         if let Some(established) = established {
@@ -60,11 +87,27 @@ fn admit(net: &Arc<Inner>, incoming: Incoming) {
     });
 }
 
+/// Closes the oldest connection that a peer opened and that nothing is done with, so that those who only sit there do not
+/// take the places of those who want something. False if there is none.
+fn make_room(net: &Inner) -> bool {
+    let registry = net.lock();
+    let used: HashSet<ConnectionId> = (registry.served.values().map(interest::Served::connection))
+        .chain(registry.interests.values().map(interest::Shown::connection))
+        .collect();
+    let accepted = registry.connections.values().map(|entry| &entry.peer).filter(|peer| !peer.dialled);
+    let idle = accepted
+        .filter(|peer| peer.age() >= UNUSED_AGE && !used.contains(&peer.id) && peer.quinn.close_reason().is_none());
+    let Some(oldest) = idle.max_by_key(|peer| peer.age()) else { return false };
+    tracing::debug!(connection = oldest.id.0, "closing: it is not used and another needs its place");
+    oldest.quinn.close(VarInt::from_u32(close_code::BUSY), b"not used, and others wait");
+    true
+}
+
 /// TLS, then Hello. What fails here was never told to the engine, and need not be.
 async fn shake_hands(net: &Inner, incoming: Incoming) -> Option<Established> {
     let address = canonical(incoming.remote_address());
     let connecting = incoming.accept().ok()?;
-    let quinn = match tokio::time::timeout(HANDSHAKE_DEADLINE, connecting).await {
+    let quinn = match timeout(HANDSHAKE_DEADLINE, connecting).await {
         Ok(Ok(quinn)) => quinn,
         Ok(Err(error)) => {
             tracing::debug!(%address, %error, "handshake failed");
@@ -94,10 +137,7 @@ struct AddressSlot {
 
 impl AddressSlot {
     fn take(net: &Arc<Inner>, address: IpAddr) -> Option<AddressSlot> {
-        let key = match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        };
+        let key = machine_of(address);
         let mut registry = net.lock();
         let count = registry.accepted_from.entry(key).or_default();
         if *count >= ACCEPTED_PER_ADDRESS_MAX {

@@ -11,7 +11,7 @@ use quinn::VarInt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::{Inner, interest, upload};
+use super::{Inner, RATE_MIN_BYTES_PER_SECOND, interest, upload};
 use crate::engine::Input;
 use crate::engine::input::ConnectionId;
 use crate::frame_stream::{ReadFrameError, StreamPair, expect_frame};
@@ -24,6 +24,12 @@ pub(super) const SERVED_INTERESTS_MAX: usize = 64;
 
 /// Requests of one peer that wait or are being sent; the rest is refused as busy, rather than queued without end.
 pub(super) const UPLOADS_MAX: usize = 128;
+
+/// How long a peer that is being sent pieces may read less than [`READ_BYTES_MIN`].
+const UNREAD_AFTER: Duration = Duration::from_secs(15);
+
+/// Half of what the slowest peer reads in [`UNREAD_AFTER`] at [`RATE_MIN_BYTES_PER_SECOND`].
+const READ_BYTES_MIN: u64 = RATE_MIN_BYTES_PER_SECOND * UNREAD_AFTER.as_secs() / 2;
 
 /// A connection with both Hellos exchanged.
 pub(super) struct Established {
@@ -40,9 +46,12 @@ pub(super) struct Peer {
     pub(super) quinn: quinn::Connection,
     pub(super) served_slots: Arc<Semaphore>,
     pub(super) upload_slots: Arc<Semaphore>,
+    pub(super) dialled: bool,
     since: Instant,
     /// Milliseconds from `since` to when payload came last, on whichever stream.
     payload_at_ms: AtomicU64,
+    /// Bytes that the peer has let this end send, on whichever stream.
+    taken_bytes: AtomicU64,
 }
 
 /// A connection in the registry.
@@ -72,6 +81,28 @@ impl Peer {
     pub(super) fn payload_at(&self) -> Instant {
         self.since + Duration::from_millis(self.payload_at_ms.load(Ordering::Relaxed))
     }
+
+    /// The connection took so many bytes to be sent.
+    pub(super) fn note_taken(&self, bytes: u64) {
+        self.taken_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Ends when the peer has not read even at a trickle for a while, on none of the connection's streams. Of the
+    /// connection, not of one stream: on a slow link one piece waits for another.
+    pub(super) async fn unread(&self) {
+        loop {
+            let before = self.taken_bytes.load(Ordering::Relaxed);
+            tokio::time::sleep(UNREAD_AFTER).await;
+            if self.taken_bytes.load(Ordering::Relaxed) - before < READ_BYTES_MIN {
+                return;
+            }
+        }
+    }
+
+    /// How long the connection has been there.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
 }
 
 /// Lives as long as the connection does. `_slots` are what it counts against.
@@ -84,8 +115,10 @@ pub(super) async fn run(net: Arc<Inner>, established: Established, _slots: impl 
         quinn,
         served_slots: Arc::new(Semaphore::new(SERVED_INTERESTS_MAX)),
         upload_slots: Arc::new(Semaphore::new(UPLOADS_MAX)),
+        dialled,
         since: Instant::now(),
         payload_at_ms: AtomicU64::new(0),
+        taken_bytes: AtomicU64::new(0),
     });
     net.lock().connections.insert(id, Entry { peer: Arc::clone(&peer), alive: alive.clone() });
     tracing::debug!(connection = id.0, node = %node.short(), address = %peer.quinn.remote_address(), dialled, "connected");
