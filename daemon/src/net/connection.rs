@@ -11,7 +11,7 @@ use quinn::VarInt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::{Inner, RATE_MIN_BYTES_PER_SECOND, interest, upload};
+use super::{Inner, interest, upload};
 use crate::engine::Input;
 use crate::engine::input::ConnectionId;
 use crate::frame_stream::{ReadFrameError, StreamPair, expect_frame};
@@ -25,11 +25,8 @@ pub(super) const SERVED_INTERESTS_MAX: usize = 64;
 /// Requests of one peer that wait or are being sent; the rest is refused as busy, rather than queued without end.
 pub(super) const UPLOADS_MAX: usize = 128;
 
-/// How long a peer that is being sent pieces may read less than [`READ_BYTES_MIN`].
+/// How long a peer that is being sent a piece may read at less than half the slowest rate.
 const UNREAD_AFTER: Duration = Duration::from_secs(15);
-
-/// Half of what the slowest peer reads in [`UNREAD_AFTER`] at [`RATE_MIN_BYTES_PER_SECOND`].
-const READ_BYTES_MIN: u64 = RATE_MIN_BYTES_PER_SECOND * UNREAD_AFTER.as_secs() / 2;
 
 /// A connection with both Hellos exchanged.
 pub(super) struct Established {
@@ -87,13 +84,14 @@ impl Peer {
         self.taken_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Ends when the peer has not read even at a trickle for a while, on none of the connection's streams. Of the
-    /// connection, not of one stream: on a slow link one piece waits for another.
-    pub(super) async fn unread(&self) {
+    /// Ends when the peer has read at less than half of `rate_min` bytes a second for a while, over all of the connection's
+    /// streams. Of the connection, not of one stream: on a slow link one piece waits for another.
+    pub(super) async fn unread(&self, rate_min: u64) {
+        let bytes_min = rate_min * UNREAD_AFTER.as_secs() / 2;
         loop {
             let before = self.taken_bytes.load(Ordering::Relaxed);
             tokio::time::sleep(UNREAD_AFTER).await;
-            if self.taken_bytes.load(Ordering::Relaxed) - before < READ_BYTES_MIN {
+            if self.taken_bytes.load(Ordering::Relaxed) - before < bytes_min {
                 return;
             }
         }

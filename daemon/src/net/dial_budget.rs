@@ -50,7 +50,7 @@ impl DialBudget {
         true
     }
 
-    /// The node was met there: it proved its key.
+    /// The node was met there, whoever dialled: it proved its key.
     pub fn met(&mut self, node: NodeId, address: SocketAddr) {
         self.resting.remove(&address);
         if self.proven.len() >= PROVEN_MAX && !self.proven.contains_key(&address) {

@@ -68,6 +68,10 @@ const HANDSHAKES_MAX: usize = 64;
 /// A request takes as long as its bytes at this rate, at most: whoever is slower would hold a piece's buffer for ever.
 const RATE_MIN_BYTES_PER_SECOND: u64 = 16 * 1024;
 
+/// … and no longer than this where it is this end that sends, however many bytes it has: the buffer of the largest pieces
+/// is as large as all the usual ones together. Pieces are that large in files of terabytes, which nobody gets slowly.
+const SENDING_MAX: Duration = Duration::from_secs(64);
+
 /// … and so long for waiting in the provider's queue, and for a link to come back.
 const REQUEST_GRACE: Duration = Duration::from_secs(30);
 
@@ -252,6 +256,11 @@ impl Inner {
 /// How long a request for so many bytes may take in all.
 fn request_deadline(bytes: u64) -> Duration {
     REQUEST_GRACE + Duration::from_secs(bytes / RATE_MIN_BYTES_PER_SECOND)
+}
+
+/// The slowest rate at which a peer may take so many bytes from here, in bytes a second.
+fn sending_rate_min(bytes: u64) -> u64 {
+    RATE_MIN_BYTES_PER_SECOND.max(bytes / SENDING_MAX.as_secs())
 }
 
 /// What counts as one machine: an IPv4 address, or the /64 of an IPv6 one, which is what one customer gets.

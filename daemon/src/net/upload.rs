@@ -13,7 +13,7 @@ use quinn::WriteError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::{Peer, give_up, try_take};
-use super::{Inner, request_deadline};
+use super::{Inner, REQUEST_GRACE, sending_rate_min};
 use crate::engine::Input;
 use crate::engine::input::{ConnectionId, UploadId};
 use crate::frame_stream::{StreamPair, expect_end};
@@ -182,7 +182,8 @@ async fn send(
     sent_bytes: &mut u64,
 ) -> Result<(), UploadError> {
     let (header_bytes, payload_bytes) = (header.len(), payload.len());
-    let deadline = request_deadline(payload_bytes as u64);
+    let rate_min = sending_rate_min(payload_bytes as u64);
+    let deadline = REQUEST_GRACE + Duration::from_secs(payload_bytes as u64 / rate_min);
     let delivery = async {
         let writing = async {
             let mut chunks = [header, payload];
@@ -200,7 +201,7 @@ async fn send(
         tokio::select! {
             written = writing => written?,
             // What was taken is on its way, at whatever rate the link has; what is not is held up by the peer alone.
-            () = peer.unread() => return Err(UploadError::TimedOut),
+            () = peer.unread(rate_min) => return Err(UploadError::TimedOut),
         }
         streams.send.finish().map_err(|_| UploadError::GivenUp)?;
         match streams.send.stopped().await {

@@ -145,7 +145,7 @@ fn a_grant_covers_its_content_and_nothing_beside_it() {
         let mut first = first;
         let mut second = peer.interest(&photos(), staged.content, &photos_grant).await.expect("the same again");
         let told = refusal_on(&mut first).await;
-        assert_eq!((told.code, told.message.contains("a newer interest")), (ErrorCode::WRONG_STATE, true), "{told}");
+        assert_eq!((told.code, told.message.contains("a newer interest")), (ErrorCode::BUSY, true), "{told}");
         drop(first);
         assert_eq!(peer.piece(staged.content, 3).await, Served::Bytes(512 * 1024));
 
