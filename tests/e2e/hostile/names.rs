@@ -98,7 +98,7 @@ fn a_tracker_takes_no_wrong_name() {
         }
     });
     let groups = shared.alice.json(&["list_groups"]);
-    assert_eq!(column(&groups["groups"], "group"), ["mine", "photos"]);
+    assert_eq!(column(&groups["groups"], "group"), ["mine", "photos", "public"]);
     assert_eq!(shared.alice.json(&["list_files", "mine"])["files"], serde_json::json!([]));
 }
 

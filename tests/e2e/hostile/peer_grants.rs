@@ -5,7 +5,7 @@ use std::time::Duration;
 use p2p_proto::grant::{Grant, GrantBody, GrantSigner};
 use p2p_proto::id::ContentId;
 use p2p_proto::limit::{CLOCK_LEEWAY_SECONDS, GRANT_LIFE_SECONDS};
-use p2p_proto::peer::{FromDownloader, FromProvider};
+use p2p_proto::peer::{FromDownloader, FromProvider, stream_code};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::Request;
@@ -166,7 +166,7 @@ fn what_a_grant_permitted_ends_with_it() {
     let grant = staged.tracker.signer.sign(&body);
     staged.runtime.block_on(async {
         let peer = staged.connect(&key).await.expect("its key is valid");
-        let _interest = peer.interest(&photos(), staged.content, &grant).await.expect("it holds still");
+        let mut interest = peer.interest(&photos(), staged.content, &grant).await.expect("it holds still");
         assert_eq!(peer.piece(staged.content, 0).await, Served::Bytes(512 * 1024));
         let start = std::time::Instant::now();
         let end = loop {
@@ -175,7 +175,12 @@ fn what_a_grant_permitted_ends_with_it() {
                 other => break other,
             }
         };
-        assert_refused("expired meanwhile", &end, ErrorCode::GRANT_REFUSED, "the grant has ended");
+        // In the middle of a piece, or before the next.
+        let reset = Served::Reset(stream_code::REFUSED.into());
+        assert!(end == reset || matches!(end, Served::Refused(ErrorCode::GRANT_REFUSED, _)), "{end:?}");
+        let told = refusal_on(&mut interest).await;
+        assert_eq!((told.code, told.message.as_str()), (ErrorCode::GRANT_REFUSED, "the grant has ended"));
+        assert_refused("after that", &peer.piece(staged.content, 0).await, ErrorCode::GRANT_REFUSED, "no grant");
     });
     well(&mut staged.alice);
 }

@@ -272,7 +272,8 @@ async fn the_largest_piece_is_not_sent_at_a_trickle() {
     let (mut send, mut recv) =
         send_open(&connection, &Open::Piece(PieceRequest { content: content(), piece: PIECE })).await;
     send.finish().expect("finishes");
-    let upload = node.net.take_upload(node.requested().await).expect("still wanted");
+    let upload = node.requested().await;
+    let upload = node.net.take_upload(upload).expect("still wanted");
     let trickle = async {
         let mut pace = tokio::time::interval(Duration::from_millis(500));
         loop {
