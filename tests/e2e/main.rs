@@ -20,7 +20,6 @@ mod login_flood;
 mod owners;
 mod public;
 mod quick_start;
-mod raw_client;
 mod refusals;
 mod refusals_files;
 mod restart;

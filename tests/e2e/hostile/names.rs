@@ -55,15 +55,12 @@ fn with_name<T: serde::Serialize>(message: impl Fn(&str) -> T, name: &str) -> Ve
 
 #[test]
 fn a_frame_with_a_right_name_is_what_forgers_begin_with() {
-    let publish = |name: &str| {
-        let request = Request::Publish {
-            group: named("g"),
-            name: named(name),
-            content: ContentId([1; 32]),
-            length: 5,
-            replace: false,
-        };
-        request
+    let publish = |name: &str| Request::Publish {
+        group: named("g"),
+        name: named(name),
+        content: ContentId([1; 32]),
+        length: 5,
+        replace: false,
     };
     for name in ["a", "a name", &"y".repeat(255)] {
         assert_eq!(with_name(publish, name), frame::encode(&publish(name)));

@@ -137,8 +137,7 @@ async fn rounds(client: &Client, requests: Vec<Request>) -> Vec<Heard<Reply>> {
     let mut stream = client.line.stream().await.expect("a stream");
     let mut answers = Vec::new();
     for request in requests {
-        stream.say_bytes(&envelope(request)).await;
-        answers.push(stream.hear().await);
+        answers.push(stream.ask(request).await);
     }
     answers
 }

@@ -9,7 +9,7 @@ use p2p_proto::name::{NameError, UserName};
 use p2p_proto::password::{CHANNEL_BINDING_LABEL, ClientLogin, ClientRegistration, Password};
 use p2p_proto::tracker::{Answer, Envelope, Hello, HelloAck, Reply, Request};
 use p2p_proto::version::{ALPN_TRACKER, TRACKER_PROTOCOL};
-use quinn::TransportConfig;
+use quinn::{Endpoint, TransportConfig};
 
 use super::key::{Key, Shown};
 use super::wire::{Close, Heard, Line, Stream};
@@ -65,7 +65,21 @@ impl Client {
         key: &Key,
         transport: TransportConfig,
     ) -> Result<Client, Close> {
-        let line = Line::dial_with(here, tracker, &Shown::Own(key), ALPN_TRACKER, transport).await?;
+        let endpoint = Endpoint::client(SocketAddr::new(here, 0)).expect("a socket");
+        Self::connect_on(endpoint, tracker, key, transport).await
+    }
+
+    /// The same on a socket that others use too.
+    ///
+    /// # Errors
+    /// How the tracker refused.
+    pub async fn connect_on(
+        endpoint: Endpoint,
+        tracker: SocketAddr,
+        key: &Key,
+        transport: TransportConfig,
+    ) -> Result<Client, Close> {
+        let line = Line::dial_on(endpoint, tracker, &Shown::Own(key), ALPN_TRACKER, transport).await?;
         let mut stream = line.say(&frame::encode(&hello()), true).await?;
         match stream.hear::<HelloAck>().await {
             Heard::Message(ack) => Ok(Client { line, ack }),
@@ -146,14 +160,21 @@ impl Client {
     }
 }
 
+impl Stream {
+    /// Asks on a stream that may ask again.
+    pub async fn ask(&mut self, request: Request) -> Heard<Reply> {
+        self.say_bytes(&envelope(request)).await;
+        self.hear().await
+    }
+}
+
 fn secret(text: &str) -> Password {
     Password::new(text.to_owned()).expect("neither empty nor too long")
 }
 
 /// The first round of a password exchange.
 async fn challenge(stream: &mut Stream, request: Request) -> Result<Vec<u8>, p2p_proto::reject::Reject> {
-    stream.say_bytes(&envelope(request)).await;
-    match stream.hear::<Reply>().await {
+    match stream.ask(request).await {
         Heard::Message(Ok(Answer::Challenge(challenge))) => Ok(challenge),
         Heard::Message(Err(reject)) => Err(reject),
         other => panic!("no challenge: {other:?}"),
