@@ -166,6 +166,18 @@ fn what_is_asked_for_by_name_gets_no_other() {
         let refusal = staged.bob.refusal(&[&["download_file"], words, &[text(&into)]].concat());
         assert_eq!((refusal.exit_code, refusal.code.as_str()), (3, "file_not_found"), "{refusal:?}");
     }
+    // One's own file, in the place of the one that is to be removed or told about.
+    staged.tracker.books().instead = Some(Box::new(move |request| match request {
+        Request::FindFile { .. } => {
+            let listing = listing(named("kept"), named("bob"), content, MIB);
+            Some(frame::encode(&Reply::Ok(Answer::Files(vec![listing]))))
+        }
+        _ => None,
+    }));
+    for verb in ["remove_file", "file_info"] {
+        let refusal = staged.bob.refusal(&[verb, "photos", NAME]);
+        assert_eq!((refusal.exit_code, refusal.code.as_str()), (3, "file_not_found"), "{verb}: {refusal:?}");
+    }
     assert_eq!(tree(&around), before);
 }
 
