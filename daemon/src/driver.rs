@@ -14,7 +14,7 @@ use crate::control::Control;
 use crate::engine::input::{AskId, ConnectionId, FetchError, FetchId, UploadId};
 use crate::engine::{Engine, Input, Output};
 use crate::net::Net;
-use crate::piece_buffer::PiecePool;
+use crate::piece_buffer::{BUFFER_BYTES, PiecePool};
 use crate::store::{Store, Verdict};
 use crate::tracker_link::TrackerLink;
 
@@ -52,6 +52,8 @@ pub struct Shells {
     pub fetch_pool: PiecePool,
     /// Buffers for pieces that go out: others' slowness never keeps this daemon's own downloads waiting.
     pub serve_pool: PiecePool,
+    /// Those for pieces larger than the usual ones, which never wait for them.
+    pub serve_large_pool: PiecePool,
     /// Manifests are read whole: no more of them are in memory at once than this has room for, in KiB.
     pub manifest_room_kib: Arc<Semaphore>,
     /// Where the ends of what is spawned here are told.
@@ -203,7 +205,9 @@ impl Shells {
     fn serve_piece(&self, upload: UploadId, content: ContentId, piece: PieceIndex, bytes: u64) {
         self.spawn(move |shells| async move {
             let mut sent_bytes = 0;
-            let mut buffer = shells.serve_pool.lease(usize::try_from(bytes).unwrap_or(usize::MAX)).await;
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let pool = if bytes > BUFFER_BYTES { &shells.serve_large_pool } else { &shells.serve_pool };
+            let mut buffer = pool.lease(bytes).await;
             // Looked for only now: a peer that gave up while this waited for a buffer costs no read.
             if let Some(taken) = shells.net.take_upload(upload) {
                 match shells.store.read_piece(content, piece, buffer.as_vec_mut()).await {

@@ -15,6 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// keep this daemon's own downloads waiting) and quinn's windows stay below the 64 MiB that a busy daemon may take.
 pub const POOL_BYTES: usize = 12 * 1024 * 1024;
 
+/// Bytes of the pool for serving pieces that are larger than the usual ones, beside the two: such a piece may be as large as
+/// a whole pool, and who takes it slowly keeps nobody waiting but those who want large ones too.
+pub const LARGE_POOL_BYTES: usize = 4 * 1024 * 1024;
+
 /// Bytes of a pooled buffer: the usual piece. Larger pieces get an allocation of their own and pay with several permits.
 pub const BUFFER_BYTES: usize = PIECE_BYTES_MIN as usize;
 

@@ -22,7 +22,7 @@ use crate::driver::{self, INPUTS_MAX, MANIFESTS_SERVED_KIB_MAX, Shells};
 use crate::endpoint::Endpoint;
 use crate::engine::{Config, Engine, Input, Limits};
 use crate::net::Net;
-use crate::piece_buffer::{POOL_BYTES, PiecePool};
+use crate::piece_buffer::{LARGE_POOL_BYTES, POOL_BYTES, PiecePool};
 use crate::store::{Store, StoreEvent};
 use crate::tracker_link::TrackerLink;
 
@@ -99,6 +99,7 @@ async fn serve(arguments: &Arguments, folders: &Folders) -> Result<(), Reject> {
         store,
         fetch_pool: PiecePool::new(POOL_BYTES),
         serve_pool: PiecePool::new(POOL_BYTES),
+        serve_large_pool: PiecePool::new(LARGE_POOL_BYTES),
         manifest_room_kib: Arc::new(Semaphore::new(MANIFESTS_SERVED_KIB_MAX as usize)),
         inputs: inputs.clone(),
     };

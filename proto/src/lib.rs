@@ -6,6 +6,7 @@
 
 pub mod codec;
 pub mod control;
+pub mod escape;
 pub mod frame;
 pub mod geometry;
 #[cfg(test)]

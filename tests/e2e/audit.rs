@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use p2p_proto::tracker::{Reply, Request};
+use p2p_proto::tracker::Request;
+use p2p_tests::hostile::{Client, Key};
 use p2p_tests::wait::eventually;
 use p2p_tests::world::PASSWORD;
 use p2p_tests::{Daemon, World};
 
-use crate::raw_client::{self, RawClient};
 use crate::{NAME, Shared, text};
 
 /// The lines of the record so far, without their time.
@@ -93,12 +93,10 @@ fn a_grant_that_is_refused_is_a_line_once() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let tracker = world.tracker.address;
     runtime.block_on(async {
-        let endpoint = raw_client::endpoint(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let client = RawClient::connect(&endpoint, tracker).await;
+        let client = Client::connect(IpAddr::V4(Ipv4Addr::LOCALHOST), tracker, &Key::new()).await.expect("connects");
         for _ in 0..3 {
             let grant = Request::Grant { group: "photos".parse().expect("a good name") };
-            let reply: Option<Reply> = client.stream().await.ask(grant).await;
-            assert!(reply.is_some_and(|reply| reply.is_err()));
+            assert!(client.ask(grant).await.is_err());
         }
     });
     let refused: Vec<_> = of(world, "grant").into_iter().filter(|line| line.contains("refused")).collect();

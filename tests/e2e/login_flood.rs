@@ -1,7 +1,7 @@
 //! A thousand logins at once from one address, half of them for one name: its user gets in meanwhile, and the tracker stays
 //! small.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use p2p_proto::password::{ClientLogin, Password};
 use p2p_proto::reject::ErrorCode;
 use p2p_proto::tracker::{Answer, Request};
 use p2p_tests::World;
+use p2p_tests::hostile::{Client, Heard, Key};
 use p2p_tests::wait::{TRANSFER_DEADLINE, eventually};
 use p2p_tests::world::PASSWORD;
+use quinn::{Endpoint, TransportConfig};
 use tokio::sync::Semaphore;
-
-use crate::raw_client::{self, RawClient};
 
 /// Logins at once.
 const LOGINS: usize = 1_000;
@@ -50,14 +50,25 @@ fn a_thousand_logins_at_once_keep_nobody_out() {
     let gate = Arc::new(Semaphore::new(0));
     let connecting = Arc::new(Semaphore::new(CONNECTING));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
-    let endpoint = runtime.block_on(async { raw_client::endpoint(IpAddr::V4(Ipv4Addr::LOCALHOST)) });
+    let endpoint =
+        runtime.block_on(async { Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a socket") });
     let connected = runtime.block_on(async {
         let mut clients = tokio::task::JoinSet::new();
         for _ in 0..LOGINS {
             let (endpoint, connecting) = (endpoint.clone(), Arc::clone(&connecting));
             clients.spawn(async move {
                 let _turn = connecting.acquire().await.expect("never closed");
-                RawClient::connect(&endpoint, tracker).await
+                let key = Key::new();
+                // Again where this machine was too busy to shake hands while the tracker waited.
+                let connecting = async {
+                    loop {
+                        let transport = TransportConfig::default();
+                        if let Ok(client) = Client::connect_on(endpoint.clone(), tracker, &key, transport).await {
+                            break client;
+                        }
+                    }
+                };
+                tokio::time::timeout(TRANSFER_DEADLINE, connecting).await.expect("connects")
             });
         }
         clients.join_all().await
@@ -72,9 +83,9 @@ fn a_thousand_logins_at_once_keep_nobody_out() {
                 let user = user.parse().expect("a good name");
                 let password = Password::new("a guess".to_owned()).expect("a good password");
                 let (_, message) = ClientLogin::start(&password).expect("starts");
-                let mut stream = client.stream().await;
+                let mut stream = client.line.stream().await.expect("a stream");
                 let reply = match stream.ask(Request::LoginStart { user, message }).await {
-                    Some(Ok(Answer::Challenge(_))) => {
+                    Heard::Message(Ok(Answer::Challenge(_))) => {
                         outcomes.challenged.fetch_add(1, Ordering::Relaxed);
                         let _open = gate.acquire().await;
                         stream.ask(Request::LoginFinish { proof: vec![0; 64] }).await
@@ -82,10 +93,10 @@ fn a_thousand_logins_at_once_keep_nobody_out() {
                     other => other,
                 };
                 let outcome = match reply {
-                    Some(Err(reject)) if reject.code == ErrorCode::LOGIN_REFUSED => &outcomes.refused,
-                    Some(Err(reject)) if reject.code == ErrorCode::BUSY => &outcomes.busy,
-                    None => &outcomes.late,
-                    Some(other) => panic!("an answer to nothing that was asked: {other:?}"),
+                    Heard::Message(Err(reject)) if reject.code == ErrorCode::LOGIN_REFUSED => &outcomes.refused,
+                    Heard::Message(Err(reject)) if reject.code == ErrorCode::BUSY => &outcomes.busy,
+                    Heard::Reset(_) | Heard::Finished | Heard::CutShort | Heard::Closed(_) => &outcomes.late,
+                    other => panic!("an answer to nothing that was asked: {other:?}"),
                 };
                 outcome.fetch_add(1, Ordering::Relaxed);
                 client

@@ -9,6 +9,7 @@ pub mod binaries;
 pub mod ctl;
 pub mod daemon;
 pub mod file;
+pub mod hostile;
 #[cfg(test)]
 mod house_rules;
 pub mod namespace;

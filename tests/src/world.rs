@@ -131,7 +131,7 @@ fn new_folder() -> Result<TempDir, String> {
 
 /// A loopback address that no other world has, where the whole of 127.0.0.0/8 is this machine (Linux): a port that is
 /// free while a program restarts is then taken by nobody else. Elsewhere 127.0.0.1.
-fn own_address() -> IpAddr {
+pub fn own_address() -> IpAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     if !cfg!(target_os = "linux") {
         return Ipv4Addr::LOCALHOST.into();

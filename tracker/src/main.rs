@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use p2p_proto::escape::HarmlessLines;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_tracker::config::{Config, ConfigError};
 use p2p_tracker::run::run;
@@ -22,7 +23,11 @@ fn main() -> ExitCode {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
     // What is kept here (the signing key, OPAQUE's secrets) is for this user alone, whoever makes the file.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(|| HarmlessLines(std::io::stderr()))
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = runtime
         .map_err(|error| Reject::new(ErrorCode::INTERNAL, format!("the system gives no threads: {error}")))

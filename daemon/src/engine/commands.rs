@@ -191,7 +191,7 @@ impl Engine {
     /// Asks the tracker for a list, page by page.
     fn list(&mut self, command: CommandId, pages: Pages) -> Result<(), Reject> {
         self.user()?;
-        self.ask_page(command, pages);
+        self.ask_page(command, pages, 0);
         Ok(())
     }
 

@@ -73,10 +73,11 @@ impl Engine {
 /// The one listing that a person means; listings of one content are as good as each other. `example` makes the command
 /// that chooses one of several.
 pub(super) fn choose_listing(
-    listings: Vec<Listing>,
+    mut listings: Vec<Listing>,
     file: &FileSelector,
     example: impl Fn(&str) -> String,
 ) -> Result<Listing, Reject> {
+    keep_meant(&mut listings, file);
     let contents: std::collections::BTreeSet<ContentId> = listings.iter().map(|listing| listing.content).collect();
     let owners: Vec<String> = listings.iter().map(|listing| format!("{}:{}", listing.owner, listing.name)).collect();
     match listings.into_iter().next() {
@@ -88,6 +89,13 @@ pub(super) fn choose_listing(
         None => Err(Reject::new(ErrorCode::FILE_NOT_FOUND, format!("no file {file} in this group"))
             .hint("`p2pctl list_files GROUP` lists them")),
     }
+}
+
+/// Drops listings that were not asked for. The tracker's word for which ones are meant is not taken: the name becomes a
+/// file's name in a person's folder, where `.profile` in the place of what was asked for would be an intrusion.
+pub(super) fn keep_meant(listings: &mut Vec<Listing>, file: &FileSelector) {
+    let is_owner = |listing: &Listing| file.owner.as_ref().is_none_or(|owner| owner.key() == listing.owner.key());
+    listings.retain(|listing| listing.name.key() == file.name.key() && is_owner(listing));
 }
 
 /// Bytes in hexadecimal.

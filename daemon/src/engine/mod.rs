@@ -103,8 +103,11 @@ pub struct Limits {
     pub active_downloads_max: usize,
     /// Downloads that wait for a seeder at once, beside those that receive: each asks the tracker now and then.
     pub lonely_downloads_max: usize,
-    /// Pieces being sent at once, over all peers: enough to fill a link, few enough that each is done soon.
+    /// Pieces being sent at once, over all peers: as many of the usual ones as there are buffers for, few enough that each
+    /// is done soon.
     pub uploads_active_max: usize,
+    /// Pieces being sent at once to one user: enough to fill a link, and others find places whatever this one does.
+    pub uploads_per_user_max: usize,
     /// Requests for pieces that wait for their turn, over all peers; more are told to come back.
     pub uploads_queued_max: usize,
     /// Interests of peers here; more are told to come back.
@@ -125,7 +128,8 @@ impl Default for Limits {
             fetch_bytes_max: 24 << 20,
             active_downloads_max: 16,
             lonely_downloads_max: 500,
-            uploads_active_max: 16,
+            uploads_active_max: 24,
+            uploads_per_user_max: 16,
             uploads_queued_max: 4096,
             served_max: 4096,
             peers_max: 1024,
@@ -252,7 +256,11 @@ impl Engine {
             served_by: BTreeMap::new(),
             left_groups: BTreeSet::new(),
             revoked: Revoked::default(),
-            uploads: Uploads::new(config.limits.uploads_active_max, config.limits.uploads_queued_max),
+            uploads: Uploads::new(
+                config.limits.uploads_active_max,
+                config.limits.uploads_per_user_max,
+                config.limits.uploads_queued_max,
+            ),
             down_rate: RateMeter::default(),
             up_rate: RateMeter::default(),
             problems: VecDeque::new(),

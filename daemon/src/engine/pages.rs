@@ -1,14 +1,23 @@
 //! Lists that come from a tracker in pages, gathered into one answer.
 
 use p2p_proto::control::{Answer, Files, Groups, Members, Requests};
-use p2p_proto::limit::PAGE_ITEMS_MAX;
+use p2p_proto::frame;
+use p2p_proto::limit::{CONTROL_FRAME_BYTES_MAX, PAGE_ITEMS_MAX};
 use p2p_proto::name::GroupName;
+use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker::{self, Group, JoinRequest, Listing, Member, Request};
 
 use super::Engine;
 use super::input::CommandId;
 use super::steps::Step;
 use super::trackers::Call;
+
+/// Bytes that a list may have, as it comes: what is longer cannot be answered to a command, and a hostile tracker sends full
+/// pages for as long as they are asked for.
+const LIST_BYTES_MAX: usize = CONTROL_FRAME_BYTES_MAX;
+
+/// What a row counts at the least, in bytes: the shortest have a few, and take more than that in memory.
+const ROW_BYTES_MIN: usize = 64;
 
 /// A list with the rows that have come; the next page continues behind the last of them.
 #[derive(Debug)]
@@ -60,16 +69,21 @@ fn append<T>(rows: &mut Vec<T>, page: Vec<T>) -> bool {
 }
 
 impl Engine {
-    /// Asks for the next page of a list for a command.
-    pub(super) fn ask_page(&mut self, command: CommandId, pages: Pages) {
+    /// Asks for the next page of a list for a command, behind pages of so many bytes.
+    pub(super) fn ask_page(&mut self, command: CommandId, pages: Pages, bytes: usize) {
         let next = pages.next();
-        self.ask(Step::Page(command, Box::new(pages)), Call::Request(next));
+        self.ask(Step::Page(command, Box::new(pages), bytes), Call::Request(next));
     }
 
-    /// A page came: the next one is asked for, or the command has its answer.
-    pub(super) fn take_page(&mut self, command: CommandId, mut pages: Pages, page: tracker::Answer) {
+    /// A page came, behind pages of so many bytes: the next one is asked for, or the command has its answer.
+    pub(super) fn take_page(&mut self, command: CommandId, mut pages: Pages, bytes: usize, page: tracker::Answer) {
+        let bytes = bytes + frame::encode(&page).len().max(PAGE_ITEMS_MAX * ROW_BYTES_MIN);
         match pages.take(page) {
-            Some(true) => self.ask_page(command, pages),
+            Some(true) if bytes > LIST_BYTES_MAX => {
+                let message = format!("the list has more than {LIST_BYTES_MAX} bytes, and an answer may have as many");
+                self.fail(command, Reject::new(ErrorCode::UNSUPPORTED, message));
+            }
+            Some(true) => self.ask_page(command, pages, bytes),
             Some(false) => {
                 let answer = self.listed(pages);
                 self.tell(command, answer);

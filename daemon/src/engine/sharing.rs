@@ -8,7 +8,7 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker::{Listing, Reply, Request};
 
 use super::Engine;
-use super::file_info::choose_listing;
+use super::file_info::{choose_listing, keep_meant};
 use super::input::CommandId;
 use super::output::Output;
 use super::record::{Change, DownloadPhase, DownloadRecord, Shape, ShareRecord, SourceStamp};
@@ -133,8 +133,9 @@ impl Engine {
         command: CommandId,
         group: GroupName,
         file: &FileSelector,
-        listings: Vec<Listing>,
+        mut listings: Vec<Listing>,
     ) {
+        keep_meant(&mut listings, file);
         let own = |listing: &&Listing| self.user().is_ok_and(|user| listing.owner == *user);
         let chosen = match (listings.iter().find(own), listings.as_slice()) {
             (Some(own), _) => Ok(own.clone()),

@@ -26,7 +26,8 @@ pub(super) enum Step {
     Login(CommandId, UserName),
     Logout(CommandId, UserName),
     Join(CommandId, GroupName),
-    Page(CommandId, Box<Pages>),
+    /// … behind pages of so many bytes.
+    Page(CommandId, Box<Pages>, usize),
     NodesFound(CommandId, NodePrefix),
     Devices(UserName),
     InfoFound(CommandId, GroupName, FileSelector),
@@ -129,7 +130,7 @@ impl Engine {
                 let member = waiting_for.is_none();
                 self.tell(command, Answer::GroupJoined(GroupJoined { group, member, waiting_for }));
             }
-            (Step::Page(command, pages), Ok(page)) => self.take_page(command, *pages, page),
+            (Step::Page(command, pages, bytes), Ok(page)) => self.take_page(command, *pages, bytes, page),
             (Step::NodesFound(command, prefix), Ok(tracker::Answer::Nodes(nodes))) => {
                 if let Err(reject) = self.log_out_node(command, &prefix, &nodes) {
                     self.fail(command, reject);

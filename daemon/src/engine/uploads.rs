@@ -19,31 +19,38 @@ pub(super) struct Upload {
     pub bytes: u64,
 }
 
-/// Requests waiting and being served. Users take turns, a request each, however many nodes they have.
+/// Requests waiting and being served. The user with the fewest places is next, and among those with as few, users take
+/// turns, however many nodes they have: whoever reads slowly holds places for long, and gets no more of them for it.
 #[derive(Debug)]
 pub(super) struct Uploads {
     /// By user, each in the order of arrival; no queue is empty.
     waiting: BTreeMap<UserName, VecDeque<Upload>>,
     /// Who was served last: the next one in the order of names is next.
     last_served: Option<UserName>,
-    active: BTreeMap<UploadId, ServedId>,
+    active: BTreeMap<UploadId, (UserName, ServedId)>,
+    /// How many are active of each user; none is 0.
+    places: BTreeMap<UserName, usize>,
     /// Manifests being sent: few and short, so they wait for no place.
     manifests: BTreeMap<UploadId, ServedId>,
     waiting_count: usize,
     active_max: usize,
+    /// Of one user: the rest is for others, also when nobody else waits yet.
+    active_per_user_max: usize,
     waiting_max: usize,
 }
 
 impl Uploads {
     /// An empty queue with its bounds.
-    pub fn new(active_max: usize, waiting_max: usize) -> Uploads {
+    pub fn new(active_max: usize, active_per_user_max: usize, waiting_max: usize) -> Uploads {
         Uploads {
             waiting: BTreeMap::new(),
             last_served: None,
             active: BTreeMap::new(),
+            places: BTreeMap::new(),
             manifests: BTreeMap::new(),
             waiting_count: 0,
             active_max,
+            active_per_user_max,
             waiting_max,
         }
     }
@@ -58,7 +65,7 @@ impl Uploads {
         true
     }
 
-    /// The next request to serve, if a place is free.
+    /// The next request to serve, if a place is free for somebody who waits.
     pub fn start_next(&mut self) -> Option<Upload> {
         if self.active.len() >= self.active_max {
             return None;
@@ -70,8 +77,9 @@ impl Uploads {
             self.waiting.remove(&next_user);
         }
         self.waiting_count -= 1;
+        *self.places.entry(next_user.clone()).or_default() += 1;
+        self.active.insert(upload.upload, (next_user.clone(), upload.served));
         self.last_served = Some(next_user);
-        self.active.insert(upload.upload, upload.served);
         Some(upload)
     }
 
@@ -82,14 +90,20 @@ impl Uploads {
 
     /// A request is served, or will not be.
     pub fn end(&mut self, upload: UploadId) {
-        self.active.remove(&upload);
         self.manifests.remove(&upload);
+        let Some((user, _)) = self.active.remove(&upload) else { return };
+        if let Some(places) = self.places.get_mut(&user) {
+            *places -= 1;
+            if *places == 0 {
+                self.places.remove(&user);
+            }
+        }
     }
 
     /// What is being sent by an interest.
     pub fn being_sent(&self, served: ServedId) -> Vec<UploadId> {
-        let sent = self.active.iter().chain(&self.manifests);
-        sent.filter(|(_, by)| **by == served).map(|(upload, _)| *upload).collect()
+        let pieces = self.active.iter().map(|(upload, (_, by))| (upload, by));
+        pieces.chain(&self.manifests).filter(|(_, by)| **by == served).map(|(upload, _)| *upload).collect()
     }
 
     /// Takes out the waiting requests of an interest.
@@ -123,6 +137,12 @@ impl Uploads {
         if self.active.len() > self.active_max {
             return Err(format!("{} uploads are served at once", self.active.len()));
         }
+        if self.places.values().sum::<usize>() != self.active.len() || self.places.values().any(|places| *places == 0) {
+            return Err(format!("{:?} places are counted for {} uploads", self.places, self.active.len()));
+        }
+        if let Some((user, places)) = self.places.iter().find(|(_, places)| **places > self.active_per_user_max) {
+            return Err(format!("{user} has {places} places"));
+        }
         if self.waiting.values().any(VecDeque::is_empty) {
             return Err("a user without requests is queued".to_owned());
         }
@@ -132,13 +152,12 @@ impl Uploads {
         Ok(())
     }
 
-    /// The first waiting user behind the one served last, in a circle.
+    /// Of the waiting users that may have another place, the one with the fewest; of those, the first behind the one
+    /// served last, in a circle.
     fn user_in_turn(&self) -> Option<&UserName> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let behind = self.last_served.as_ref().and_then(|last| {
-            self.waiting.range::<UserName, _>((Excluded(last), Unbounded)).next().map(|(user, _)| user)
-        });
-        behind.or_else(|| self.waiting.keys().next())
+        let places = |user: &UserName| self.places.get(user).copied().unwrap_or(0);
+        let may_have_more = self.waiting.keys().filter(|user| places(user) < self.active_per_user_max);
+        may_have_more.min_by_key(|user| (places(user), Some(*user) <= self.last_served.as_ref(), *user))
     }
 }
 
@@ -162,7 +181,7 @@ mod tests {
 
     #[test]
     fn users_take_turns_however_many_requests_each_has() {
-        let mut uploads = Uploads::new(100, 100);
+        let mut uploads = Uploads::new(100, 100, 100);
         for number in 0..6 {
             assert!(uploads.push(&user("greedy"), upload(number)));
         }
@@ -173,8 +192,36 @@ mod tests {
     }
 
     #[test]
+    fn nobody_has_more_than_their_share_even_alone() {
+        let mut uploads = Uploads::new(4, 3, 100);
+        for number in 0..6 {
+            assert!(uploads.push(&user("greedy"), upload(number)));
+        }
+        assert_eq!(std::iter::from_fn(|| uploads.start_next()).count(), 3);
+        assert!(uploads.push(&user("modest"), upload(10)));
+        assert_eq!(uploads.start_next().map(|upload| upload.upload.0), Some(10));
+        uploads.invariant(|_| true).expect("invariant");
+    }
+
+    #[test]
+    fn who_holds_places_for_long_gets_no_more_of_them() {
+        let mut uploads = Uploads::new(4, 3, 100);
+        for number in 0..10 {
+            assert!(uploads.push(&user("slow"), upload(number)) && uploads.push(&user("quick"), upload(100 + number)));
+        }
+        // Two each; the slow one's stay, and each of the quick one's goes on to the quick one.
+        let started: Vec<u64> = std::iter::from_fn(|| uploads.start_next()).map(|upload| upload.upload.0).collect();
+        assert_eq!(started, [100, 0, 101, 1]);
+        for number in 102..110 {
+            uploads.end(UploadId(number - 2));
+            assert_eq!(uploads.start_next().map(|upload| upload.upload.0), Some(number));
+            uploads.invariant(|_| true).expect("invariant");
+        }
+    }
+
+    #[test]
     fn no_more_are_served_or_queued_than_allowed() {
-        let mut uploads = Uploads::new(1, 2);
+        let mut uploads = Uploads::new(1, 1, 2);
         assert!(uploads.push(&user("a"), upload(1)) && uploads.push(&user("a"), upload(2)));
         assert!(!uploads.push(&user("b"), upload(3)));
         assert!(uploads.start_next().is_some() && uploads.start_next().is_none());
@@ -186,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_an_interest_asked_for_is_found_by_it() {
-        let mut uploads = Uploads::new(2, 100);
+        let mut uploads = Uploads::new(2, 2, 100);
         for number in 0..6 {
             assert!(uploads.push(&user("a"), upload(number)));
         }

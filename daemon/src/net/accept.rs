@@ -1,21 +1,32 @@
 //! Admission: who may connect at all, before anything is spent on them.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use p2p_proto::peer::close_code;
 use quinn::{Incoming, VarInt};
+use tokio::time::timeout;
 
 use super::connection::{self, Established, try_take};
-use super::{HANDSHAKES_MAX, Inner, handshake};
+use super::{HANDSHAKES_MAX, Inner, handshake, interest, machine_of};
 use crate::endpoint::{HANDSHAKE_DEADLINE, canonical, node_at_other_end};
+use crate::engine::input::ConnectionId;
 
-/// Connections and handshakes of one address (IPv6: one /64, which is what one customer gets): a household or an office
-/// behind one NAT, and several daemons on one machine.
+/// Connections and handshakes of one machine, by [`machine_of`]: a household or an office behind one NAT, and several
+/// daemons on one machine. Beyond, one of them that is not used makes room.
 const ACCEPTED_PER_ADDRESS_MAX: usize = 32;
 
 /// With more handshakes than this under way, an address proves first that it is not forged (RFC 9000, section 8.1.2).
 const RETRY_ABOVE: usize = HANDSHAKES_MAX / 4;
+
+/// A connection on which nothing is asked for within this time after its Hello may be closed where others need its place;
+/// an honest peer connects when it wants something.
+const UNUSED_AGE: Duration = Duration::from_secs(3);
+
+/// How long a newcomer waits for the place of a connection that is being closed for it.
+const ROOM_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Accepts until the endpoint is closed.
 pub(super) async fn run(net: Arc<Inner>) {
@@ -37,21 +48,38 @@ fn admit(net: &Arc<Inner>, incoming: Incoming) {
         let _ = incoming.retry();
         return;
     }
-    let Some(connection_slot) = try_take(&net.accepted_slots) else {
-        tracing::debug!(%address, "refused: too many connections");
-        return incoming.refuse();
-    };
-    let Some(address_slot) = AddressSlot::take(net, address.ip()) else {
-        tracing::debug!(%address, "refused: too many connections from there");
-        // Whoever forges an address fills its places only until the next honest attempt from there.
-        match incoming.remote_address_validated() {
-            true => incoming.refuse(),
-            false => drop(incoming.retry()),
+    let machine = machine_of(address.ip());
+    let mut address_slot = AddressSlot::take(net, machine, ACCEPTED_PER_ADDRESS_MAX);
+    let connection_slot = try_take(&net.accepted_slots);
+    if address_slot.is_none() || connection_slot.is_none() {
+        if !incoming.remote_address_validated() {
+            // Nobody has to go for an address that may be forged.
+            let _ = incoming.retry();
+            return;
         }
-        return;
+        let crowd = address_slot.is_none().then_some(machine);
+        if make_room(net, crowd) && crowd.is_some() {
+            // Beside the place of who has to go, until that one is gone.
+            address_slot = AddressSlot::take(net, machine, 2 * ACCEPTED_PER_ADDRESS_MAX);
+        }
+    }
+    let Some(address_slot) = address_slot else {
+        tracing::debug!(%address, "refused: too many connections from there");
+        return incoming.refuse();
     };
     let net = Arc::clone(net);
     tokio::spawn(async move {
+        let connection_slot = match connection_slot {
+            Some(slot) => slot,
+            // As soon as who had to go is gone, or somebody who went by themselves.
+            None => match timeout(ROOM_DEADLINE, Arc::clone(&net.accepted_slots).acquire_owned()).await {
+                Ok(Ok(slot)) => slot,
+                _ => {
+                    tracing::debug!(%address, "refused: too many connections");
+                    return incoming.refuse();
+                }
+            },
+        };
         let established = shake_hands(&net, incoming).await;
         drop(handshake_slot);
         if let Some(established) = established {
@@ -60,11 +88,33 @@ fn admit(net: &Arc<Inner>, incoming: Incoming) {
     });
 }
 
+/// Closes a connection that a peer opened and that nothing is done with, so that those who only sit there do not take the
+/// places of those who want something: one of the machine `crowd`, or of the machine that has most; there the oldest.
+/// False if there is none.
+fn make_room(net: &Inner, crowd: Option<IpAddr>) -> bool {
+    let registry = net.lock();
+    let used: HashSet<ConnectionId> = (registry.served.values().map(interest::Served::connection))
+        .chain(registry.interests.values().map(interest::Shown::connection))
+        .collect();
+    let peers = registry.connections.values().map(|entry| &entry.peer);
+    let unused = peers.filter(|peer| {
+        !peer.dialled && peer.age() >= UNUSED_AGE && !used.contains(&peer.id) && peer.quinn.close_reason().is_none()
+    });
+    let from = unused.map(|peer| (machine_of(canonical(peer.quinn.remote_address()).ip()), peer));
+    let goes = from
+        .filter(|(machine, _)| crowd.is_none_or(|crowd| crowd == *machine))
+        .max_by_key(|(machine, peer)| (registry.accepted_from.get(machine).copied(), peer.age()));
+    let Some((_, goes)) = goes else { return false };
+    tracing::debug!(connection = goes.id.0, "closing: it is not used and another needs its place");
+    goes.quinn.close(VarInt::from_u32(close_code::BUSY), b"not used, and others wait");
+    true
+}
+
 /// TLS, then Hello. What fails here was never told to the engine, and need not be.
 async fn shake_hands(net: &Inner, incoming: Incoming) -> Option<Established> {
     let address = canonical(incoming.remote_address());
     let connecting = incoming.accept().ok()?;
-    let quinn = match tokio::time::timeout(HANDSHAKE_DEADLINE, connecting).await {
+    let quinn = match timeout(HANDSHAKE_DEADLINE, connecting).await {
         Ok(Ok(quinn)) => quinn,
         Ok(Err(error)) => {
             tracing::debug!(%address, %error, "handshake failed");
@@ -78,7 +128,11 @@ async fn shake_hands(net: &Inner, incoming: Incoming) -> Option<Established> {
         return None;
     }
     match handshake::welcome(&quinn, net.instance).await {
-        Ok(instance) => Some(Established { quinn, node, dialled: false, instance }),
+        Ok(instance) => {
+            // It has shown both its key and its address.
+            net.lock_dial_budget().met(node, address);
+            Some(Established { quinn, node, dialled: false, instance })
+        }
         Err(error) => {
             tracing::debug!(%address, %error, "no hello");
             None
@@ -93,14 +147,11 @@ struct AddressSlot {
 }
 
 impl AddressSlot {
-    fn take(net: &Arc<Inner>, address: IpAddr) -> Option<AddressSlot> {
-        let key = match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        };
+    /// A place of that machine, if it has fewer than `places_max`.
+    fn take(net: &Arc<Inner>, key: IpAddr, places_max: usize) -> Option<AddressSlot> {
         let mut registry = net.lock();
         let count = registry.accepted_from.entry(key).or_default();
-        if *count >= ACCEPTED_PER_ADDRESS_MAX {
+        if *count >= places_max {
             return None;
         }
         *count += 1;

@@ -25,6 +25,9 @@ pub(super) const SERVED_INTERESTS_MAX: usize = 64;
 /// Requests of one peer that wait or are being sent; the rest is refused as busy, rather than queued without end.
 pub(super) const UPLOADS_MAX: usize = 128;
 
+/// How long a peer that is being sent a piece may read at less than half the slowest rate.
+const UNREAD_AFTER: Duration = Duration::from_secs(15);
+
 /// A connection with both Hellos exchanged.
 pub(super) struct Established {
     pub(super) quinn: quinn::Connection,
@@ -40,9 +43,12 @@ pub(super) struct Peer {
     pub(super) quinn: quinn::Connection,
     pub(super) served_slots: Arc<Semaphore>,
     pub(super) upload_slots: Arc<Semaphore>,
+    pub(super) dialled: bool,
     since: Instant,
     /// Milliseconds from `since` to when payload came last, on whichever stream.
     payload_at_ms: AtomicU64,
+    /// Bytes that the peer has let this end send, on whichever stream.
+    taken_bytes: AtomicU64,
 }
 
 /// A connection in the registry.
@@ -72,6 +78,29 @@ impl Peer {
     pub(super) fn payload_at(&self) -> Instant {
         self.since + Duration::from_millis(self.payload_at_ms.load(Ordering::Relaxed))
     }
+
+    /// The connection took so many bytes to be sent.
+    pub(super) fn note_taken(&self, bytes: u64) {
+        self.taken_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Ends when the peer has read at less than half of `rate_min` bytes a second for a while, over all of the connection's
+    /// streams. Of the connection, not of one stream: on a slow link one piece waits for another.
+    pub(super) async fn unread(&self, rate_min: u64) {
+        let bytes_min = rate_min * UNREAD_AFTER.as_secs() / 2;
+        loop {
+            let before = self.taken_bytes.load(Ordering::Relaxed);
+            tokio::time::sleep(UNREAD_AFTER).await;
+            if self.taken_bytes.load(Ordering::Relaxed) - before < bytes_min {
+                return;
+            }
+        }
+    }
+
+    /// How long the connection has been there.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
 }
 
 /// Lives as long as the connection does. `_slots` are what it counts against.
@@ -84,8 +113,10 @@ pub(super) async fn run(net: Arc<Inner>, established: Established, _slots: impl 
         quinn,
         served_slots: Arc::new(Semaphore::new(SERVED_INTERESTS_MAX)),
         upload_slots: Arc::new(Semaphore::new(UPLOADS_MAX)),
+        dialled,
         since: Instant::now(),
         payload_at_ms: AtomicU64::new(0),
+        taken_bytes: AtomicU64::new(0),
     });
     net.lock().connections.insert(id, Entry { peer: Arc::clone(&peer), alive: alive.clone() });
     tracing::debug!(connection = id.0, node = %node.short(), address = %peer.quinn.remote_address(), dialled, "connected");

@@ -10,6 +10,7 @@ use p2p_proto::id::NodeId;
 use p2p_proto::limit::NODE_ADDRESSES_MAX;
 use p2p_proto::peer::close_code;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::connection::{self, Established};
 use super::{Inner, handshake};
@@ -76,11 +77,15 @@ async fn race(net: &Inner, node: NodeId, addresses: Vec<SocketAddr>) -> Result<E
 }
 
 async fn attempt(net: &Inner, node: NodeId, address: SocketAddr) -> Result<Established, String> {
+    if !net.lock_dial_budget().take(node, address, Instant::now()) {
+        return Err(format!("{address}: nobody was met there a moment ago"));
+    }
     let (quinn, _) = net
         .endpoint
         .connect(address, Some(node), Protocol::Peer)
         .await
         .map_err(|error| format!("{address}: {error}"))?;
+    net.lock_dial_budget().met(node, address);
     let mut guard = CloseUnlessKept(Some(quinn.clone()));
     let instance = handshake::greet(&quinn, net.instance).await.map_err(|error| format!("{address}: {error}"))?;
     guard.0 = None;

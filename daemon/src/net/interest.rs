@@ -38,6 +38,20 @@ pub(super) struct Served {
     queue: mpsc::Sender<FromProvider>,
 }
 
+impl Shown {
+    /// On which connection.
+    pub(super) fn connection(&self) -> ConnectionId {
+        self.peer.id
+    }
+}
+
+impl Served {
+    /// On which connection.
+    pub(super) fn connection(&self) -> ConnectionId {
+        self.peer.id
+    }
+}
+
 /// How an interest ended.
 enum End {
     /// Who opened it (the engine, or the peer by finishing) closed it.

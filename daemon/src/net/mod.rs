@@ -20,6 +20,7 @@
 mod accept;
 mod connection;
 mod dial;
+mod dial_budget;
 mod handshake;
 mod interest;
 mod piece_stream;
@@ -30,7 +31,7 @@ mod watch;
 mod tests;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -67,6 +68,10 @@ const HANDSHAKES_MAX: usize = 64;
 /// A request takes as long as its bytes at this rate, at most: whoever is slower would hold a piece's buffer for ever.
 const RATE_MIN_BYTES_PER_SECOND: u64 = 16 * 1024;
 
+/// … and no longer than this where it is this end that sends, however many bytes it has: the buffer of the largest pieces
+/// is as large as all the usual ones together. Pieces are that large in files of terabytes, which nobody gets slowly.
+const SENDING_MAX: Duration = Duration::from_secs(64);
+
 /// … and so long for waiting in the provider's queue, and for a link to come back.
 const REQUEST_GRACE: Duration = Duration::from_secs(30);
 
@@ -86,6 +91,7 @@ struct Inner {
     accepted_slots: Arc<Semaphore>,
     dialled_slots: Arc<Semaphore>,
     dial_slots: Semaphore,
+    dial_budget: Mutex<dial_budget::DialBudget>,
     handshake_slots: Arc<Semaphore>,
     registry: Mutex<Registry>,
 }
@@ -114,6 +120,7 @@ impl Net {
             accepted_slots: Arc::new(Semaphore::new(ACCEPTED_CONNECTIONS_MAX)),
             dialled_slots: Arc::new(Semaphore::new(DIALLED_CONNECTIONS_MAX)),
             dial_slots: Semaphore::new(DIALS_AT_ONCE_MAX),
+            dial_budget: Mutex::default(),
             handshake_slots: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             registry: Mutex::default(),
         });
@@ -230,6 +237,10 @@ impl Inner {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lock_dial_budget(&self) -> MutexGuard<'_, dial_budget::DialBudget> {
+        self.dial_budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A number not given before. Connections, served interests and uploads draw from the same row.
     fn draw_number(&self) -> u64 {
         self.next_number.fetch_add(1, Ordering::Relaxed)
@@ -245,4 +256,17 @@ impl Inner {
 /// How long a request for so many bytes may take in all.
 fn request_deadline(bytes: u64) -> Duration {
     REQUEST_GRACE + Duration::from_secs(bytes / RATE_MIN_BYTES_PER_SECOND)
+}
+
+/// The slowest rate at which a peer may take so many bytes from here, in bytes a second.
+fn sending_rate_min(bytes: u64) -> u64 {
+    RATE_MIN_BYTES_PER_SECOND.max(bytes / SENDING_MAX.as_secs())
+}
+
+/// What counts as one machine: an IPv4 address, or the /64 of an IPv6 one, which is what one customer gets.
+fn machine_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+    }
 }

@@ -13,7 +13,7 @@ use quinn::WriteError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::{Peer, give_up, try_take};
-use super::{Inner, request_deadline};
+use super::{Inner, REQUEST_GRACE, sending_rate_min};
 use crate::engine::Input;
 use crate::engine::input::{ConnectionId, UploadId};
 use crate::frame_stream::{StreamPair, expect_end};
@@ -86,7 +86,8 @@ pub(super) async fn queue(net: &Inner, peer: Arc<Peer>, mut streams: StreamPair,
     let is_manifest = matches!(wanted, Wanted::Manifest(_));
     let Some(slot) = try_take(&peer.upload_slots) else {
         let busy = Reject::new(ErrorCode::BUSY, "too many requests at once");
-        let _ = send(&mut streams, refusal(is_manifest, busy), Bytes::new(), &mut 0).await.map(|()| streams.complete());
+        let refused = send(&peer, &mut streams, refusal(is_manifest, busy), Bytes::new(), &mut 0).await;
+        let _ = refused.map(|()| streams.complete());
         return;
     };
     let id = UploadId(net.draw_number());
@@ -112,7 +113,7 @@ impl Upload {
 
     /// Refuses the request.
     pub async fn refuse(mut self, reason: Reject) {
-        if send(&mut self.streams, refusal(self.is_manifest, reason), Bytes::new(), &mut 0).await.is_ok() {
+        if send(&self.peer, &mut self.streams, refusal(self.is_manifest, reason), Bytes::new(), &mut 0).await.is_ok() {
             self.streams.complete();
         }
     }
@@ -151,7 +152,7 @@ impl Upload {
         let result = tokio::select! {
             biased;
             () = stopped => Err(UploadError::Stopped),
-            result = send(&mut self.streams, header.into(), payload, &mut sent_bytes) => result,
+            result = send(&self.peer, &mut self.streams, header.into(), payload, &mut sent_bytes) => result,
         };
         match &result {
             Ok(()) => self.streams.complete(),
@@ -174,21 +175,33 @@ fn refusal(is_manifest: bool, reason: Reject) -> Bytes {
 /// Writes header and payload, finishes, and waits until all is acknowledged: quinn keeps what is not, and a peer that
 /// acknowledges nothing would otherwise keep it there for as long as it likes. Counts the payload in `sent_bytes`.
 async fn send(
+    peer: &Peer,
     streams: &mut StreamPair,
     header: Bytes,
     payload: Bytes,
     sent_bytes: &mut u64,
 ) -> Result<(), UploadError> {
     let (header_bytes, payload_bytes) = (header.len(), payload.len());
-    let deadline = request_deadline(payload_bytes as u64);
+    let rate_min = sending_rate_min(payload_bytes as u64);
+    let deadline = REQUEST_GRACE + Duration::from_secs(payload_bytes as u64 / rate_min);
     let delivery = async {
-        let mut chunks = [header, payload];
-        let mut written = 0;
-        while written < header_bytes + payload_bytes {
-            // An empty chunk counts as written, so the first one left is where to go on.
-            let first = chunks.iter().position(|chunk| !chunk.is_empty()).unwrap_or(0);
-            written += streams.send.write_chunks(&mut chunks[first..]).await?.bytes;
-            *sent_bytes = written.saturating_sub(header_bytes) as u64;
+        let writing = async {
+            let mut chunks = [header, payload];
+            let mut written = 0;
+            while written < header_bytes + payload_bytes {
+                // An empty chunk counts as written, so the first one left is where to go on.
+                let first = chunks.iter().position(|chunk| !chunk.is_empty()).unwrap_or(0);
+                let bytes = streams.send.write_chunks(&mut chunks[first..]).await?.bytes;
+                written += bytes;
+                peer.note_taken(bytes as u64);
+                *sent_bytes = written.saturating_sub(header_bytes) as u64;
+            }
+            Ok::<(), UploadError>(())
+        };
+        tokio::select! {
+            written = writing => written?,
+            // What was taken is on its way, at whatever rate the link has; what is not is held up by the peer alone.
+            () = peer.unread(rate_min) => return Err(UploadError::TimedOut),
         }
         streams.send.finish().map_err(|_| UploadError::GivenUp)?;
         match streams.send.stopped().await {

@@ -130,9 +130,18 @@ async fn another_node_than_the_one_dialled_is_refused() {
         Input::DialFailed(node, reason) => assert!(node == wanted && reason.contains("another node"), "{reason}"),
         other => panic!("{other:?}"),
     }
-    // The other one was not told of anything: its first word is of the next connection.
+    // The address rests now, whoever is said to be there next.
     dialler.net.dial(acceptor.id(), vec![acceptor.address()]);
-    acceptor.connected().await;
+    match dialler.next().await {
+        Input::DialFailed(node, reason) => {
+            assert!(node == acceptor.id() && reason.contains("a moment ago"), "{reason}")
+        }
+        other => panic!("{other:?}"),
+    }
+    // The other one was not told of anything: its first word is of the next connection.
+    let another = Node::start();
+    another.net.dial(acceptor.id(), vec![acceptor.address()]);
+    assert_eq!(acceptor.connected().await.1, another.id());
 }
 
 #[tokio::test]

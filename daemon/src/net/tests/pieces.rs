@@ -267,6 +267,31 @@ async fn an_answer_that_is_stopped_ends_with_a_reset_in_the_middle() {
 }
 
 #[tokio::test]
+async fn the_largest_piece_is_not_sent_at_a_trickle() {
+    let (mut node, _, _raw, connection) = raw_peer().await;
+    let (mut send, mut recv) =
+        send_open(&connection, &Open::Piece(PieceRequest { content: content(), piece: PIECE })).await;
+    send.finish().expect("finishes");
+    let upload = node.requested().await;
+    let upload = node.net.take_upload(upload).expect("still wanted");
+    let trickle = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            // 128 KiB a second: enough for a piece of the usual length, but four minutes for this one.
+            pace.tick().await;
+            let mut bytes = vec![0; 64 * 1024];
+            if recv.read_exact(&mut bytes).await.is_err() {
+                return recv.received_reset().await;
+            }
+        }
+    };
+    let sending = upload.send_piece(vec![0; PIECE_BYTES_MAX as usize].into());
+    let (reset, (_, outcome)) = timeout(PATIENCE, async { tokio::join!(trickle, sending) }).await.expect("given up");
+    assert!(matches!(outcome, Err(UploadError::TimedOut)), "{outcome:?}");
+    assert_eq!(reset.ok().flatten(), Some(VarInt::from_u32(stream_code::TIMED_OUT)));
+}
+
+#[tokio::test]
 async fn an_answer_that_is_stopped_before_it_begins_is_a_refusal() {
     let (downloader, connection, mut provider, _) = pair().await;
     let reason = Reject::new(ErrorCode::NOT_MEMBER, "no longer a member of photos");

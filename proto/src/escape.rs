@@ -1,0 +1,73 @@
+//! Text from others made harmless: for a terminal, and for a log that has one line an event.
+
+use std::io::{self, Write};
+
+/// `text` with every character that could steer a terminal, or turn a line's reading direction, shown as `\u{…}`:
+/// C0 and C1 controls (ECMA-48), DEL, and the bidirectional controls (Unicode UAX #9).
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if steers(character) {
+            escaped.extend(character.escape_unicode());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+fn steers(character: char) -> bool {
+    let bidi = matches!(character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    bidi || character.is_control()
+}
+
+/// Writes whole lines, each with one call, as logs do, and escapes what is in them: nobody outside can steer the terminal
+/// that a log is read at, or write a line of it.
+#[derive(Debug)]
+pub struct HarmlessLines<W>(pub W);
+
+impl<W: Write> Write for HarmlessLines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
+        self.0.write_all((escape(line) + end).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_steers_a_terminal_is_left() {
+        assert_eq!(escape("\u{1b}]0;x\u{7}\n"), r"\u{1b}]0;x\u{7}\u{a}");
+        assert_eq!(escape("a\u{202e}b\u{2066}c\u{200f}d\u{61c}"), r"a\u{202e}b\u{2066}c\u{200f}d\u{61c}");
+        assert_eq!(escape("\u{9b}31m\u{7f}\u{85}"), r"\u{9b}31m\u{7f}\u{85}");
+        for code in (0..0x20).chain(0x7f..0xa0) {
+            let text = char::from(code as u8).to_string();
+            assert!(!escape(&text).contains(&text), "{code:x}");
+        }
+    }
+
+    #[test]
+    fn letters_of_every_script_stay_and_twice_is_once() {
+        for text in ["naïve café.txt", "写真.zip", "שלום", "👩‍🚀", "a\\u{1b}"] {
+            assert_eq!(escape(text), text);
+        }
+        assert_eq!(escape(&escape("\u{1b}[m")), escape("\u{1b}[m"));
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_is_in_it() {
+        let mut log = HarmlessLines(Vec::new());
+        log.write_all("INFO said \u{1b}[31m\nERROR forged\n".as_bytes()).expect("memory");
+        log.write_all(b"INFO next\n").expect("memory");
+        assert_eq!(String::from_utf8_lossy(&log.0), "INFO said \\u{1b}[31m\\u{a}ERROR forged\nINFO next\n");
+    }
+}
