@@ -105,6 +105,7 @@ pub enum Verb {
     Remove(Remove),
     Download(Download),
     List(List),
+    Limit(Limit),
     Events(Events),
     #[command(visible_aliases = ["exit", "quit"])]
     Shutdown(Shutdown),
@@ -170,6 +171,8 @@ mod tests {
         "download beach.jpg .",
         "download bob:beach.jpg . --force --detach",
         "list",
+        "limit",
+        "limit --up 2MB --down 0",
         "events",
         "shutdown",
         "exit",
@@ -227,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_not_offered() {
-        for line in ["limit", "verify a91f", "why a91f", "show_downloads --watch"] {
+        for line in ["verify a91f", "why a91f", "show_downloads --watch"] {
             assert!(matches!(parse_line(line), Err(Failure::Usage(_))), "{line}");
         }
     }

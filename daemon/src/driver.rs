@@ -120,6 +120,7 @@ impl Shells {
             Output::Provide(served, message) => self.net.provide(served, message),
             Output::RefuseUpload(upload, reject) => self.net.refuse(upload, reject),
             Output::StopUpload(upload, reject) => self.net.stop_upload(upload, reject),
+            Output::LimitUploads(bytes_per_second) => self.net.limit_uploads(bytes_per_second),
 
             Output::ServePiece(upload, content, piece, bytes) => self.serve_piece(upload, content, piece, bytes),
             Output::ServeManifest(upload, content, bytes) => self.serve_manifest(upload, content, bytes),

@@ -15,6 +15,7 @@ mod groups;
 mod identity;
 mod interrupted;
 mod kills;
+mod limits;
 mod login_flood;
 mod owners;
 mod public;

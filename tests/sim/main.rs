@@ -1,5 +1,6 @@
 //! Scenarios of several real engines in virtual time. A failing one prints its seed; the seed repeats it.
 
+mod limits;
 mod revocation;
 mod shares;
 

@@ -14,6 +14,7 @@ mod file_info;
 mod get;
 mod join_group;
 mod leave_group;
+mod limit;
 mod list;
 mod list_files;
 mod list_groups;
@@ -53,6 +54,7 @@ pub use file_info::FileInfo;
 pub use get::Get;
 pub use join_group::JoinGroup;
 pub use leave_group::LeaveGroup;
+pub use limit::Limit;
 pub use list::List;
 pub use list_files::ListFiles;
 pub use list_groups::ListGroups;
@@ -119,6 +121,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Remove(verb) => verb.run(&session),
         Verb::Download(verb) => verb.run(&session),
         Verb::List(verb) => verb.run(&session),
+        Verb::Limit(verb) => verb.run(&session),
         Verb::Events(verb) => verb.run(&session),
         Verb::Shutdown(verb) => verb.run(&session),
     }

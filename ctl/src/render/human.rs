@@ -10,7 +10,7 @@ use p2p_proto::tracker::{JoinPolicy, Standing};
 
 use super::escape::shell_word;
 use super::table::{self, Column::Left, Column::Right};
-use super::{Text, View, status, unit};
+use super::{Text, View, rate, status, unit};
 
 /// Fewest digits of a download's id that are shown.
 const ID_DIGITS_MIN: usize = 4;
@@ -81,6 +81,7 @@ pub fn answer(answer: &Answer, view: View) -> Text {
             text.next = Some(format!("for the others: p2pctl get {} DEST", shell_word(&shared.mtorrent.to_string())));
             text
         }
+        Answer::Limits(limits) => Text::data(rate::limits(limits), String::new),
     }
 }
 

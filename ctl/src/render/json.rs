@@ -10,7 +10,7 @@
 //! | `download_started` `download_changed` | a download that goes on, or not |
 //! | `started` `progress` `result` | a download that is followed: one, one a second, one at the end |
 //! | `started` `event` | what happens: one when following begins, then one each, which `event` names |
-//! | `shutting_down` | the daemon |
+//! | `shutting_down` `limits` | the daemon |
 //! | `error` | on standard error, instead of the answer; what was followed then has no `result` |
 
 use p2p_proto::control::{Answer, Event, Frame, Happening};
@@ -78,6 +78,7 @@ pub fn answer(answer: &Answer) -> String {
         Answer::PolicySet(body) => document("policy_set", body),
         Answer::FileRemoved(body) => document("file_removed", body),
         Answer::Shared(body) => document("shared", body),
+        Answer::Limits(body) => document("limits", body),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod examples;
 pub mod human;
 pub mod json;
 pub mod progress;
+mod rate;
 mod status;
 mod table;
 mod unit;

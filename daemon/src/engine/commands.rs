@@ -173,6 +173,7 @@ impl Engine {
                 let change = PasswordChange { user, old, new, log_out_everywhere };
                 self.ask(Step::Changed(command, Box::new(answer)), Call::ChangePassword(Box::new(change)));
             }
+            Request::Limit { up, down } => self.begin_limit(command, up, down)?,
             Request::LogoutNode { node } => {
                 self.user()?;
                 self.ask(Step::NodesFound(command, node), Call::Request(tracker::Request::ListNodes));

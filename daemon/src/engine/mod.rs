@@ -12,7 +12,7 @@
 //!
 //! # Where is what
 //!
-//! Tables with rules of their own stand alone: [`picker`], [`timers`], [`rate`], `uploads`, `shares`. The rest are parts
+//! Tables with rules of their own stand alone: [`picker`], [`timers`], [`rate`], [`token_bucket`], `uploads`, `shares`. The rest are parts
 //! of [`Engine`], one file a concern; commands begin in `commands` and go on in `steps` (lists: `pages`)
 //! when answers come.
 
@@ -33,7 +33,9 @@ mod pages;
 mod peers;
 pub mod picker;
 mod public;
+mod queue_hint;
 pub mod rate;
+mod rate_limits;
 pub mod record;
 mod report;
 mod scheduler;
@@ -43,6 +45,7 @@ mod sharing;
 mod steps;
 mod swarm;
 pub mod timers;
+pub mod token_bucket;
 mod trackers;
 mod transfer;
 mod uploads;
@@ -66,7 +69,9 @@ use grants::GroupGrant;
 use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId};
 use join_requests::JoinRequests;
 use peers::Peer;
+use queue_hint::QueueHints;
 use rate::RateMeter;
+use rate_limits::Rates;
 use record::{Account, Restored};
 use scheduler::Fetch;
 use serving::Served;
@@ -163,6 +168,10 @@ enum Timer {
     Events,
     /// Those who asked for the status have waited for the tracker long enough.
     Devices,
+    /// Transfers that a limit held back may ask for more.
+    Limit,
+    /// Those whose requests wait here are told so.
+    Queue,
 }
 
 /// The daemon's core. See the module for the order of calls.
@@ -207,6 +216,8 @@ pub struct Engine {
     left_groups: BTreeSet<GroupName>,
     revoked: Revoked,
     uploads: Uploads,
+    rates: Rates,
+    queue_hints: QueueHints,
 
     down_rate: RateMeter,
     up_rate: RateMeter,
@@ -253,6 +264,8 @@ impl Engine {
             left_groups: BTreeSet::new(),
             revoked: Revoked::default(),
             uploads: Uploads::new(config.limits.uploads_active_max, config.limits.uploads_queued_max),
+            rates: Rates::default(),
+            queue_hints: QueueHints::default(),
             down_rate: RateMeter::default(),
             up_rate: RateMeter::default(),
             problems: VecDeque::new(),
@@ -261,6 +274,7 @@ impl Engine {
         for record in restored.downloads {
             engine.downloads.insert(record.id, Download::restored(record));
         }
+        engine.set_limits(restored.limits);
         engine.adopt_account(restored.account);
         engine
     }
@@ -386,6 +400,8 @@ impl Engine {
                 Timer::Progress => self.tell_progress(),
                 Timer::Events => self.look_over_states(),
                 Timer::Devices => self.tell_waiting_statuses(),
+                Timer::Limit => self.go_on_under_limit(),
+                Timer::Queue => self.tell_queue(),
             }
         }
     }

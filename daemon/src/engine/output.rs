@@ -58,6 +58,8 @@ pub enum Output {
     /// Stop sending what is being served, or refuse it where nothing was sent yet: [`super::Input::UploadEnded`] follows
     /// as for every upload.
     StopUpload(UploadId, Reject),
+    /// Send at most so many bytes a second to all peers together, from now on; 0: without a limit.
+    LimitUploads(u64),
 
     // net and store together, wired by the driver
     /// Read a piece of so many bytes and send it: [`super::Input::UploadEnded`].

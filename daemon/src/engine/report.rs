@@ -133,6 +133,7 @@ impl Engine {
             problems: trackers_down.chain(waiting).chain(broken).chain(self.problems.iter().cloned()).collect(),
             devices: self.devices.known.clone(),
             join_requests: self.join_requests.known.clone(),
+            limits: self.rates.limits,
         }
     }
 
@@ -150,17 +151,18 @@ impl Engine {
             (DownloadPhase::Active, Stage::Twin, _) => {
                 (DownloadState::Waiting, Some("another download brings the same content".to_owned()))
             }
-            (DownloadPhase::Active, _, Some(transfer)) => self.state_of_transfer(transfer),
+            (DownloadPhase::Active, _, Some(transfer)) => self.state_of_transfer(record.content, transfer),
             (DownloadPhase::Active, ..) => (DownloadState::Queued, None),
         }
     }
 
     /// The state of a download that a transfer brings.
-    fn state_of_transfer(&self, transfer: &Transfer) -> (DownloadState, Option<String>) {
+    fn state_of_transfer(&self, content: ContentId, transfer: &Transfer) -> (DownloadState, Option<String>) {
         let recently = |at: Duration| self.now.monotonic.saturating_sub(at) < Duration::from_millis(STALLED_MS);
         match transfer.phase {
             Phase::Opening | Phase::Finishing => (DownloadState::Verifying, None),
             Phase::Fetching if transfer.last_arrival.is_some_and(recently) => (DownloadState::Downloading, None),
+            Phase::Fetching if self.is_held_back(content) => (DownloadState::Downloading, None),
             Phase::Manifest(_) | Phase::Fetching => {
                 let no_tracker = (!self.tracker_ok()).then(|| self.no_tracker());
                 let granted = self.is_granted(&transfer.group);

@@ -43,7 +43,9 @@ pub(super) enum Fetched {
 impl Engine {
     /// Asks for pieces of a content until every peer has enough to do or too much is asked for.
     pub(super) fn schedule(&mut self, content: ContentId) {
-        while let Some((node, piece)) = self.choose(content) {
+        while self.may_fetch_now(content)
+            && let Some((node, piece)) = self.choose(content)
+        {
             self.request(content, node, piece);
         }
     }
@@ -59,6 +61,7 @@ impl Engine {
         let Fetched::Piece(piece) = fetch.what else { return };
         let now = self.now.monotonic;
         self.down_rate.add(received_bytes, now);
+        self.rates.down.give_back(fetch.bytes.saturating_sub(received_bytes));
         let Some(transfer) = self.transfers.get_mut(&fetch.content) else { return };
         if let Some(download) = self.downloads.get_mut(&transfer.download) {
             download.record.fetched_bytes = download.record.fetched_bytes.saturating_add(received_bytes);
@@ -260,6 +263,7 @@ impl Engine {
         peer.outstanding += 1;
         peer.outstanding_bytes += bytes;
         self.fetch_bytes += bytes;
+        self.count_fetch(content, bytes);
         self.fetches.insert(fetch, Fetch { content, node, connection, what: Fetched::Piece(piece), bytes, started });
         self.outputs.push_back(Output::FetchPiece(fetch, connection, content, piece, bytes));
     }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use p2p_proto::control::{Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, Uploaded};
+use p2p_proto::control::{
+    Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, RateLimits, Uploaded,
+};
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::name::{FileName, FileSelector, GroupName, UserName};
@@ -55,6 +57,7 @@ pub(super) enum Step {
     DownloadKept(CommandId, Box<DownloadRecord>, bool),
     DownloadChanged(CommandId, DownloadId),
     Downloaded(DownloadId),
+    Limited(CommandId, RateLimits),
     /// On disk now, and nobody waits for it.
     Kept,
 }
@@ -265,6 +268,9 @@ impl Engine {
     pub(super) fn remembered(&mut self, ask: AskId, result: Result<(), Reject>) {
         let Some(step) = self.steps.remove(&ask) else { return };
         if let Err(reject) = result {
+            if let Step::Limited(..) = step {
+                self.not_limited();
+            }
             match step.command() {
                 Some(command) => self.fail(command, reject),
                 None => {
@@ -297,6 +303,7 @@ impl Engine {
                 }
             }
             Step::Downloaded(id) => self.downloaded(id),
+            Step::Limited(command, limits) => self.limited(command, limits),
             _ => (),
         }
     }
@@ -411,6 +418,7 @@ impl Step {
             | Step::Told(command, ..)
             | Step::Shared(command, ..)
             | Step::DownloadKept(command, ..)
+            | Step::Limited(command, ..)
             | Step::DownloadChanged(command, ..) => Some(*command),
             Step::LookedUp(_)
             | Step::Granted(_)

@@ -31,6 +31,8 @@ pub(super) struct Uploads {
     manifests: BTreeMap<UploadId, ServedId>,
     waiting_count: usize,
     active_max: usize,
+    /// Of those, as many as a limit of the rate leaves.
+    places: usize,
     waiting_max: usize,
 }
 
@@ -44,8 +46,19 @@ impl Uploads {
             manifests: BTreeMap::new(),
             waiting_count: 0,
             active_max,
+            places: active_max,
             waiting_max,
         }
+    }
+
+    /// Serves at most so many at once from now on, within the bound; what is being sent goes on.
+    pub fn set_places(&mut self, places: usize) {
+        self.places = places.min(self.active_max);
+    }
+
+    /// Whom the waiting requests are for, a user's queue each in its order.
+    pub fn waiting(&self) -> impl Iterator<Item = Vec<ServedId>> {
+        self.waiting.values().map(|queue| queue.iter().map(|upload| upload.served).collect())
     }
 
     /// Takes a request in; false if too many wait.
@@ -60,7 +73,7 @@ impl Uploads {
 
     /// The next request to serve, if a place is free.
     pub fn start_next(&mut self) -> Option<Upload> {
-        if self.active.len() >= self.active_max {
+        if self.active.len() >= self.places {
             return None;
         }
         let next_user = self.user_in_turn()?.clone();

@@ -41,8 +41,8 @@ pub(super) struct Peer {
     pub(super) served_slots: Arc<Semaphore>,
     pub(super) upload_slots: Arc<Semaphore>,
     since: Instant,
-    /// Milliseconds from `since` to when payload came last, on whichever stream.
-    payload_at_ms: AtomicU64,
+    /// Milliseconds from `since` to when payload came last, on whichever stream, or word that requests wait.
+    alive_at_ms: AtomicU64,
 }
 
 /// A connection in the registry.
@@ -62,15 +62,15 @@ impl Peer {
         self.quinn.close(VarInt::from_u32(close_code::PROTOCOL), b"protocol");
     }
 
-    /// Payload came: whoever waits for other payload of this connection need not think it dead.
-    pub(super) fn note_payload(&self) {
+    /// Payload came, or word that requests wait: whoever waits for payload of this connection need not think it dead.
+    pub(super) fn note_alive(&self) {
         let ms = self.since.elapsed().as_millis();
-        self.payload_at_ms.store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.alive_at_ms.store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// When payload came last.
-    pub(super) fn payload_at(&self) -> Instant {
-        self.since + Duration::from_millis(self.payload_at_ms.load(Ordering::Relaxed))
+    /// When either came last.
+    pub(super) fn alive_at(&self) -> Instant {
+        self.since + Duration::from_millis(self.alive_at_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn run(net: Arc<Inner>, established: Established, _slots: impl 
         served_slots: Arc::new(Semaphore::new(SERVED_INTERESTS_MAX)),
         upload_slots: Arc::new(Semaphore::new(UPLOADS_MAX)),
         since: Instant::now(),
-        payload_at_ms: AtomicU64::new(0),
+        alive_at_ms: AtomicU64::new(0),
     });
     net.lock().connections.insert(id, Entry { peer: Arc::clone(&peer), alive: alive.clone() });
     tracing::debug!(connection = id.0, node = %node.short(), address = %peer.quinn.remote_address(), dialled, "connected");

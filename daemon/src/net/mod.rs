@@ -23,6 +23,7 @@ mod dial;
 mod handshake;
 mod interest;
 mod piece_stream;
+mod throttle;
 mod upload;
 mod watch;
 
@@ -64,10 +65,10 @@ const DIALS_AT_ONCE_MAX: usize = 16;
 /// Handshakes of unknown peers under way at once: each costs a signature, a post-quantum key exchange and a task.
 const HANDSHAKES_MAX: usize = 64;
 
-/// A request takes as long as its bytes at this rate, at most: whoever is slower would hold a piece's buffer for ever.
+/// An answer takes as long as its bytes at this rate, at most: whoever is slower would hold a piece's buffer for ever.
 const RATE_MIN_BYTES_PER_SECOND: u64 = 16 * 1024;
 
-/// … and so long for waiting in the provider's queue, and for a link to come back.
+/// … and so long for a link to come back.
 const REQUEST_GRACE: Duration = Duration::from_secs(30);
 
 /// The shell around connections to peers. Clones share it.
@@ -87,6 +88,7 @@ struct Inner {
     dialled_slots: Arc<Semaphore>,
     dial_slots: Semaphore,
     handshake_slots: Arc<Semaphore>,
+    throttle: Arc<throttle::Throttle>,
     registry: Mutex<Registry>,
 }
 
@@ -115,6 +117,7 @@ impl Net {
             dialled_slots: Arc::new(Semaphore::new(DIALLED_CONNECTIONS_MAX)),
             dial_slots: Semaphore::new(DIALS_AT_ONCE_MAX),
             handshake_slots: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            throttle: Arc::new(throttle::Throttle::new()),
             registry: Mutex::default(),
         });
         tokio::spawn(accept::run(Arc::clone(&inner)));
@@ -184,6 +187,11 @@ impl Net {
         }
     }
 
+    /// [`crate::engine::Output::LimitUploads`]: holds pieces and manifests that are sent to this rate, 0 for no limit.
+    pub fn limit_uploads(&self, bytes_per_second: u64) {
+        self.inner.throttle.set_rate(bytes_per_second);
+    }
+
     /// Makes a fetch known, so that [`Net::cancel_fetch`] finds it while it still waits for a buffer.
     pub fn begin_fetch(&self, fetch: FetchId, connection: ConnectionId) -> Fetch {
         Fetch::begin(&self.inner, fetch, connection)
@@ -242,7 +250,7 @@ impl Inner {
     }
 }
 
-/// How long a request for so many bytes may take in all.
+/// How long an answer of so many bytes may take, once it has begun.
 fn request_deadline(bytes: u64) -> Duration {
     REQUEST_GRACE + Duration::from_secs(bytes / RATE_MIN_BYTES_PER_SECOND)
 }

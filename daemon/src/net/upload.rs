@@ -11,8 +11,10 @@ use p2p_proto::peer::{ManifestReply, PieceReply, PieceRequest, stream_code};
 use p2p_proto::reject::{ErrorCode, Reject};
 use quinn::WriteError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::{Peer, give_up, try_take};
+use super::throttle::Throttle;
 use super::{Inner, request_deadline};
 use crate::engine::Input;
 use crate::engine::input::{ConnectionId, UploadId};
@@ -49,6 +51,7 @@ pub struct Upload {
     streams: StreamPair,
     is_manifest: bool,
     peer: Arc<Peer>,
+    throttle: Arc<Throttle>,
     answering: Option<Answering>,
     _slot: OwnedSemaphorePermit,
 }
@@ -86,7 +89,8 @@ pub(super) async fn queue(net: &Inner, peer: Arc<Peer>, mut streams: StreamPair,
     let is_manifest = matches!(wanted, Wanted::Manifest(_));
     let Some(slot) = try_take(&peer.upload_slots) else {
         let busy = Reject::new(ErrorCode::BUSY, "too many requests at once");
-        let _ = send(&mut streams, refusal(is_manifest, busy), Bytes::new(), &mut 0).await.map(|()| streams.complete());
+        let refused = send(&net.throttle, &mut streams, refusal(is_manifest, busy), Bytes::new(), &mut 0).await;
+        let _ = refused.map(|()| streams.complete());
         return;
     };
     let id = UploadId(net.draw_number());
@@ -94,7 +98,8 @@ pub(super) async fn queue(net: &Inner, peer: Arc<Peer>, mut streams: StreamPair,
         Wanted::Piece(request) => Input::PieceRequested(id, peer.id, request),
         Wanted::Manifest(content) => Input::ManifestRequested(id, peer.id, content),
     };
-    net.lock().uploads.insert(id, Upload { streams, is_manifest, peer, answering: None, _slot: slot });
+    let throttle = Arc::clone(&net.throttle);
+    net.lock().uploads.insert(id, Upload { streams, is_manifest, peer, throttle, answering: None, _slot: slot });
     net.tell(input).await;
 }
 
@@ -112,7 +117,8 @@ impl Upload {
 
     /// Refuses the request.
     pub async fn refuse(mut self, reason: Reject) {
-        if send(&mut self.streams, refusal(self.is_manifest, reason), Bytes::new(), &mut 0).await.is_ok() {
+        let refusal = refusal(self.is_manifest, reason);
+        if send(&self.throttle, &mut self.streams, refusal, Bytes::new(), &mut 0).await.is_ok() {
             self.streams.complete();
         }
     }
@@ -151,7 +157,7 @@ impl Upload {
         let result = tokio::select! {
             biased;
             () = stopped => Err(UploadError::Stopped),
-            result = send(&mut self.streams, header.into(), payload, &mut sent_bytes) => result,
+            result = send(&self.throttle, &mut self.streams, header.into(), payload, &mut sent_bytes) => result,
         };
         match &result {
             Ok(()) => self.streams.complete(),
@@ -172,31 +178,37 @@ fn refusal(is_manifest: bool, reason: Reject) -> Bytes {
 }
 
 /// Writes header and payload, finishes, and waits until all is acknowledged: quinn keeps what is not, and a peer that
-/// acknowledges nothing would otherwise keep it there for as long as it likes. Counts the payload in `sent_bytes`.
+/// acknowledges nothing would otherwise keep it there for as long as it likes. Counts the payload in `sent_bytes`. The
+/// time that this node's own limit holds it back is not the peer's.
 async fn send(
+    throttle: &Throttle,
     streams: &mut StreamPair,
     header: Bytes,
-    payload: Bytes,
+    mut payload: Bytes,
     sent_bytes: &mut u64,
 ) -> Result<(), UploadError> {
-    let (header_bytes, payload_bytes) = (header.len(), payload.len());
-    let deadline = request_deadline(payload_bytes as u64);
-    let delivery = async {
-        let mut chunks = [header, payload];
-        let mut written = 0;
-        while written < header_bytes + payload_bytes {
-            // An empty chunk counts as written, so the first one left is where to go on.
-            let first = chunks.iter().position(|chunk| !chunk.is_empty()).unwrap_or(0);
-            written += streams.send.write_chunks(&mut chunks[first..]).await?.bytes;
-            *sent_bytes = written.saturating_sub(header_bytes) as u64;
+    let header_bytes = header.len();
+    let mut deadline = Instant::now() + request_deadline(payload.len() as u64);
+    let mut chunks = [header, Bytes::new()];
+    let mut written = 0;
+    loop {
+        if chunks[1].is_empty() && !payload.is_empty() {
+            let asked = Instant::now();
+            chunks[1] = payload.split_to(throttle.take(payload.len()).await);
+            deadline += asked.elapsed();
         }
-        streams.send.finish().map_err(|_| UploadError::GivenUp)?;
-        match streams.send.stopped().await {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) | Err(_) => Err(UploadError::GivenUp),
-        }
-    };
-    tokio::time::timeout(deadline, delivery).await.unwrap_or(Err(UploadError::TimedOut))
+        // An empty chunk counts as written, so the first one left is where to go on.
+        let Some(first) = chunks.iter().position(|chunk| !chunk.is_empty()) else { break };
+        let taken = timeout_at(deadline, streams.send.write_chunks(&mut chunks[first..])).await;
+        written += taken.map_err(|_| UploadError::TimedOut)??.bytes;
+        *sent_bytes = written.saturating_sub(header_bytes) as u64;
+    }
+    streams.send.finish().map_err(|_| UploadError::GivenUp)?;
+    match timeout_at(deadline, streams.send.stopped()).await {
+        Ok(Ok(None)) => Ok(()),
+        Ok(_) => Err(UploadError::GivenUp),
+        Err(_) => Err(UploadError::TimedOut),
+    }
 }
 
 impl From<WriteError> for UploadError {

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::LocalPath;
+use super::{LocalPath, RateLimits};
 use crate::id::{ContentId, DownloadId, NodeId};
 use crate::manifest::HashAlgorithm;
 use crate::name::{FileName, GroupName, UserName};
@@ -75,6 +75,8 @@ pub enum Answer {
     FileRemoved(FileRemoved),
     /// The file is in the group `public`, and its `.mtorrent` is written.
     Shared(Shared),
+    /// The limits that hold now.
+    Limits(RateLimits),
 }
 
 /// A new account.
@@ -488,6 +490,8 @@ pub struct Status {
     /// Who waits to be let into groups of this user, as far as a tracker has told; at most
     /// [`crate::limit::PAGE_ITEMS_MAX`].
     pub join_requests: Vec<OwnedRequest>,
+    /// The limits of its rates.
+    pub limits: RateLimits,
 }
 
 /// State of the connection to a tracker.

@@ -5,10 +5,12 @@
 
 mod answer;
 mod event;
+mod rate;
 mod request;
 
 pub use answer::*;
 pub use event::*;
+pub use rate::*;
 pub use request::*;
 
 use serde::{Deserialize, Serialize};

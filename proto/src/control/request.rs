@@ -302,6 +302,14 @@ pub enum Request {
         /// The `.mtorrent`.
         mtorrent: LocalPath,
     },
+    /// `limit`: changes what is given, of at least [`crate::limit::RATE_LIMIT_BYTES_PER_SECOND_MIN`], or 0 for none.
+    /// Answered by [`super::Answer::Limits`].
+    Limit {
+        /// Bytes per second going out.
+        up: Option<u64>,
+        /// Bytes per second coming in.
+        down: Option<u64>,
+    },
 }
 
 /// Defines the first digits of an id, as a person types them.

@@ -13,11 +13,12 @@ variants!(Request:
     CreateUser Login Logout Status CreateGroup JoinGroup LeaveGroup ListGroups ListMembers ListRequests AcceptRequest
     RejectRequest RemoveMember TransferGroup DeleteGroup UploadFile ListFiles FileInfo DownloadFile ShowDownloads Wait
     Pause Resume Cancel StopShare ListShares Shutdown ChangePassword LogoutNode SetPolicy RemoveFile Events Share Get
-    Remove);
+    Remove Limit);
 variants!(Answer:
     UserCreated LoggedIn LoggedOut Status GroupCreated GroupJoined GroupLeft GroupDeleted Groups Members Requests
     RequestAccepted RequestRejected MemberRemoved GroupTransferred Uploaded Files FileInfo DownloadStarted Downloaded
-    DownloadChanged Downloads ShareStopped Shares ShuttingDown PasswordChanged NodeLoggedOut PolicySet FileRemoved Shared);
+    DownloadChanged Downloads ShareStopped Shares ShuttingDown PasswordChanged NodeLoggedOut PolicySet FileRemoved Shared
+    Limits);
 variants!(Frame: Started Progress Hashing Result Event Following);
 variants!(Happening:
     Account Tracker JoinRequested Membership Download DownloadGone ShareStarted ShareStopped);
@@ -148,6 +149,7 @@ fn requests() -> Vec<(&'static str, Request)> {
             },
         ),
         ("", Request::Remove { mtorrent: path("/home/alice/beach.jpg.mtorrent") }),
+        ("", Request::Limit { up: Some(10_000_000), down: None }),
     ]
 }
 
@@ -273,6 +275,7 @@ fn status() -> Status {
         problems: vec!["beach.jpg has waited 4m".into()],
         devices: vec![EnrolledNode { node: node(7), since: Some(TIME), online: true }],
         join_requests: vec![OwnedRequest { group: name("photos"), user: name("bob"), since: TIME }],
+        limits: RateLimits { up_limit: 1 << 20, down_limit: 0 },
     }
 }
 
@@ -373,5 +376,6 @@ fn answers() -> Vec<(&'static str, Answer)> {
             }),
         ),
         ("", Answer::Shared(Shared { uploaded, mtorrent: path("/home/alice/beach.jpg.mtorrent") })),
+        ("", Answer::Limits(RateLimits { up_limit: 10_000_000, down_limit: 0 })),
     ]
 }

@@ -166,7 +166,7 @@ impl Disk {
     }
 
     fn remember(&mut self, change: Change) {
-        let Restored { account, shares, downloads } = &mut self.remembered;
+        let Restored { account, shares, downloads, limits } = &mut self.remembered;
         match change {
             Change::Account(new) => *account = new,
             Change::PutShare(new) => {
@@ -181,6 +181,7 @@ impl Disk {
                 downloads.push(new);
             }
             Change::DeleteDownload(id) => downloads.retain(|old| old.id != id),
+            Change::PutLimits(new) => *limits = new,
         }
     }
 }
