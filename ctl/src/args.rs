@@ -98,6 +98,7 @@ pub enum Verb {
     Pause(Pause),
     Resume(Resume),
     Cancel(Cancel),
+    Why(Why),
     #[command(alias = "stop-share", visible_alias = "stop_sharing", alias = "stop-sharing")]
     StopShare(StopShare),
     Share(Share),
@@ -171,6 +172,7 @@ mod tests {
         "download beach.jpg .",
         "download bob:beach.jpg . --force --detach",
         "list",
+        "why a91f",
         "limit",
         "limit --up 2MB --down 0",
         "events",
@@ -230,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_not_offered() {
-        for line in ["verify a91f", "why a91f", "show_downloads --watch"] {
+        for line in ["verify a91f", "show_downloads --watch"] {
             assert!(matches!(parse_line(line), Err(Failure::Usage(_))), "{line}");
         }
     }

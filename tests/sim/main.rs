@@ -1,6 +1,7 @@
 //! Scenarios of several real engines in virtual time. A failing one prints its seed; the seed repeats it.
 
 mod limits;
+mod queue;
 mod revocation;
 mod shares;
 

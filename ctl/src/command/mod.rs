@@ -40,6 +40,7 @@ mod target;
 mod transfer_group;
 mod upload_file;
 mod wait;
+mod why;
 
 pub use accept_request::AcceptRequest;
 pub use cancel::Cancel;
@@ -78,6 +79,7 @@ pub use stop_share::StopShare;
 pub use transfer_group::TransferGroup;
 pub use upload_file::UploadFile;
 pub use wait::Wait;
+pub use why::Why;
 
 use crate::args::{Cli, Verb};
 use crate::error::Failure;
@@ -121,6 +123,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Remove(verb) => verb.run(&session),
         Verb::Download(verb) => verb.run(&session),
         Verb::List(verb) => verb.run(&session),
+        Verb::Why(verb) => verb.run(&session),
         Verb::Limit(verb) => verb.run(&session),
         Verb::Events(verb) => verb.run(&session),
         Verb::Shutdown(verb) => verb.run(&session),

@@ -10,7 +10,7 @@ use p2p_proto::tracker::{JoinPolicy, Standing};
 
 use super::escape::shell_word;
 use super::table::{self, Column::Left, Column::Right};
-use super::{Text, View, rate, status, unit};
+use super::{Text, View, rate, status, unit, why};
 
 /// Fewest digits of a download's id that are shown.
 const ID_DIGITS_MIN: usize = 4;
@@ -82,6 +82,7 @@ pub fn answer(answer: &Answer, view: View) -> Text {
             text
         }
         Answer::Limits(limits) => Text::data(rate::limits(limits), String::new),
+        Answer::Why(why) => why::text(why, view),
     }
 }
 

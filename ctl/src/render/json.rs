@@ -7,7 +7,7 @@
 //! | `request_accepted` `request_rejected` `member_removed` | what became of a user's standing in it |
 //! | `groups` `members` `requests` `files` `downloads` `shares` | lists, each in a field of its own name |
 //! | `uploaded` `shared` `file_info` `share_stopped` `file_removed` | a file |
-//! | `download_started` `download_changed` | a download that goes on, or not |
+//! | `download_started` `download_changed` `why` | a download that goes on, or not |
 //! | `started` `progress` `result` | a download that is followed: one, one a second, one at the end |
 //! | `started` `event` | what happens: one when following begins, then one each, which `event` names |
 //! | `shutting_down` `limits` | the daemon |
@@ -79,6 +79,7 @@ pub fn answer(answer: &Answer) -> String {
         Answer::FileRemoved(body) => document("file_removed", body),
         Answer::Shared(body) => document("shared", body),
         Answer::Limits(body) => document("limits", body),
+        Answer::Why(body) => document("why", body.as_ref()),
     }
 }
 

@@ -11,6 +11,7 @@ mod rate;
 mod status;
 mod table;
 mod unit;
+mod why;
 
 use std::io::{self, Write as _};
 use std::time::SystemTime;

@@ -173,6 +173,10 @@ impl Engine {
                 let change = PasswordChange { user, old, new, log_out_everywhere };
                 self.ask(Step::Changed(command, Box::new(answer)), Call::ChangePassword(Box::new(change)));
             }
+            Request::Why { id } => {
+                let why = self.begin_why(self.find_download(&id)?)?;
+                self.tell(command, Answer::Why(Box::new(why)));
+            }
             Request::Limit { up, down } => self.begin_limit(command, up, down)?,
             Request::LogoutNode { node } => {
                 self.user()?;

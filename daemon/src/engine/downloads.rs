@@ -53,6 +53,8 @@ pub(super) struct Download {
     pub discard: Option<bool>,
     /// Whether its share ends when it is deleted.
     pub unshare: bool,
+    /// When its transfer began.
+    pub begun: Duration,
 }
 
 impl Download {
@@ -67,6 +69,7 @@ impl Download {
             opening: 0,
             discard: None,
             unshare: false,
+            begun: Duration::ZERO,
         }
     }
 
@@ -117,27 +120,6 @@ impl Engine {
             }
         }
         self.start_downloads();
-    }
-
-    /// Begins queued downloads, the oldest first, while there are places.
-    pub(super) fn start_downloads(&mut self) {
-        let lonely = self.transfers.values().filter(|transfer| transfer.is_lonely()).count();
-        let copying = self.downloads.values().filter(|download| download.stage == Stage::Copying).count();
-        let busy = self.transfers.len() - lonely + copying;
-        let limits = &self.config.limits;
-        let mut free =
-            limits.active_downloads_max.saturating_sub(busy).min(limits.lonely_downloads_max.saturating_sub(lonely));
-        let mut queued: Vec<_> = self.downloads.values().filter(|download| download.stage == Stage::Queued).collect();
-        queued.sort_by_key(|download| (download.record.added, download.record.id));
-        let queued: Vec<DownloadId> = queued.into_iter().map(|download| download.record.id).collect();
-        for id in queued {
-            if free == 0 {
-                break;
-            }
-            self.start_download(id);
-            let started = self.downloads.get(&id).is_some_and(|download| download.stage != Stage::Twin);
-            free -= usize::from(started);
-        }
     }
 
     pub(super) fn part_opened(&mut self, id: DownloadId, result: Result<Opened, Reject>) {
@@ -333,7 +315,7 @@ impl Engine {
     }
 
     /// Begins a download: from a share of this node, or from peers.
-    fn start_download(&mut self, id: DownloadId) {
+    pub(super) fn start_download(&mut self, id: DownloadId) {
         let Some(download) = self.downloads.get_mut(&id) else { return };
         let content = download.record.content;
         if self.transfers.contains_key(&content) {
@@ -344,6 +326,7 @@ impl Engine {
             self.outputs.push_back(Output::CopyLocal(download.record.clone()));
         } else {
             download.stage = Stage::Running;
+            download.begun = self.now.monotonic;
             let group = download.record.group.clone();
             self.open_part(id);
             self.transfers.insert(content, Transfer::new(id, group.clone()));

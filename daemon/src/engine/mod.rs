@@ -33,6 +33,7 @@ mod pages;
 mod peers;
 pub mod picker;
 mod public;
+mod queue;
 mod queue_hint;
 pub mod rate;
 mod rate_limits;
@@ -49,6 +50,7 @@ pub mod token_bucket;
 mod trackers;
 mod transfer;
 mod uploads;
+mod why;
 
 pub use input::{Input, Now};
 pub use output::Output;
@@ -69,6 +71,7 @@ use grants::GroupGrant;
 use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId};
 use join_requests::JoinRequests;
 use peers::Peer;
+use queue::Places;
 use queue_hint::QueueHints;
 use rate::RateMeter;
 use rate_limits::Rates;
@@ -104,7 +107,8 @@ pub struct Config {
 pub struct Limits {
     /// Bytes asked of peers and not here yet, over all downloads. No more than the buffers that they are read into.
     pub fetch_bytes_max: u64,
-    /// Downloads that receive at once; the rest are queued. More only thin out each other's pieces.
+    /// Downloads that receive at once; the rest are queued. So each of them has room for six of the pieces that may be asked
+    /// for, which keeps a fast peer busy; more would only thin out each other's.
     pub active_downloads_max: usize,
     /// Downloads that wait for a seeder at once, beside those that receive: each asks the tracker now and then.
     pub lonely_downloads_max: usize,
@@ -128,7 +132,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             fetch_bytes_max: 24 << 20,
-            active_downloads_max: 16,
+            active_downloads_max: 8,
             lonely_downloads_max: 500,
             uploads_active_max: 16,
             uploads_queued_max: 4096,
@@ -218,6 +222,7 @@ pub struct Engine {
     uploads: Uploads,
     rates: Rates,
     queue_hints: QueueHints,
+    places: Places,
 
     down_rate: RateMeter,
     up_rate: RateMeter,
@@ -266,6 +271,7 @@ impl Engine {
             uploads: Uploads::new(config.limits.uploads_active_max, config.limits.uploads_queued_max),
             rates: Rates::default(),
             queue_hints: QueueHints::default(),
+            places: Places::default(),
             down_rate: RateMeter::default(),
             up_rate: RateMeter::default(),
             problems: VecDeque::new(),

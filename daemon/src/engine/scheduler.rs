@@ -43,7 +43,8 @@ pub(super) enum Fetched {
 impl Engine {
     /// Asks for pieces of a content until every peer has enough to do or too much is asked for.
     pub(super) fn schedule(&mut self, content: ContentId) {
-        while self.may_fetch_now(content)
+        while self.has_place(content)
+            && self.may_fetch_now(content)
             && let Some((node, piece)) = self.choose(content)
         {
             self.request(content, node, piece);

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LocalPath, RateLimits};
+use super::{LocalPath, RateLimits, Why};
 use crate::id::{ContentId, DownloadId, NodeId};
 use crate::manifest::HashAlgorithm;
 use crate::name::{FileName, GroupName, UserName};
@@ -77,6 +77,8 @@ pub enum Answer {
     Shared(Shared),
     /// The limits that hold now.
     Limits(RateLimits),
+    /// What holds a download up.
+    Why(Box<Why>),
 }
 
 /// A new account.

@@ -7,11 +7,13 @@ mod answer;
 mod event;
 mod rate;
 mod request;
+mod why;
 
 pub use answer::*;
 pub use event::*;
 pub use rate::*;
 pub use request::*;
+pub use why::*;
 
 use serde::{Deserialize, Serialize};
 

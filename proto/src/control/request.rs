@@ -310,6 +310,11 @@ pub enum Request {
         /// Bytes per second coming in.
         down: Option<u64>,
     },
+    /// `why`. Answered by [`super::Answer::Why`].
+    Why {
+        /// Which download.
+        id: DownloadPrefix,
+    },
 }
 
 /// Defines the first digits of an id, as a person types them.

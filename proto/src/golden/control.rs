@@ -13,17 +13,20 @@ variants!(Request:
     CreateUser Login Logout Status CreateGroup JoinGroup LeaveGroup ListGroups ListMembers ListRequests AcceptRequest
     RejectRequest RemoveMember TransferGroup DeleteGroup UploadFile ListFiles FileInfo DownloadFile ShowDownloads Wait
     Pause Resume Cancel StopShare ListShares Shutdown ChangePassword LogoutNode SetPolicy RemoveFile Events Share Get
-    Remove Limit);
+    Remove Limit Why);
 variants!(Answer:
     UserCreated LoggedIn LoggedOut Status GroupCreated GroupJoined GroupLeft GroupDeleted Groups Members Requests
     RequestAccepted RequestRejected MemberRemoved GroupTransferred Uploaded Files FileInfo DownloadStarted Downloaded
     DownloadChanged Downloads ShareStopped Shares ShuttingDown PasswordChanged NodeLoggedOut PolicySet FileRemoved Shared
-    Limits);
+    Limits Why);
 variants!(Frame: Started Progress Hashing Result Event Following);
 variants!(Happening:
     Account Tracker JoinRequested Membership Download DownloadGone ShareStarted ShareStopped);
 variants!(DownloadState: Queued Waiting Downloading Verifying Complete Seeding Paused Error);
 variants!(TrackerState: Connecting Ok Unreachable KeyChanged Refused);
+variants!(Bottleneck:
+    None Paused DiskFull Fault Queue SameContent Checking NoTracker NoGrant NotListed NoSeeder MissingPieces Unreachable
+    Connecting BadPeers OwnLimit PeerLimit PeerQueue PeerSpeed);
 
 pub(super) fn tables() -> Vec<Table> {
     let software = || "p2p 0.1.0".to_owned();
@@ -59,6 +62,31 @@ pub(super) fn tables() -> Vec<Table> {
                 ("", TrackerState::Refused),
             ],
         ),
+        Table::of_enum("control_bottleneck", VERSION, {
+            use Bottleneck::*;
+            let all = [
+                None,
+                Paused,
+                DiskFull,
+                Fault,
+                Queue,
+                SameContent,
+                Checking,
+                NoTracker,
+                NoGrant,
+                NotListed,
+                NoSeeder,
+                MissingPieces,
+                Unreachable,
+                Connecting,
+                BadPeers,
+                OwnLimit,
+                PeerLimit,
+                PeerQueue,
+                PeerSpeed,
+            ];
+            all.map(|bottleneck| ("", bottleneck)).to_vec()
+        }),
     ]
 }
 
@@ -150,6 +178,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ),
         ("", Request::Remove { mtorrent: path("/home/alice/beach.jpg.mtorrent") }),
         ("", Request::Limit { up: Some(10_000_000), down: None }),
+        ("", Request::Why { id: prefix() }),
     ]
 }
 
@@ -241,6 +270,34 @@ fn file_info() -> FileInfo {
         digests: vec!["ab".repeat(32)],
         whole_sha256: Some("cd".repeat(32)),
         providers: vec![FileProvider { node: node(7), user: name("bob"), complete: false, pieces: Some(0) }],
+    }
+}
+
+fn why() -> Why {
+    let peer = PeerOfDownload {
+        node: node(7),
+        user: Some(name("bob")),
+        connected: true,
+        pieces: Some(300),
+        requests: 4,
+        rate: 1 << 20,
+        waiting: 3,
+        ahead: 20,
+        up_limit: 2 << 20,
+    };
+    Why {
+        download: download(),
+        bottleneck: Bottleneck::PeerSpeed,
+        reason: Some("nobody has it".into()),
+        hint: Some("wait".into()),
+        waiting_since: Some(TIME),
+        retry_at: Some(TIME),
+        limit: Some(3 << 20),
+        active: Some(8),
+        ahead: Some(2),
+        last_seeder: Some(name("bob")),
+        last_seen: Some(TIME),
+        peers: vec![peer],
     }
 }
 
@@ -377,5 +434,6 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ),
         ("", Answer::Shared(Shared { uploaded, mtorrent: path("/home/alice/beach.jpg.mtorrent") })),
         ("", Answer::Limits(RateLimits { up_limit: 10_000_000, down_limit: 0 })),
+        ("", Answer::Why(Box::new(why()))),
     ]
 }
