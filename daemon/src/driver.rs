@@ -151,6 +151,17 @@ impl Shells {
                     Input::PartFinished(record.id, shells.store.copy_local(record).await)
                 });
             }
+            Output::VerifyPart(ask, record) => {
+                let progress = self.import_progress(ask);
+                self.spawn(move |shells| async move {
+                    Input::PartVerified(ask, record.id, shells.store.verify_part(record, progress).await)
+                });
+            }
+            Output::LookForRoom(record) => {
+                self.spawn(move |shells| async move {
+                    Input::RoomLookedFor(record.id, shells.store.has_room(record).await)
+                });
+            }
             Output::ClosePart(download) => {
                 // Begun here, not in the task: an open that follows must find it closed.
                 let closed = self.store.close_part(download);

@@ -6,6 +6,7 @@
 mod accounts;
 mod audit;
 mod control_socket;
+mod copies;
 mod datagrams;
 mod descriptors;
 mod disk_faults;
@@ -30,6 +31,7 @@ mod standby;
 mod start_stop;
 mod swarm;
 mod tracker_kills;
+mod verify;
 
 use std::path::{Path, PathBuf};
 

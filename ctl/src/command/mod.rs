@@ -39,6 +39,7 @@ mod stop_share;
 mod target;
 mod transfer_group;
 mod upload_file;
+mod verify;
 mod wait;
 mod why;
 
@@ -78,6 +79,7 @@ pub use status::Status;
 pub use stop_share::StopShare;
 pub use transfer_group::TransferGroup;
 pub use upload_file::UploadFile;
+pub use verify::Verify;
 pub use wait::Wait;
 pub use why::Why;
 
@@ -123,6 +125,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Remove(verb) => verb.run(&session),
         Verb::Download(verb) => verb.run(&session),
         Verb::List(verb) => verb.run(&session),
+        Verb::Verify(verb) => verb.run(&session),
         Verb::Why(verb) => verb.run(&session),
         Verb::Limit(verb) => verb.run(&session),
         Verb::Events(verb) => verb.run(&session),

@@ -34,6 +34,8 @@ pub(super) enum Stage {
     Running,
     /// It is copied from a share of this node.
     Copying,
+    /// What is here of it is hashed again; then it goes on.
+    Verifying,
     /// Nothing: paused, failed or complete.
     Stopped,
 }
@@ -47,7 +49,7 @@ pub(super) struct Download {
     pub cancelled_by: Option<CommandId>,
     /// Bytes that are here, as far as is known while nothing runs.
     pub have_bytes: u64,
-    /// How often the store is opening, copying or finishing its part file: it is deleted only when that is over.
+    /// How often the store is opening, copying, finishing or verifying its part file: it is deleted only when that is over.
     pub opening: u32,
     /// To be deleted as soon as the store is not busy with it any more; `true` also what is complete.
     pub discard: Option<bool>,
@@ -232,6 +234,9 @@ impl Engine {
         if let Some(record) = self.stop_download(id, phase) {
             self.note_problem(format!("the download of {} stopped: {reject}", record.name));
             self.remember(Step::Kept, vec![Change::PutDownload(record)]);
+            if reject.code == ErrorCode::DISK_FULL {
+                self.wait_for_room(id);
+            }
             self.tell_followers(id, &Frame::Result(Err(reject)));
             self.tell_state(id);
             self.start_downloads();
@@ -282,8 +287,8 @@ impl Engine {
         }
     }
 
-    /// The store has opened, copied or finished a download's part file, or could not.
-    fn store_done(&mut self, id: DownloadId) {
+    /// The store has opened, copied, finished or verified a download's part file, or could not.
+    pub(super) fn store_done(&mut self, id: DownloadId) {
         if let Some(download) = self.downloads.get_mut(&id) {
             download.opening = download.opening.saturating_sub(1);
         }
@@ -354,7 +359,7 @@ impl Engine {
     }
 
     /// Ends what the engine does about a download.
-    fn stop_stage(&mut self, id: DownloadId, was: Stage) {
+    pub(super) fn stop_stage(&mut self, id: DownloadId, was: Stage) {
         let Some(content) = self.downloads.get(&id).map(|download| download.record.content) else { return };
         if was == Stage::Running {
             if let (Some(download), Some(transfer)) = (self.downloads.get_mut(&id), self.transfers.get(&content))

@@ -20,7 +20,9 @@ mod access;
 mod account;
 mod announce;
 mod commands;
+mod copies;
 mod devices;
+mod disk_room;
 mod download_changes;
 mod downloads;
 mod events;
@@ -50,6 +52,7 @@ pub mod token_bucket;
 mod trackers;
 mod transfer;
 mod uploads;
+mod verify;
 mod why;
 
 pub use input::{Input, Now};
@@ -64,7 +67,9 @@ use p2p_proto::name::GroupName;
 use p2p_proto::time::UnixMillis;
 
 use access::Revoked;
+use copies::CopyWaits;
 use devices::Devices;
+use disk_room::RoomWaits;
 use downloads::Download;
 use events::Listeners;
 use grants::GroupGrant;
@@ -176,6 +181,10 @@ enum Timer {
     Limit,
     /// Those whose requests wait here are told so.
     Queue,
+    /// A full disk is looked at again.
+    Room(DownloadId),
+    /// Those who wait for copies of what they uploaded are told how many there are.
+    Copies,
 }
 
 /// The daemon's core. See the module for the order of calls.
@@ -223,6 +232,8 @@ pub struct Engine {
     rates: Rates,
     queue_hints: QueueHints,
     places: Places,
+    room_waits: RoomWaits,
+    copy_waits: CopyWaits,
 
     down_rate: RateMeter,
     up_rate: RateMeter,
@@ -272,6 +283,8 @@ impl Engine {
             rates: Rates::default(),
             queue_hints: QueueHints::default(),
             places: Places::default(),
+            room_waits: RoomWaits::default(),
+            copy_waits: CopyWaits::default(),
             down_rate: RateMeter::default(),
             up_rate: RateMeter::default(),
             problems: VecDeque::new(),
@@ -281,6 +294,7 @@ impl Engine {
             engine.downloads.insert(record.id, Download::restored(record));
         }
         engine.set_limits(restored.limits);
+        engine.wait_for_room_again();
         engine.adopt_account(restored.account);
         engine
     }
@@ -333,6 +347,8 @@ impl Engine {
             Input::Imported(ask, result) => self.imported(ask, result),
             Input::PartOpened(download, result) => self.part_opened(download, result),
             Input::PartFinished(download, result) => self.part_finished(download, result),
+            Input::PartVerified(ask, download, result) => self.part_verified(ask, download, result),
+            Input::RoomLookedFor(download, is_room) => self.room_looked_for(download, is_room),
             Input::PartDiscarded(download, result) => self.part_discarded(download, result),
             Input::Remembered(ask, result) => self.remembered(ask, result),
             Input::Described(ask, result) => self.described(ask, result),
@@ -408,6 +424,8 @@ impl Engine {
                 Timer::Devices => self.tell_waiting_statuses(),
                 Timer::Limit => self.go_on_under_limit(),
                 Timer::Queue => self.tell_queue(),
+                Timer::Room(download) => self.look_for_room(download),
+                Timer::Copies => self.tell_copies(),
             }
         }
     }

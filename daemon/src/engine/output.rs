@@ -91,6 +91,10 @@ pub enum Output {
     FinishPart(DownloadRecord),
     /// Make the destination from a content that is complete here: [`super::Input::PartFinished`].
     CopyLocal(DownloadRecord),
+    /// Hash again what is here of a download: [`super::Input::PartVerified`].
+    VerifyPart(AskId, DownloadRecord),
+    /// Look whether the disks have room for the rest of a download: [`super::Input::RoomLookedFor`].
+    LookForRoom(DownloadRecord),
     /// Close the part file and keep it.
     ClosePart(DownloadId),
     /// Delete the part file (with `true` also a destination that is complete): [`super::Input::PartDiscarded`].

@@ -151,7 +151,7 @@ impl Engine {
             }
             (DownloadPhase::Paused, ..) => (DownloadState::Paused, None),
             (DownloadPhase::Failed(reject), ..) => (DownloadState::Error, Some(reject.message.clone())),
-            (DownloadPhase::Active, Stage::Copying, _) => (DownloadState::Verifying, None),
+            (DownloadPhase::Active, Stage::Copying | Stage::Verifying, _) => (DownloadState::Verifying, None),
             (DownloadPhase::Active, Stage::Twin, _) => {
                 (DownloadState::Waiting, Some("another download brings the same content".to_owned()))
             }

@@ -123,6 +123,7 @@ impl Engine {
                 let full = reject.code == ErrorCode::DISK_FULL;
                 why.bottleneck = if full { Bottleneck::DiskFull } else { Bottleneck::Fault };
                 why.hint = hint(reject.hint.clone());
+                why.retry_at = self.room_looked_for_at(record.id);
             }
             (DownloadPhase::Active, Stage::Twin, _) => why.bottleneck = Bottleneck::SameContent,
             _ if why.active.is_some() => why.bottleneck = Bottleneck::Queue,

@@ -213,7 +213,7 @@ impl Journal {
                 *slot = None;
             }
             let message = format!("cannot write the journal {}: no room on the disk", self.path.display());
-            return Reject::new(ErrorCode::DISK_FULL, message).hint("make room, then resume");
+            return Reject::new(ErrorCode::DISK_FULL, message).hint("make room; downloads go on by themselves");
         }
         let message = format!("the journal {} failed: {error}", self.path.display());
         let reject = Reject::new(ErrorCode::DISK_ERROR, message).hint("check the disk, then start p2pd again");

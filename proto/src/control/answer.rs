@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LocalPath, RateLimits, Why};
+use super::{Copied, LocalPath, RateLimits, Verified, Why};
 use crate::id::{ContentId, DownloadId, NodeId};
 use crate::manifest::HashAlgorithm;
 use crate::name::{FileName, GroupName, UserName};
@@ -79,6 +79,10 @@ pub enum Answer {
     Limits(RateLimits),
     /// What holds a download up.
     Why(Box<Why>),
+    /// What is here of a download was hashed again.
+    Verified(Verified),
+    /// The file is shared, and as many other nodes as were wanted hold all of it.
+    Copied(Copied),
 }
 
 /// A new account.

@@ -167,7 +167,8 @@ pub enum Request {
         /// Which.
         group: GroupName,
     },
-    /// `upload_file`. [`super::Frame::Hashing`] once a second, then [`super::Answer::Uploaded`].
+    /// `upload_file`. [`super::Frame::Hashing`] once a second, then [`super::Answer::Uploaded`]; where copies are waited for,
+    /// [`super::Frame::Shared`], [`super::Frame::Copies`] once a second, then [`super::Answer::Copied`].
     UploadFile {
         /// The file, where it lies and stays.
         path: LocalPath,
@@ -181,6 +182,8 @@ pub enum Request {
         whole_digest: bool,
         /// Replace one's own listing of that name.
         force: bool,
+        /// Answer when so many other nodes hold all of it; at most [`crate::limit::LOOKUP_PROVIDERS_MAX`].
+        wait_copies: u32,
     },
     /// `list_files`. Answered by [`super::Answer::Files`].
     ListFiles {
@@ -312,6 +315,11 @@ pub enum Request {
     },
     /// `why`. Answered by [`super::Answer::Why`].
     Why {
+        /// Which download.
+        id: DownloadPrefix,
+    },
+    /// `verify`. [`super::Frame::Hashing`] now and then, then [`super::Answer::Verified`].
+    Verify {
         /// Which download.
         id: DownloadPrefix,
     },

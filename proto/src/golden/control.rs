@@ -13,13 +13,13 @@ variants!(Request:
     CreateUser Login Logout Status CreateGroup JoinGroup LeaveGroup ListGroups ListMembers ListRequests AcceptRequest
     RejectRequest RemoveMember TransferGroup DeleteGroup UploadFile ListFiles FileInfo DownloadFile ShowDownloads Wait
     Pause Resume Cancel StopShare ListShares Shutdown ChangePassword LogoutNode SetPolicy RemoveFile Events Share Get
-    Remove Limit Why);
+    Remove Limit Why Verify);
 variants!(Answer:
     UserCreated LoggedIn LoggedOut Status GroupCreated GroupJoined GroupLeft GroupDeleted Groups Members Requests
     RequestAccepted RequestRejected MemberRemoved GroupTransferred Uploaded Files FileInfo DownloadStarted Downloaded
     DownloadChanged Downloads ShareStopped Shares ShuttingDown PasswordChanged NodeLoggedOut PolicySet FileRemoved Shared
-    Limits Why);
-variants!(Frame: Started Progress Hashing Result Event Following);
+    Limits Why Verified Copied);
+variants!(Frame: Started Progress Hashing Result Event Following Shared Copies);
 variants!(Happening:
     Account Tracker JoinRequested Membership Download DownloadGone ShareStarted ShareStopped);
 variants!(DownloadState: Queued Waiting Downloading Verifying Complete Seeding Paused Error);
@@ -132,6 +132,7 @@ fn requests() -> Vec<(&'static str, Request)> {
                 hash: HashAlgorithm::Sha256,
                 whole_digest: true,
                 force: false,
+                wait_copies: 2,
             },
         ),
         ("", Request::ListFiles { group: name("photos") }),
@@ -179,6 +180,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("", Request::Remove { mtorrent: path("/home/alice/beach.jpg.mtorrent") }),
         ("", Request::Limit { up: Some(10_000_000), down: None }),
         ("", Request::Why { id: prefix() }),
+        ("", Request::Verify { id: prefix() }),
     ]
 }
 
@@ -211,6 +213,17 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("", Frame::Hashing(Hashing { path: odd_path(), done_bytes: 1 << 20, length: 1 << 30 })),
         ("", Frame::Event(Event { at: TIME, what: Happening::Account { user: None } })),
         ("", Frame::Following),
+        ("", Frame::Shared(uploaded())),
+        (
+            "",
+            Frame::Copies(Copies {
+                group: name("photos"),
+                name: name("beach.jpg"),
+                content: content(1),
+                copies: 1,
+                wanted: 2,
+            }),
+        ),
         ("answer", Frame::Result(Ok(Answer::ShuttingDown(ShuttingDown { process_id: 4711 })))),
         ("reject", Frame::Result(Err(Reject::new(ErrorCode::NO_SEEDER, "nobody has it")))),
     ]
@@ -270,6 +283,19 @@ fn file_info() -> FileInfo {
         digests: vec!["ab".repeat(32)],
         whole_sha256: Some("cd".repeat(32)),
         providers: vec![FileProvider { node: node(7), user: name("bob"), complete: false, pieces: Some(0) }],
+    }
+}
+
+fn uploaded() -> Uploaded {
+    Uploaded {
+        group: name("photos"),
+        name: name("beach.jpg"),
+        content: content(1),
+        length: 300,
+        pieces: 1,
+        hash: HashAlgorithm::Sha1,
+        whole_sha256: None,
+        elapsed_ms: 2,
     }
 }
 
@@ -370,16 +396,6 @@ fn answers() -> Vec<(&'static str, Answer)> {
         reason: Some("the file has changed".into()),
         until_requested: false,
     };
-    let uploaded = Uploaded {
-        group: name("photos"),
-        name: name("beach.jpg"),
-        content: content(1),
-        length: 300,
-        pieces: 1,
-        hash: HashAlgorithm::Sha1,
-        whole_sha256: None,
-        elapsed_ms: 2,
-    };
     let joined = GroupJoined { group: name("photos"), member: false, waiting_for: Some(name("alice")) };
     vec![
         ("", Answer::UserCreated(UserCreated { user: name("alice") })),
@@ -403,7 +419,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("", Answer::RequestRejected(member_change())),
         ("", Answer::MemberRemoved(member_change())),
         ("", Answer::GroupTransferred(member_change())),
-        ("", Answer::Uploaded(uploaded.clone())),
+        ("", Answer::Uploaded(uploaded())),
         ("", Answer::Files(Files { group: name("photos"), files: vec![file()] })),
         ("", Answer::FileInfo(Box::new(file_info()))),
         ("", Answer::DownloadStarted(download())),
@@ -432,8 +448,18 @@ fn answers() -> Vec<(&'static str, Answer)> {
                 unshared: true,
             }),
         ),
-        ("", Answer::Shared(Shared { uploaded, mtorrent: path("/home/alice/beach.jpg.mtorrent") })),
+        ("", Answer::Shared(Shared { uploaded: uploaded(), mtorrent: path("/home/alice/beach.jpg.mtorrent") })),
         ("", Answer::Limits(RateLimits { up_limit: 10_000_000, down_limit: 0 })),
         ("", Answer::Why(Box::new(why()))),
+        (
+            "",
+            Answer::Verified(Verified {
+                download: download(),
+                pieces: 300,
+                checked_pieces: 200,
+                bad_pieces: vec![0, 299],
+            }),
+        ),
+        ("", Answer::Copied(Copied { uploaded: uploaded(), copies: 2 })),
     ]
 }

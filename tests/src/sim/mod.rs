@@ -320,6 +320,8 @@ impl World {
             | Output::CopyLocal(_)
             | Output::ClosePart(_)
             | Output::DiscardPart(..)
+            | Output::VerifyPart(..)
+            | Output::LookForRoom(_)
             | Output::Remember(..)
             | Output::DescribeContent(..)
             | Output::ResolveDestination { .. }
