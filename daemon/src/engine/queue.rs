@@ -43,7 +43,8 @@ impl Engine {
 
     /// Whether a transfer may ask for pieces. One that has no place takes a free one.
     pub(super) fn has_place(&mut self, content: ContentId) -> bool {
-        if !self.places.0.contains_key(&content) && self.free_places() > 0 {
+        let could = self.transfers.get(&content).is_some_and(could_receive);
+        if could && !self.places.0.contains_key(&content) && self.free_places() > 0 {
             self.places.0.insert(content, self.now.monotonic);
         }
         self.places.0.contains_key(&content)
@@ -67,10 +68,10 @@ impl Engine {
         let freed = !unused.is_empty();
         unused.iter().for_each(|content| _ = self.places.0.remove(content));
         if freed {
-            let mut parked: Vec<_> = self.downloads.values().filter(|download| self.is_parked(download)).collect();
-            parked.sort_by_key(|download| age(download));
-            let parked: Vec<ContentId> = parked.into_iter().map(|download| download.record.content).collect();
-            for content in parked.into_iter().take(self.free_places()) {
+            let mut ready: Vec<_> = self.downloads.values().filter(|download| self.wants_place(download)).collect();
+            ready.sort_by_key(|download| age(download));
+            let ready: Vec<ContentId> = ready.into_iter().map(|download| download.record.content).collect();
+            for content in ready.into_iter().take(self.free_places()) {
                 self.schedule(content);
             }
         }
@@ -93,21 +94,24 @@ impl Engine {
         transfer.phase == Phase::Finishing || !transfer.is_lonely() && (asks || !stalled)
     }
 
+    /// Whether a download waits for nothing but a place.
     fn is_in_queue(&self, download: &Download) -> bool {
-        download.stage == Stage::Queued || self.is_parked(download)
+        download.stage == Stage::Queued || self.wants_place(download) && self.free_places() == 0
     }
 
     /// Whether it runs, could receive, and has no place.
-    fn is_parked(&self, download: &Download) -> bool {
+    fn wants_place(&self, download: &Download) -> bool {
         let content = download.record.content;
-        let could = |transfer: &Transfer| {
-            transfer.download == download.record.id && transfer.phase == Phase::Fetching && !transfer.is_lonely()
-        };
+        let own = |transfer: &&Transfer| transfer.download == download.record.id;
         download.stage == Stage::Running
             && !self.places.0.contains_key(&content)
-            && self.transfers.get(&content).is_some_and(could)
-            && self.free_places() == 0
+            && self.transfers.get(&content).filter(own).is_some_and(could_receive)
     }
+}
+
+/// Whether somebody has something for it.
+fn could_receive(transfer: &Transfer) -> bool {
+    transfer.phase == Phase::Fetching && !transfer.is_lonely()
 }
 
 /// What downloads are served by: the oldest first.

@@ -8,6 +8,7 @@ use super::downloads::Stage;
 use super::input::{AskId, CommandId, PiecesFound};
 use super::record::{Change, DownloadPhase};
 use super::steps::Step;
+use super::transfer::Phase;
 use super::{Engine, Output};
 
 /// Numbers of bad pieces that a message names.
@@ -43,6 +44,14 @@ impl Engine {
             download.stage = Stage::Queued;
         }
         self.store_done(id);
+        // Resumed meanwhile: it could not be opened.
+        let content = self.running_content(id);
+        if content
+            .and_then(|content| self.transfers.get(&content))
+            .is_some_and(|transfer| transfer.phase == Phase::Opening)
+        {
+            self.open_part(id);
+        }
         match result {
             Ok(found) => {
                 if let Some(reject) = self.judge_pieces(id, &found) {
