@@ -22,9 +22,9 @@ use crate::frame_stream::{ReadFrameError, StreamPair, read_frame};
 /// for its first byte.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
-/// So long an answer may take to begin: in a provider's queue, which tells of itself meanwhile. Longer than any grant is
-/// good for, nobody has to wait.
-const QUEUED_MAX: Duration = Duration::from_secs(p2p_proto::limit::GRANT_LIFE_SECONDS);
+/// So long an answer may take to begin: in a provider's queue, which tells of itself meanwhile. Then it is asked for again,
+/// of somebody else if there is one: providers that only ever let wait would hold all buffers otherwise.
+const QUEUED_MAX: Duration = Duration::from_secs(120);
 
 /// Bytes of a manifest taken at once: what is allocated follows what has come, not what was announced.
 const MANIFEST_READ_BYTES_MAX: usize = 64 * 1024;
