@@ -91,6 +91,26 @@ fn a_seeder_slow_by_its_limit_serves_everybody_once_and_is_not_given_up() {
 }
 
 #[test]
+fn two_seeders_slow_by_their_limits_are_not_taken_for_silent() {
+    let mut world = members(45, 4);
+    let length = 8 << 20;
+    let content = upload(&mut world, 0, length);
+    start(&mut world, 1);
+    all_done(&mut world, 1..2, content);
+    let before = world.nodes[0].served_bytes;
+    for place in 0..2 {
+        limit(&mut world, place, Some(100_000), None);
+    }
+    let begun = world.time();
+    start(&mut world, 2);
+    all_done(&mut world, 2..3, content);
+    let served = world.nodes[0].served_bytes - before + world.nodes[1].served_bytes;
+    assert!(served <= length + length / 8, "{served} bytes are served of {length}");
+    let (seconds, expected) = ((world.time() - begun).as_secs_f64(), length as f64 / 200_000.0);
+    assert!(seconds <= expected * 1.25, "{seconds} s, {expected} s with both at their limits");
+}
+
+#[test]
 fn limits_outlive_a_kill() {
     let mut world = members(44, 2);
     limit(&mut world, 1, Some(RATE), Some(2 * RATE));

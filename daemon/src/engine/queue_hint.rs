@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use p2p_proto::id::{ContentId, NodeId};
+use p2p_proto::limit::PIECE_BYTES_MIN;
 use p2p_proto::peer::{FromProvider, QueueHint};
 
 use super::input::{InterestId, ServedId};
+use super::transfer::seconds;
 use super::uploads::Uploads;
 use super::{Engine, Output, Timer};
 
@@ -47,6 +49,15 @@ impl Engine {
     pub(super) fn queue_at(&self, content: ContentId, node: NodeId) -> Option<QueueHint> {
         let interest = self.transfers.get(&content)?.peers.get(&node)?.interest?;
         self.queue_hints.of(interest, self.now.monotonic)
+    }
+
+    /// How long a peer that has told of a limit takes, by its own word, for what it owes and `bytes` more; nothing where it
+    /// has told of none. At least so long it is neither silent nor slow.
+    pub(super) fn told_time(&self, content: ContentId, node: NodeId, bytes: u64) -> Option<Duration> {
+        let hint = self.queue_at(content, node).filter(|hint| hint.up_limit > 0)?;
+        let owed = self.transfers.get(&content)?.peers.get(&node)?.outstanding_bytes;
+        let ahead = u64::from(hint.ahead).saturating_mul(PIECE_BYTES_MIN);
+        Some(seconds(owed.saturating_add(ahead).saturating_add(bytes), hint.up_limit))
     }
 
     /// Requests may have begun to wait: those whose are hear of it.

@@ -218,7 +218,8 @@ impl Engine {
             peer.outstanding == 0 && peer.have.is_some() && !peer.is_banned() && peer.not_before <= now
         });
         for (node, peer) in idle {
-            let own = peer.expected_delivery(geometry.piece_length(), now);
+            let told = self.told_time(content, *node, geometry.piece_length()).unwrap_or_default();
+            let own = peer.expected_delivery(geometry.piece_length(), now).max(told);
             let own = own + peer.round_trip + Duration::from_millis(HEDGE_GAIN_MS_MIN);
             let owed = self.fetches.values().filter(|fetch| fetch.content == content && fetch.node != *node);
             let late = owed.filter_map(|fetch| {
@@ -242,7 +243,9 @@ impl Engine {
         let peer = self.transfers.get(&fetch.content).and_then(|transfer| transfer.peers.get(&fetch.node));
         match peer.and_then(|peer| Some((peer, peer.delivery_rate(now)?))) {
             Some((peer, rate)) => seconds(peer.outstanding_bytes, rate),
-            None if elapsed >= Duration::from_millis(SILENT_MS) => Duration::MAX,
+            None if elapsed >= Duration::from_millis(SILENT_MS) => {
+                self.told_time(fetch.content, fetch.node, 0).unwrap_or(Duration::MAX)
+            }
             None => Duration::ZERO,
         }
     }
