@@ -99,12 +99,12 @@ impl Engine {
     }
 
     fn pieces_are_bad(&mut self, id: DownloadId, found: &PiecesFound, reject: Reject) {
-        if found.in_place {
-            return self.end_complete(id, &reject);
-        }
-        self.note_problem(reject.message);
         if let Some(download) = self.downloads.get_mut(&id) {
             download.have_bytes = found.good_bytes;
+        }
+        match found.in_place {
+            true => self.end_complete(id, &reject),
+            false => self.note_problem(reject.message),
         }
     }
 
