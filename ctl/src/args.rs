@@ -98,6 +98,8 @@ pub enum Verb {
     Pause(Pause),
     Resume(Resume),
     Cancel(Cancel),
+    Verify(Verify),
+    Why(Why),
     #[command(alias = "stop-share", visible_alias = "stop_sharing", alias = "stop-sharing")]
     StopShare(StopShare),
     Share(Share),
@@ -105,6 +107,7 @@ pub enum Verb {
     Remove(Remove),
     Download(Download),
     List(List),
+    Limit(Limit),
     Events(Events),
     Completions(Completions),
     Man(Man),
@@ -151,7 +154,7 @@ mod tests {
         "transfer_group photos bob",
         "set_policy photos open",
         "delete_group photos",
-        "upload_file beach.jpg photos --name b.jpg --hash sha256 --whole-digest --force",
+        "upload_file beach.jpg photos --name b.jpg --hash sha256 --whole-digest --force --wait-copies 2",
         "list_files photos",
         "file_info photos bob:beach.jpg --digests",
         "remove_file photos bob:beach.jpg",
@@ -172,6 +175,10 @@ mod tests {
         "download beach.jpg .",
         "download bob:beach.jpg . --force --detach",
         "list",
+        "verify a91f",
+        "why a91f",
+        "limit",
+        "limit --up 2MB --down 0",
         "events",
         "completions bash",
         "completions zsh",
@@ -234,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_not_offered() {
-        for line in ["limit", "verify a91f", "why a91f", "show_downloads --watch"] {
+        for line in ["completions bash", "show_downloads --watch"] {
             assert!(matches!(parse_line(line), Err(Failure::Usage(_))), "{line}");
         }
     }

@@ -60,8 +60,9 @@ impl Session {
         self.runtime.block_on(asked).ok()?.ok()
     }
 
-    /// Asks for something that takes time, shows how far it is, and the answer. Ctrl-C ends only the following.
-    pub fn follow(&self, request: Request) -> Result<(), Failure> {
+    /// Asks for something that takes time, shows how far it is, and the answer, which comes back. Ctrl-C ends only the
+    /// following.
+    pub fn follow(&self, request: Request) -> Result<Answer, Failure> {
         let mut progress = Progress::new(&request, &self.screen);
         let answer = self.runtime.block_on(async {
             // Listening begins before anything is sent, so that no interrupt comes unheard.
@@ -73,7 +74,8 @@ impl Session {
         });
         progress.clear();
         let answer = answer?;
-        self.screen.answer(&answer, |view| human::answer(&answer, view))
+        self.screen.answer(&answer, |view| human::answer(&answer, view))?;
+        Ok(answer)
     }
 
     /// Follows what happens until Ctrl-C, which is how it is meant to end, or until the daemon ends.

@@ -126,6 +126,7 @@ impl Shells {
             Output::Provide(served, message) => self.net.provide(served, message),
             Output::RefuseUpload(upload, reject) => self.net.refuse(upload, reject),
             Output::StopUpload(upload, reject) => self.net.stop_upload(upload, reject),
+            Output::LimitUploads(bytes_per_second) => self.net.limit_uploads(bytes_per_second),
 
             Output::ServePiece(upload, content, piece, bytes) => self.serve_piece(upload, content, piece, bytes),
             Output::ServeManifest(upload, content, bytes) => self.serve_manifest(upload, content, bytes),
@@ -154,6 +155,17 @@ impl Shells {
             Output::CopyLocal(record) => {
                 self.spawn(move |shells| async move {
                     Input::PartFinished(record.id, shells.store.copy_local(record).await)
+                });
+            }
+            Output::VerifyPart(ask, record) => {
+                let progress = self.import_progress(ask);
+                self.spawn(move |shells| async move {
+                    Input::PartVerified(ask, record.id, shells.store.verify_part(record, progress).await)
+                });
+            }
+            Output::LookForRoom(record) => {
+                self.spawn(move |shells| async move {
+                    Input::RoomLookedFor(record.id, shells.store.has_room(record).await)
                 });
             }
             Output::ClosePart(download) => {

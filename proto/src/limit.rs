@@ -45,6 +45,10 @@ pub const SOFTWARE_BYTES_MAX: usize = 64;
 /// Longest message of a refusal, in bytes; longer ones are cut when they are made.
 pub const REJECT_TEXT_BYTES_MAX: usize = 1024;
 
+/// Lowest limit of a rate, in bytes per second: at twice the slowest rate that a request is waited for at, two pieces can be
+/// sent at once and neither is given up.
+pub const RATE_LIMIT_BYTES_PER_SECOND_MIN: u64 = 2 * 16 * 1024;
+
 /// A password's bounds, in bytes: one character would be a typing error, a mebibyte an attack on the key stretching.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 

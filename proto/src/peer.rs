@@ -5,7 +5,7 @@
 //! After that either side opens bidirectional streams, each beginning with one [`Open`] frame:
 //!
 //! ```text
-//! Interest  →  ← HaveMap | Refused … ← Have ← Load …  → Renew …      lives as long as the download
+//! Interest  →  ← HaveMap | Refused … ← Have ← Load ← Queue …  → Renew …      lives as long as the download
 //! Piece     →  ← PieceReply ← raw bytes                              one a request, many at once
 //! Manifest  →  ← ManifestReply ← raw bytes
 //! ```
@@ -96,6 +96,20 @@ pub enum FromProvider {
     Load(Load),
     /// Not (or no longer) served; the stream ends behind it.
     Refused(Reject),
+    /// How the downloader's requests fare in the queue; told again and again while any of them waits, so that waiting is
+    /// not taken for silence.
+    Queue(QueueHint),
+}
+
+/// How the requests of one interest fare in the provider's queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct QueueHint {
+    /// Requests of this interest that wait.
+    pub waiting: u32,
+    /// Requests of others that will be served before the first of them.
+    pub ahead: u32,
+    /// Bytes per second that the provider sends at the most, to all together; 0: no limit.
+    pub up_limit: u64,
 }
 
 /// How busy a provider is: a hint for choosing whom to ask.

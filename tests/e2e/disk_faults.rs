@@ -55,9 +55,14 @@ fn a_full_disk_stops_the_download_until_there_is_room() {
     // Resumed without room it stops again.
     shared.bob.run(&["resume", &id]);
     stopped(&shared.bob, "disk_full");
+    let why = shared.bob.json(&["why", &id]);
+    assert_eq!((&why["bottleneck"], why["retry_at"].is_string()), (&"disk_full".into(), true), "{why}");
+    // It goes on by itself, also in the next life of the daemon.
+    shared.bob.kill();
+    shared.bob.restart();
+    stopped(&shared.bob, "disk_full");
     fs::remove_file(filler).expect("removes");
-    shared.bob.run(&["resume", &id]);
-    shared.bob.json(&["wait", &id]);
+    eventually("it goes on by itself", || (only_download(&shared.bob)["state"] == "seeding").then_some(()));
     assert_equal(&shared.file, &copy);
 }
 

@@ -6,6 +6,7 @@
 mod accounts;
 mod audit;
 mod control_socket;
+mod copies;
 mod datagrams;
 mod descriptors;
 mod disk_faults;
@@ -16,6 +17,7 @@ mod hostile;
 mod identity;
 mod interrupted;
 mod kills;
+mod limits;
 mod login_flood;
 mod owners;
 mod public;
@@ -30,6 +32,7 @@ mod standby;
 mod start_stop;
 mod swarm;
 mod tracker_kills;
+mod verify;
 
 use std::path::{Path, PathBuf};
 

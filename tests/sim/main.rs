@@ -1,5 +1,7 @@
 //! Scenarios of several real engines in virtual time. A failing one prints its seed; the seed repeats it.
 
+mod limits;
+mod queue;
 mod revocation;
 mod shares;
 
@@ -58,6 +60,7 @@ fn upload_as(world: &mut World, place: usize, length: u64, name: &str) -> Conten
         hash: HashAlgorithm::Blake3,
         whole_digest: false,
         force: false,
+        wait_copies: 0,
     };
     match world.ask(place, request) {
         Ok(Answer::Uploaded(uploaded)) => uploaded.content,

@@ -49,6 +49,7 @@ fn upload_anew(world: &mut World, place: usize, length: u64, force: bool) -> Res
         hash: HashAlgorithm::Blake3,
         whole_digest: false,
         force,
+        wait_copies: 0,
     };
     world.ask(place, request).map(|answer| match answer {
         Answer::Uploaded(uploaded) => uploaded.content,

@@ -15,6 +15,7 @@ mod file_info;
 mod get;
 mod join_group;
 mod leave_group;
+mod limit;
 mod list;
 mod list_files;
 mod list_groups;
@@ -40,7 +41,9 @@ mod stop_share;
 mod target;
 mod transfer_group;
 mod upload_file;
+mod verify;
 mod wait;
+mod why;
 
 pub use accept_request::AcceptRequest;
 pub use cancel::Cancel;
@@ -56,6 +59,7 @@ pub use file_info::FileInfo;
 pub use get::Get;
 pub use join_group::JoinGroup;
 pub use leave_group::LeaveGroup;
+pub use limit::Limit;
 pub use list::List;
 pub use list_files::ListFiles;
 pub use list_groups::ListGroups;
@@ -79,7 +83,9 @@ pub use status::Status;
 pub use stop_share::StopShare;
 pub use transfer_group::TransferGroup;
 pub use upload_file::UploadFile;
+pub use verify::Verify;
 pub use wait::Wait;
+pub use why::Why;
 
 use crate::args::{Cli, Verb};
 use crate::error::Failure;
@@ -123,6 +129,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Remove(verb) => verb.run(&session),
         Verb::Download(verb) => verb.run(&session),
         Verb::List(verb) => verb.run(&session),
+        Verb::Verify(verb) => verb.run(&session),
+        Verb::Why(verb) => verb.run(&session),
+        Verb::Limit(verb) => verb.run(&session),
         Verb::Events(verb) => verb.run(&session),
         Verb::Completions(verb) => verb.run(&session),
         Verb::Man(verb) => verb.run(&session),

@@ -33,6 +33,6 @@ impl Share {
         })?;
         let name = mtorrent::file_name(&given).map_err(Reject::from)?;
         let mtorrent = self.mtorrent.unwrap_or_else(|| format!("{name}{}", mtorrent::SUFFIX).into());
-        session.follow(Request::Share { path, given, mtorrent: mtorrent_path(&mtorrent)? })
+        session.follow(Request::Share { path, given, mtorrent: mtorrent_path(&mtorrent)? }).map(drop)
     }
 }

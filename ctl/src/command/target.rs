@@ -34,7 +34,7 @@ impl Target {
 
     /// Asks for the download and follows it, unless that is not wanted.
     pub fn download(&self, session: &Session, request: Request) -> Result<(), Failure> {
-        if self.detach { session.show(request) } else { session.follow(request) }
+        if self.detach { session.show(request) } else { session.follow(request).map(drop) }
     }
 }
 

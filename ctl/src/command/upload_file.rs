@@ -33,6 +33,9 @@ pub struct UploadFile {
     /// Replace what you list under that name in the group
     #[arg(long)]
     force: bool,
+    /// End only when so many other nodes hold all of it, and it is safe to leave
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    wait_copies: u32,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -54,8 +57,8 @@ impl UploadFile {
             Hash::Sha1 => HashAlgorithm::Sha1,
         };
         let path = LocalPath(path);
-        let (whole_digest, force) = (self.whole_digest, self.force);
-        session.follow(Request::UploadFile { path, group, name, hash, whole_digest, force })
+        let UploadFile { whole_digest, force, wait_copies, .. } = self;
+        session.follow(Request::UploadFile { path, group, name, hash, whole_digest, force, wait_copies }).map(drop)
     }
 }
 

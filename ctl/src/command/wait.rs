@@ -26,7 +26,7 @@ impl Wait {
                     first_failure.get_or_insert(reject.code);
                     error::tell(session.screen.as_json, Failure::Refused(reject));
                 }
-                outcome => outcome?,
+                outcome => outcome.map(drop)?,
             }
         }
         first_failure.map_or(Ok(()), |code| Err(Failure::Told(code)))

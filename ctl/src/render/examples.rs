@@ -56,6 +56,7 @@ pub fn status() -> Status {
         problems: vec!["maps.iso has waited 4m: no seeder online (last: bob, 2h ago)".to_owned()],
         devices: Vec::new(),
         join_requests: Vec::new(),
+        limits: RateLimits::default(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Answers in words and tables, for people.
 
 use p2p_proto::control::{
-    Answer, Download, DownloadState, Downloaded, Downloads, FileInfo, FileRemoved, Files, GroupJoined, Groups,
-    LoggedIn, LoggedOut, Members, Requests, Shares, Uploaded,
+    Answer, Copied, Download, DownloadState, Downloaded, Downloads, FileInfo, FileRemoved, Files, GroupJoined, Groups,
+    LoggedIn, LoggedOut, Members, Requests, Shares, Uploaded, Verified,
 };
 use p2p_proto::id::DownloadId;
 use p2p_proto::manifest::HashAlgorithm;
@@ -10,7 +10,7 @@ use p2p_proto::tracker::{JoinPolicy, Standing};
 
 use super::escape::shell_word;
 use super::table::{self, Column::Left, Column::Right};
-use super::{Text, View, status, unit};
+use super::{Text, View, rate, status, unit, why};
 
 /// Fewest digits of a download's id that are shown.
 const ID_DIGITS_MIN: usize = 4;
@@ -79,6 +79,16 @@ pub fn answer(answer: &Answer, view: View) -> Text {
         Answer::Shared(shared) => {
             let mut text = upload(&shared.uploaded);
             text.next = Some(format!("for the others: p2pctl get {} DEST", shell_word(&shared.mtorrent.to_string())));
+            text
+        }
+        Answer::Limits(limits) => Text::data(rate::limits(limits), String::new),
+        Answer::Why(why) => why::text(why, view),
+        Answer::Verified(verified) => pieces_verified(verified),
+        Answer::Copied(Copied { uploaded, copies }) => {
+            let nodes = unit::counted((*copies).into(), "other node");
+            let hold = if *copies == 1 { "holds" } else { "hold" };
+            let mut text = upload(uploaded);
+            text.next = Some(format!("{nodes} {hold} all of {}: it is safe to leave", uploaded.name));
             text
         }
     }
@@ -181,6 +191,22 @@ fn download_changed(download: &Download) -> Text {
     match download.state {
         DownloadState::Paused => text.next(format!("p2pctl resume {}", download.id.short())),
         _ => text.next(format!("p2pctl wait {}", download.id.short())),
+    }
+}
+
+/// What was found when the pieces of a download were hashed again.
+fn pieces_verified(verified: &Verified) -> Text {
+    let Verified { download, pieces, checked_pieces, bad_pieces } = verified;
+    let (id, name) = (download.id.short(), &download.name);
+    let here = format!("{} of {pieces} are here", unit::counted((*checked_pieces).into(), "piece"));
+    if bad_pieces.is_empty() {
+        return Text::change(format!("{id} {name}: {here}, all of them as their digests say"));
+    }
+    let numbers: Vec<String> = bad_pieces.iter().map(ToString::to_string).collect();
+    let text = Text::change(format!("{id} {name}: {here}, {} of them bad: {}", bad_pieces.len(), numbers.join(" ")));
+    match download.state {
+        DownloadState::Error => text.next(format!("p2pctl why {id}")),
+        _ => text.next("they are fetched again when the download goes on"),
     }
 }
 

@@ -7,10 +7,10 @@
 //! | `request_accepted` `request_rejected` `member_removed` | what became of a user's standing in it |
 //! | `groups` `members` `requests` `files` `downloads` `shares` | lists, each in a field of its own name |
 //! | `uploaded` `shared` `file_info` `share_stopped` `file_removed` | a file |
-//! | `download_started` `download_changed` | a download that goes on, or not |
-//! | `started` `progress` `result` | a download that is followed: one, one a second, one at the end |
+//! | `download_started` `download_changed` `why` `verified` | a download that goes on, or not |
+//! | `started` `progress` `result` | a download that is followed, or copies that are waited for: one, one a second, one at the end |
 //! | `started` `event` | what happens: one when following begins, then one each, which `event` names |
-//! | `shutting_down` | the daemon |
+//! | `shutting_down` `limits` | the daemon |
 //! | `error` | on standard error, instead of the answer; what was followed then has no `result` |
 
 use p2p_proto::control::{Answer, Event, Frame, Happening};
@@ -78,6 +78,10 @@ pub fn answer(answer: &Answer) -> String {
         Answer::PolicySet(body) => document("policy_set", body),
         Answer::FileRemoved(body) => document("file_removed", body),
         Answer::Shared(body) => document("shared", body),
+        Answer::Limits(body) => document("limits", body),
+        Answer::Why(body) => document("why", body.as_ref()),
+        Answer::Verified(body) => document("verified", body),
+        Answer::Copied(body) => document("result", body),
     }
 }
 
@@ -88,6 +92,8 @@ pub fn frame(frame: &Frame) -> Option<String> {
         Frame::Started(body) => Some(document("started", body)),
         Frame::Progress(body) => Some(document("progress", body)),
         Frame::Following => Some(document("started", &serde_json::Map::new())),
+        Frame::Shared(body) => Some(document("started", body)),
+        Frame::Copies(body) => Some(document("progress", body)),
         Frame::Event(happened) => Some(event(happened)),
         Frame::Hashing(_) | Frame::Result(_) => None,
     }

@@ -7,9 +7,11 @@ pub mod examples;
 pub mod human;
 pub mod json;
 pub mod progress;
+mod rate;
 mod status;
 mod table;
 mod unit;
+mod why;
 
 use std::io::{self, Write as _};
 use std::time::SystemTime;

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use p2p_proto::control::{Download, DownloadState, Frame, Hashing, Request};
+use p2p_proto::control::{Copies, Download, DownloadState, Frame, Hashing, Request};
 use p2p_proto::reject::{ErrorCode, Reject};
 
 use super::escape::escape;
@@ -50,6 +50,12 @@ enum Subject {
     Upload {
         name: String,
     },
+    /// A file that is shared, and copies of it are waited for.
+    Copies {
+        name: String,
+    },
+    /// What is here of a download is hashed again.
+    Verify,
 }
 
 /// One moment of what is followed, in the pieces that bar and line are made of.
@@ -57,6 +63,8 @@ struct Moment {
     name: String,
     have_bytes: u64,
     length: u64,
+    /// How much is there of how much.
+    amount: String,
     rest: String,
 }
 
@@ -64,6 +72,7 @@ impl<'a> Progress<'a> {
     /// Progress of what `request` asks for.
     pub fn new(request: &Request, screen: &'a Screen) -> Progress<'a> {
         let subject = match request {
+            Request::Verify { .. } => Subject::Verify,
             Request::Wait { id } => Subject::Download { id: id.to_string(), name: None },
             Request::UploadFile { name, .. } => Subject::Upload { name: name.to_string() },
             Request::Share { path, .. } => {
@@ -92,6 +101,14 @@ impl<'a> Progress<'a> {
                 Moment::of_download(download)
             }
             Frame::Hashing(hashing) => Moment::of_hashing(hashing),
+            Frame::Shared(uploaded) => {
+                self.subject = Subject::Copies { name: uploaded.name.to_string() };
+                if self.screen.as_json {
+                    json::frame(frame).map_or(Ok(()), |document| self.screen.document(&document))?;
+                }
+                return Ok(());
+            }
+            Frame::Copies(copies) => Moment::of_copies(copies),
             Frame::Result(_) | Frame::Event(_) | Frame::Following => return Ok(()),
         };
         match &mut self.display {
@@ -127,6 +144,14 @@ fn interrupted(subject: &Subject) -> Reject {
             let hint = format!("`p2pctl wait {id}` follows it again, `p2pctl cancel {id}` ends it");
             (format!("the download{} goes on in the daemon", name.unwrap_or_default()), hint)
         }
+        Subject::Copies { name } => (
+            format!("{name} stays shared, and nobody waits for copies of it"),
+            "`p2pctl file_info GROUP NAME` shows who has it".to_owned(),
+        ),
+        Subject::Verify => (
+            "the pieces are hashed to the end in the daemon".to_owned(),
+            "`p2pctl status` tells of what is bad".to_owned(),
+        ),
         Subject::Upload { name } => (
             format!("the daemon goes on and shares {name} when it is hashed"),
             "`p2pctl list` shows what is shared".to_owned(),
@@ -145,12 +170,22 @@ impl Moment {
             human::state(download)
         };
         let (have_bytes, length) = (download.have_bytes, download.length);
-        Moment { name: download.name.to_string(), have_bytes, length, rest }
+        let amount = unit::size_of(have_bytes, length);
+        Moment { name: download.name.to_string(), have_bytes, length, amount, rest }
     }
 
     fn of_hashing(hashing: &Hashing) -> Moment {
         let name = hashing.path.as_path().file_name().unwrap_or_default().display().to_string();
-        Moment { name, have_bytes: hashing.done_bytes, length: hashing.length, rest: "hashing".to_owned() }
+        let (have_bytes, length) = (hashing.done_bytes, hashing.length);
+        let amount = unit::size_of(have_bytes, length);
+        Moment { name, have_bytes, length, amount, rest: "hashing".to_owned() }
+    }
+
+    fn of_copies(copies: &Copies) -> Moment {
+        let Copies { copies, wanted, name, .. } = copies;
+        let amount = format!("{copies}/{wanted} other nodes");
+        let rest = "waiting for copies".to_owned();
+        Moment { name: name.to_string(), have_bytes: (*copies).into(), length: (*wanted).into(), amount, rest }
     }
 
     fn percent(&self) -> String {
@@ -163,7 +198,7 @@ impl Moment {
 
     /// What stands behind the bar.
     fn behind(&self) -> String {
-        format!("{}  {}", unit::size_of(self.have_bytes, self.length), self.rest)
+        format!("{}  {}", self.amount, self.rest)
     }
 
     /// What stands before the bar, the bar's columns, and what stands behind it, within a terminal of `columns`: first

@@ -5,7 +5,7 @@ use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::OwnedRequest;
 
 use super::human::word;
-use super::unit;
+use super::{rate, unit};
 
 /// Requests to join that are shown, a line each; the rest are counted.
 const REQUESTS_SHOWN_MAX: usize = 10;
@@ -16,10 +16,12 @@ pub fn lines(status: &Status) -> Vec<String> {
         identity(status),
         trackers(status),
         format!(
-            "Peers     {}     Down {}   Up {}",
+            "Peers     {}     Down {}{}   Up {}{}",
             unit::count(status.peers.into()),
             unit::rate(status.down_rate),
-            unit::rate(status.up_rate)
+            rate::of_limit(status.limits.down_limit),
+            unit::rate(status.up_rate),
+            rate::of_limit(status.limits.up_limit)
         ),
         contents(status),
     ];

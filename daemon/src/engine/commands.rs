@@ -8,6 +8,7 @@ use p2p_proto::id::DownloadId;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker;
 
+use super::copies::check_wanted;
 use super::downloads::downloaded;
 use super::input::CommandId;
 use super::output::PasswordChange;
@@ -31,6 +32,7 @@ impl Engine {
     pub(super) fn command_gone(&mut self, command: CommandId) {
         self.connected_commands.remove(&command);
         self.followers.remove(&command);
+        self.copy_waits.remove(command);
         self.stop_listening(command);
     }
 
@@ -107,10 +109,12 @@ impl Engine {
                 let find = tracker::Request::FindFile { group: group.clone(), name, owner };
                 self.ask(Step::InfoFound(command, group, file), Call::Request(find));
             }
-            Request::UploadFile { path, group, name, hash, whole_digest, force } => {
+            Request::UploadFile { path, group, name, hash, whole_digest, force, wait_copies } => {
                 self.user()?;
                 let find = tracker::Request::GroupInfo { group: group.clone() };
-                let upload = Upload { path: path.0, group, name, hash, whole_digest, force, mtorrent: None };
+                check_wanted(wait_copies)?;
+                let path = path.0;
+                let upload = Upload { path, group, name, hash, whole_digest, force, mtorrent: None, wait_copies };
                 self.ask(Step::UploadGroup(command, Box::new(upload)), Call::Request(find));
             }
             Request::DownloadFile { group, file, destination, force, detach } => {
@@ -173,6 +177,15 @@ impl Engine {
                 let change = PasswordChange { user, old, new, log_out_everywhere };
                 self.ask(Step::Changed(command, Box::new(answer)), Call::ChangePassword(Box::new(change)));
             }
+            Request::Verify { id } => {
+                let id = self.find_download(&id)?;
+                self.verify_download(command, id)?;
+            }
+            Request::Why { id } => {
+                let why = self.begin_why(self.find_download(&id)?)?;
+                self.tell(command, Answer::Why(Box::new(why)));
+            }
+            Request::Limit { up, down } => self.begin_limit(command, up, down)?,
             Request::LogoutNode { node } => {
                 self.user()?;
                 self.ask(Step::NodesFound(command, node), Call::Request(tracker::Request::ListNodes));

@@ -34,6 +34,8 @@ pub(super) enum Stage {
     Running,
     /// It is copied from a share of this node.
     Copying,
+    /// What is here of it is hashed again; then it goes on.
+    Verifying,
     /// Nothing: paused, failed or complete.
     Stopped,
 }
@@ -47,12 +49,14 @@ pub(super) struct Download {
     pub cancelled_by: Option<CommandId>,
     /// Bytes that are here, as far as is known while nothing runs.
     pub have_bytes: u64,
-    /// How often the store is opening, copying or finishing its part file: it is deleted only when that is over.
+    /// How often the store is opening, copying, finishing or verifying its part file: it is deleted only when that is over.
     pub opening: u32,
     /// To be deleted as soon as the store is not busy with it any more; `true` also what is complete.
     pub discard: Option<bool>,
     /// Whether its share ends when it is deleted.
     pub unshare: bool,
+    /// When its transfer began.
+    pub begun: Duration,
 }
 
 impl Download {
@@ -67,6 +71,7 @@ impl Download {
             opening: 0,
             discard: None,
             unshare: false,
+            begun: Duration::ZERO,
         }
     }
 
@@ -117,27 +122,6 @@ impl Engine {
             }
         }
         self.start_downloads();
-    }
-
-    /// Begins queued downloads, the oldest first, while there are places.
-    pub(super) fn start_downloads(&mut self) {
-        let lonely = self.transfers.values().filter(|transfer| transfer.is_lonely()).count();
-        let copying = self.downloads.values().filter(|download| download.stage == Stage::Copying).count();
-        let busy = self.transfers.len() - lonely + copying;
-        let limits = &self.config.limits;
-        let mut free =
-            limits.active_downloads_max.saturating_sub(busy).min(limits.lonely_downloads_max.saturating_sub(lonely));
-        let mut queued: Vec<_> = self.downloads.values().filter(|download| download.stage == Stage::Queued).collect();
-        queued.sort_by_key(|download| (download.record.added, download.record.id));
-        let queued: Vec<DownloadId> = queued.into_iter().map(|download| download.record.id).collect();
-        for id in queued {
-            if free == 0 {
-                break;
-            }
-            self.start_download(id);
-            let started = self.downloads.get(&id).is_some_and(|download| download.stage != Stage::Twin);
-            free -= usize::from(started);
-        }
     }
 
     pub(super) fn part_opened(&mut self, id: DownloadId, result: Result<Opened, Reject>) {
@@ -250,6 +234,9 @@ impl Engine {
         if let Some(record) = self.stop_download(id, phase) {
             self.note_problem(format!("the download of {} stopped: {reject}", record.name));
             self.remember(Step::Kept, vec![Change::PutDownload(record)]);
+            if reject.code == ErrorCode::DISK_FULL {
+                self.wait_for_room(id);
+            }
             self.tell_followers(id, &Frame::Result(Err(reject)));
             self.tell_state(id);
             self.start_downloads();
@@ -300,8 +287,8 @@ impl Engine {
         }
     }
 
-    /// The store has opened, copied or finished a download's part file, or could not.
-    fn store_done(&mut self, id: DownloadId) {
+    /// The store has opened, copied, finished or verified a download's part file, or could not.
+    pub(super) fn store_done(&mut self, id: DownloadId) {
         if let Some(download) = self.downloads.get_mut(&id) {
             download.opening = download.opening.saturating_sub(1);
         }
@@ -333,7 +320,7 @@ impl Engine {
     }
 
     /// Begins a download: from a share of this node, or from peers.
-    fn start_download(&mut self, id: DownloadId) {
+    pub(super) fn start_download(&mut self, id: DownloadId) {
         let Some(download) = self.downloads.get_mut(&id) else { return };
         let content = download.record.content;
         if self.transfers.contains_key(&content) {
@@ -344,6 +331,7 @@ impl Engine {
             self.outputs.push_back(Output::CopyLocal(download.record.clone()));
         } else {
             download.stage = Stage::Running;
+            download.begun = self.now.monotonic;
             let group = download.record.group.clone();
             self.open_part(id);
             self.transfers.insert(content, Transfer::new(id, group.clone()));
@@ -371,7 +359,7 @@ impl Engine {
     }
 
     /// Ends what the engine does about a download.
-    fn stop_stage(&mut self, id: DownloadId, was: Stage) {
+    pub(super) fn stop_stage(&mut self, id: DownloadId, was: Stage) {
         let Some(content) = self.downloads.get(&id).map(|download| download.record.content) else { return };
         if was == Stage::Running {
             if let (Some(download), Some(transfer)) = (self.downloads.get_mut(&id), self.transfers.get(&content))

@@ -174,6 +174,10 @@ pub enum Input {
     PartOpened(DownloadId, Result<Opened, Reject>),
     /// The end of [`super::Output::FinishPart`] or [`super::Output::CopyLocal`]: the file is in its place.
     PartFinished(DownloadId, Result<SourceStamp, Reject>),
+    /// The end of [`super::Output::VerifyPart`].
+    PartVerified(AskId, DownloadId, Result<PiecesFound, Reject>),
+    /// The end of [`super::Output::LookForRoom`].
+    RoomLookedFor(DownloadId, bool),
     /// The end of [`super::Output::DiscardPart`].
     PartDiscarded(DownloadId, Result<(), Reject>),
     /// The end of [`super::Output::Remember`].
@@ -197,6 +201,21 @@ pub struct Opened {
     pub shape: Shape,
     /// The pieces that are in it, verified and durable.
     pub have: HaveMap,
+}
+
+/// What was found of a download when it was hashed again. Pieces that are bad are no longer marked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PiecesFound {
+    /// Whether it is the finished file, in its place.
+    pub in_place: bool,
+    /// Pieces of the whole.
+    pub pieces: u32,
+    /// Those that were marked, and so were hashed.
+    pub checked: u32,
+    /// Those that are not what their digests say.
+    pub bad: Vec<PieceIndex>,
+    /// Bytes of the others.
+    pub good_bytes: u64,
 }
 
 /// A file that was hashed.

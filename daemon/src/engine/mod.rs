@@ -12,7 +12,7 @@
 //!
 //! # Where is what
 //!
-//! Tables with rules of their own stand alone: [`picker`], [`timers`], [`rate`], `uploads`, `shares`. The rest are parts
+//! Tables with rules of their own stand alone: [`picker`], [`timers`], [`rate`], [`token_bucket`], `uploads`, `shares`. The rest are parts
 //! of [`Engine`], one file a concern; commands begin in `commands` and go on in `steps` (lists: `pages`)
 //! when answers come.
 
@@ -20,7 +20,9 @@ mod access;
 mod account;
 mod announce;
 mod commands;
+mod copies;
 mod devices;
+mod disk_room;
 mod download_changes;
 mod downloads;
 mod events;
@@ -33,7 +35,10 @@ mod pages;
 mod peers;
 pub mod picker;
 mod public;
+mod queue;
+mod queue_hint;
 pub mod rate;
+mod rate_limits;
 pub mod record;
 mod report;
 mod scheduler;
@@ -43,9 +48,12 @@ mod sharing;
 mod steps;
 mod swarm;
 pub mod timers;
+pub mod token_bucket;
 mod trackers;
 mod transfer;
 mod uploads;
+mod verify;
+mod why;
 
 pub use input::{Input, Now};
 pub use output::Output;
@@ -59,14 +67,19 @@ use p2p_proto::name::GroupName;
 use p2p_proto::time::UnixMillis;
 
 use access::Revoked;
+use copies::CopyWaits;
 use devices::Devices;
+use disk_room::RoomWaits;
 use downloads::Download;
 use events::Listeners;
 use grants::GroupGrant;
 use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId};
 use join_requests::JoinRequests;
 use peers::Peer;
+use queue::Places;
+use queue_hint::QueueHints;
 use rate::RateMeter;
+use rate_limits::Rates;
 use record::{Account, Restored};
 use scheduler::Fetch;
 use serving::Served;
@@ -99,7 +112,8 @@ pub struct Config {
 pub struct Limits {
     /// Bytes asked of peers and not here yet, over all downloads. No more than the buffers that they are read into.
     pub fetch_bytes_max: u64,
-    /// Downloads that receive at once; the rest are queued. More only thin out each other's pieces.
+    /// Downloads that receive at once; the rest are queued. So each of them has room for six of the pieces that may be asked
+    /// for, which keeps a fast peer busy; more would only thin out each other's.
     pub active_downloads_max: usize,
     /// Downloads that wait for a seeder at once, beside those that receive: each asks the tracker now and then.
     pub lonely_downloads_max: usize,
@@ -126,7 +140,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             fetch_bytes_max: 24 << 20,
-            active_downloads_max: 16,
+            active_downloads_max: 8,
             lonely_downloads_max: 500,
             uploads_active_max: 24,
             uploads_per_user_max: 16,
@@ -167,6 +181,14 @@ enum Timer {
     Events,
     /// Those who asked for the status have waited for the tracker long enough.
     Devices,
+    /// Transfers that a limit held back may ask for more.
+    Limit,
+    /// Those whose requests wait here are told so.
+    Queue,
+    /// A full disk is looked at again.
+    Room(DownloadId),
+    /// Those who wait for copies of what they uploaded are told how many there are.
+    Copies,
 }
 
 /// The daemon's core. See the module for the order of calls.
@@ -211,6 +233,11 @@ pub struct Engine {
     left_groups: BTreeSet<GroupName>,
     revoked: Revoked,
     uploads: Uploads,
+    rates: Rates,
+    queue_hints: QueueHints,
+    places: Places,
+    room_waits: RoomWaits,
+    copy_waits: CopyWaits,
 
     down_rate: RateMeter,
     up_rate: RateMeter,
@@ -261,6 +288,11 @@ impl Engine {
                 config.limits.uploads_per_user_max,
                 config.limits.uploads_queued_max,
             ),
+            rates: Rates::default(),
+            queue_hints: QueueHints::default(),
+            places: Places::default(),
+            room_waits: RoomWaits::default(),
+            copy_waits: CopyWaits::default(),
             down_rate: RateMeter::default(),
             up_rate: RateMeter::default(),
             problems: VecDeque::new(),
@@ -269,6 +301,8 @@ impl Engine {
         for record in restored.downloads {
             engine.downloads.insert(record.id, Download::restored(record));
         }
+        engine.set_limits(restored.limits);
+        engine.wait_for_room_again();
         engine.adopt_account(restored.account);
         engine
     }
@@ -321,6 +355,8 @@ impl Engine {
             Input::Imported(ask, result) => self.imported(ask, result),
             Input::PartOpened(download, result) => self.part_opened(download, result),
             Input::PartFinished(download, result) => self.part_finished(download, result),
+            Input::PartVerified(ask, download, result) => self.part_verified(ask, download, result),
+            Input::RoomLookedFor(download, is_room) => self.room_looked_for(download, is_room),
             Input::PartDiscarded(download, result) => self.part_discarded(download, result),
             Input::Remembered(ask, result) => self.remembered(ask, result),
             Input::Described(ask, result) => self.described(ask, result),
@@ -394,6 +430,10 @@ impl Engine {
                 Timer::Progress => self.tell_progress(),
                 Timer::Events => self.look_over_states(),
                 Timer::Devices => self.tell_waiting_statuses(),
+                Timer::Limit => self.go_on_under_limit(),
+                Timer::Queue => self.tell_queue(),
+                Timer::Room(download) => self.look_for_room(download),
+                Timer::Copies => self.tell_copies(),
             }
         }
     }

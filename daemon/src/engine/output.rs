@@ -58,6 +58,8 @@ pub enum Output {
     /// Stop sending what is being served, or refuse it where nothing was sent yet: [`super::Input::UploadEnded`] follows
     /// as for every upload.
     StopUpload(UploadId, Reject),
+    /// Send at most so many bytes a second to all peers together, from now on; 0: without a limit.
+    LimitUploads(u64),
 
     // net and store together, wired by the driver
     /// Read a piece of so many bytes and send it: [`super::Input::UploadEnded`].
@@ -89,6 +91,10 @@ pub enum Output {
     FinishPart(DownloadRecord),
     /// Make the destination from a content that is complete here: [`super::Input::PartFinished`].
     CopyLocal(DownloadRecord),
+    /// Hash again what is here of a download: [`super::Input::PartVerified`].
+    VerifyPart(AskId, DownloadRecord),
+    /// Look whether the disks have room for the rest of a download: [`super::Input::RoomLookedFor`].
+    LookForRoom(DownloadRecord),
     /// Close the part file and keep it.
     ClosePart(DownloadId),
     /// Delete the part file (with `true` also a destination that is complete): [`super::Input::PartDiscarded`].

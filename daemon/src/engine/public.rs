@@ -88,8 +88,16 @@ impl Engine {
         // What a folder as `place` means. A name that leaves no room for the suffix is then taken as it is.
         let in_folder = format!("{name}{}", mtorrent::SUFFIX).parse().unwrap_or_else(|_| name.clone());
         let mtorrent = Some(Planned { place, given });
-        let upload =
-            Upload { path, group, name, hash: HashAlgorithm::Sha1, whole_digest: false, force: false, mtorrent };
+        let upload = Upload {
+            path,
+            group,
+            name,
+            hash: HashAlgorithm::Sha1,
+            whole_digest: false,
+            force: false,
+            mtorrent,
+            wait_copies: 0,
+        };
         let ask = self.expect(Step::Public(command, Box::new(Stage::Place(upload))));
         let resolve = Output::ResolveDestination { ask, destination, name: in_folder, length: 0, force: false };
         self.outputs.push_back(resolve);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use p2p_proto::control::RateLimits;
 use p2p_proto::geometry::{Geometry, GeometryError};
 use p2p_proto::grant::ClusterKey;
 use p2p_proto::id::{ContentId, DownloadId};
@@ -133,6 +134,8 @@ pub enum Change {
     PutDownload(DownloadRecord),
     /// Forget a download.
     DeleteDownload(DownloadId),
+    /// The limits of the rates.
+    PutLimits(RateLimits),
 }
 
 /// All that was remembered, as the store finds it when it is opened.
@@ -144,4 +147,6 @@ pub struct Restored {
     pub shares: Vec<ShareRecord>,
     /// Downloads.
     pub downloads: Vec<DownloadRecord>,
+    /// The limits of the rates.
+    pub limits: RateLimits,
 }

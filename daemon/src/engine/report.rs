@@ -8,9 +8,9 @@ use p2p_proto::tracker::Listing;
 
 use super::Engine;
 use super::downloads::{Download, Stage};
-use super::peers::Peer;
 use super::record::{DownloadPhase, ShareRecord};
-use super::transfer::{Phase, Transfer, waiting_reason};
+use super::transfer::{Phase, Transfer};
+use super::why::in_words;
 
 /// How often those who follow a download are told.
 pub(super) const PROGRESS_MS: u64 = 1_000;
@@ -102,10 +102,11 @@ impl Engine {
         let rows: Vec<control::Download> = of_user.map(|download| self.download_row(download)).collect();
         let in_states = |states: &[DownloadState]| count(rows.iter().filter(|row| states.contains(&row.state)).count());
         let seeding = self.shares.active().count();
-        let waiting = rows
-            .iter()
-            .filter(|row| row.state == DownloadState::Waiting)
-            .map(|row| format!("{} waits: {}", row.name, row.reason.as_deref().unwrap_or("it is not known why")));
+        let waiting = rows.iter().filter(|row| row.state == DownloadState::Waiting).map(|row| {
+            let waited = self.downloads.get(&row.id).and_then(|download| self.waited(download));
+            let waited = waited.map_or("waits".to_owned(), |waited| format!("has waited {}", in_words(waited)));
+            format!("{} {waited}: {}", row.name, row.reason.as_deref().unwrap_or("it is not known why"))
+        });
         let broken = self.shares.of_user().filter_map(|share| {
             self.shares.broken(share).map(|reject| format!("{} is not served: {reject}", share.name))
         });
@@ -133,11 +134,15 @@ impl Engine {
             problems: trackers_down.chain(waiting).chain(broken).chain(self.problems.iter().cloned()).collect(),
             devices: self.devices.known.clone(),
             join_requests: self.join_requests.known.clone(),
+            limits: self.rates.limits,
         }
     }
 
     /// A download's state, and why it waits or stopped.
     fn state_of(&self, download: &Download, running: Option<&Transfer>) -> (DownloadState, Option<String>) {
+        if let Some((active, ahead)) = self.place_in_queue(download) {
+            return (DownloadState::Queued, Some(queued(active, ahead)));
+        }
         let record = &download.record;
         match (&record.phase, download.stage, running) {
             (DownloadPhase::Complete(_), ..) => {
@@ -146,27 +151,24 @@ impl Engine {
             }
             (DownloadPhase::Paused, ..) => (DownloadState::Paused, None),
             (DownloadPhase::Failed(reject), ..) => (DownloadState::Error, Some(reject.message.clone())),
-            (DownloadPhase::Active, Stage::Copying, _) => (DownloadState::Verifying, None),
+            (DownloadPhase::Active, Stage::Copying | Stage::Verifying, _) => (DownloadState::Verifying, None),
             (DownloadPhase::Active, Stage::Twin, _) => {
                 (DownloadState::Waiting, Some("another download brings the same content".to_owned()))
             }
-            (DownloadPhase::Active, _, Some(transfer)) => self.state_of_transfer(transfer),
+            (DownloadPhase::Active, _, Some(transfer)) => self.state_of_transfer(record.content, transfer),
             (DownloadPhase::Active, ..) => (DownloadState::Queued, None),
         }
     }
 
     /// The state of a download that a transfer brings.
-    fn state_of_transfer(&self, transfer: &Transfer) -> (DownloadState, Option<String>) {
+    fn state_of_transfer(&self, content: ContentId, transfer: &Transfer) -> (DownloadState, Option<String>) {
         let recently = |at: Duration| self.now.monotonic.saturating_sub(at) < Duration::from_millis(STALLED_MS);
         match transfer.phase {
             Phase::Opening | Phase::Finishing => (DownloadState::Verifying, None),
             Phase::Fetching if transfer.last_arrival.is_some_and(recently) => (DownloadState::Downloading, None),
+            Phase::Fetching if self.is_held_back(content) => (DownloadState::Downloading, None),
             Phase::Manifest(_) | Phase::Fetching => {
-                let no_tracker = (!self.tracker_ok()).then(|| self.no_tracker());
-                let granted = self.is_granted(&transfer.group);
-                let unreachable = |node| self.peers.get(node).is_some_and(Peer::is_unreachable);
-                let unreachable = transfer.peers.keys().filter(|node| unreachable(node)).count();
-                let reason = waiting_reason(transfer, granted, unreachable, no_tracker.as_ref(), self.now.wall);
+                let reason = self.obstacle(content, transfer).reason;
                 (DownloadState::Waiting, Some(reason))
             }
         }
@@ -190,7 +192,15 @@ fn tracker_status(tracker: &super::trackers::Tracker) -> TrackerStatus {
     }
 }
 
+/// Where a download stands in the queue.
+fn queued(active: usize, ahead: usize) -> String {
+    match ahead {
+        0 => format!("next, {active} downloads receive"),
+        _ => format!("behind {ahead} others, {active} downloads receive"),
+    }
+}
+
 /// A number of things, as it travels.
-fn count(things: usize) -> u32 {
+pub(super) fn count(things: usize) -> u32 {
     u32::try_from(things).unwrap_or(u32::MAX)
 }

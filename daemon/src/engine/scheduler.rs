@@ -43,7 +43,10 @@ pub(super) enum Fetched {
 impl Engine {
     /// Asks for pieces of a content until every peer has enough to do or too much is asked for.
     pub(super) fn schedule(&mut self, content: ContentId) {
-        while let Some((node, piece)) = self.choose(content) {
+        while self.has_place(content)
+            && self.may_fetch_now(content)
+            && let Some((node, piece)) = self.choose(content)
+        {
             self.request(content, node, piece);
         }
     }
@@ -59,6 +62,7 @@ impl Engine {
         let Fetched::Piece(piece) = fetch.what else { return };
         let now = self.now.monotonic;
         self.down_rate.add(received_bytes, now);
+        self.rates.down.give_back(fetch.bytes.saturating_sub(received_bytes));
         let Some(transfer) = self.transfers.get_mut(&fetch.content) else { return };
         if let Some(download) = self.downloads.get_mut(&transfer.download) {
             download.record.fetched_bytes = download.record.fetched_bytes.saturating_add(received_bytes);
@@ -214,7 +218,8 @@ impl Engine {
             peer.outstanding == 0 && peer.have.is_some() && !peer.is_banned() && peer.not_before <= now
         });
         for (node, peer) in idle {
-            let own = peer.expected_delivery(geometry.piece_length(), now);
+            let told = self.told_time(content, *node, geometry.piece_length()).unwrap_or_default();
+            let own = peer.expected_delivery(geometry.piece_length(), now).max(told);
             let own = own + peer.round_trip + Duration::from_millis(HEDGE_GAIN_MS_MIN);
             let owed = self.fetches.values().filter(|fetch| fetch.content == content && fetch.node != *node);
             let late = owed.filter_map(|fetch| {
@@ -238,7 +243,9 @@ impl Engine {
         let peer = self.transfers.get(&fetch.content).and_then(|transfer| transfer.peers.get(&fetch.node));
         match peer.and_then(|peer| Some((peer, peer.delivery_rate(now)?))) {
             Some((peer, rate)) => seconds(peer.outstanding_bytes, rate),
-            None if elapsed >= Duration::from_millis(SILENT_MS) => Duration::MAX,
+            None if elapsed >= Duration::from_millis(SILENT_MS) => {
+                self.told_time(fetch.content, fetch.node, 0).unwrap_or(Duration::MAX)
+            }
             None => Duration::ZERO,
         }
     }
@@ -260,6 +267,7 @@ impl Engine {
         peer.outstanding += 1;
         peer.outstanding_bytes += bytes;
         self.fetch_bytes += bytes;
+        self.count_fetch(content, bytes);
         self.fetches.insert(fetch, Fetch { content, node, connection, what: Fetched::Piece(piece), bytes, started });
         self.outputs.push_back(Output::FetchPiece(fetch, connection, content, piece, bytes));
     }

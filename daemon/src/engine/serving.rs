@@ -55,6 +55,7 @@ impl Engine {
                 self.tell_have_map(content);
                 let load = self.load();
                 self.outputs.push_back(Output::Provide(served, FromProvider::Load(load)));
+                self.tell_limit(served);
                 self.add_connected(content, node);
             }
             Err(reject) => self.outputs.push_back(Output::Provide(served, FromProvider::Refused(reject))),
@@ -178,7 +179,7 @@ impl Engine {
     }
 
     /// Serves waiting requests while places are free. Much may have changed while they waited.
-    fn start_uploads(&mut self) {
+    pub(super) fn start_uploads(&mut self) {
         while let Some(Upload { upload, served, content, piece, bytes }) = self.uploads.start_next() {
             match self.check_served(served).and_then(|entry| self.check_here(entry, piece)) {
                 Ok(_) => self.outputs.push_back(Output::ServePiece(upload, content, piece, bytes)),
@@ -188,6 +189,7 @@ impl Engine {
                 }
             }
         }
+        self.tell_queue_soon();
     }
 
     /// Whether a peer may read what it asks to read.

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use p2p_proto::control::{Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, Uploaded};
+use p2p_proto::control::{
+    Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, RateLimits, Uploaded,
+};
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::name::{FileName, FileSelector, GroupName, UserName};
@@ -44,6 +46,8 @@ pub(super) enum Step {
     Removed(CommandId, Box<FileRemoved>, ContentId),
     RemovedContent(CommandId, Box<FileRemoved>, ContentId),
     JoinRequests(UserName),
+    /// How many copies there are; the command waits for more than this answer.
+    Copies(CommandId),
 
     // The store answers.
     Hashed(CommandId, Box<Upload>),
@@ -52,10 +56,13 @@ pub(super) enum Step {
     Measured(CommandId),
     /// On disk now: tell this.
     Told(CommandId, Box<Answer>),
-    Shared(CommandId, Box<ShareRecord>, Box<Answer>),
+    /// On disk now: tell this, or, where copies are wanted, how many there are.
+    Shared(CommandId, Box<ShareRecord>, Box<Uploaded>, u32),
     DownloadKept(CommandId, Box<DownloadRecord>, bool),
     DownloadChanged(CommandId, DownloadId),
     Downloaded(DownloadId),
+    Limited(CommandId, RateLimits),
+    Verified(CommandId, DownloadId),
     /// On disk now, and nobody waits for it.
     Kept,
 }
@@ -72,6 +79,8 @@ pub(super) struct Upload {
     pub force: bool,
     /// The `.mtorrent` to write, for `share`.
     pub mtorrent: Option<Planned>,
+    /// Answered when so many other nodes hold all of it.
+    pub wait_copies: u32,
 }
 
 /// What `download_file` asks for.
@@ -110,6 +119,8 @@ impl Engine {
             (Step::Granted(group), Ok(tracker::Answer::Grant(grant))) => self.granted(group, Ok(grant)),
             (Step::Granted(group), Err(reject)) => self.granted(group, Err(reject)),
             (Step::Announced(tracker), reply) => self.announced(tracker, reply.map(drop)),
+
+            (Step::Copies(command), Ok(tracker::Answer::Providers(found))) => self.copies_told(command, &found),
 
             (Step::JoinRequests(user), reply) => self.join_requests_told(&user, reply),
             (Step::RemovedContent(command, removed, content), reply) => {
@@ -195,10 +206,16 @@ impl Engine {
     }
 
     pub(super) fn import_progress(&mut self, ask: AskId, done_bytes: u64, length: u64) {
-        if let Some(Step::Hashed(command, upload)) = self.steps.get(&ask) {
-            let hashing = Hashing { path: LocalPath(upload.path.clone()), done_bytes, length };
-            self.outputs.push_back(Output::Tell(*command, Frame::Hashing(hashing)));
-        }
+        let (command, path) = match self.steps.get(&ask) {
+            Some(Step::Hashed(command, upload)) => (*command, upload.path.clone()),
+            Some(Step::Verified(command, id)) => match self.downloads.get(id) {
+                Some(download) => (*command, download.record.destination.clone()),
+                None => return,
+            },
+            _ => return,
+        };
+        let hashing = Hashing { path: LocalPath(path), done_bytes, length };
+        self.outputs.push_back(Output::Tell(command, Frame::Hashing(hashing)));
     }
 
     /// The file is hashed: it is listed next, so that nobody is told of a file that cannot be found.
@@ -266,6 +283,9 @@ impl Engine {
     pub(super) fn remembered(&mut self, ask: AskId, result: Result<(), Reject>) {
         let Some(step) = self.steps.remove(&ask) else { return };
         if let Err(reject) = result {
+            if let Step::Limited(..) = step {
+                self.not_limited();
+            }
             match step.command() {
                 Some(command) => self.fail(command, reject),
                 None => {
@@ -283,9 +303,12 @@ impl Engine {
                 self.tell_when_announced(command, *answer);
             }
             Step::Told(command, answer) => self.tell(command, *answer),
-            Step::Shared(command, share, answer) => {
+            Step::Shared(command, share, uploaded, wanted) => {
                 self.put_share(*share);
-                self.tell_when_announced(command, *answer);
+                match wanted {
+                    0 => self.tell_when_announced(command, Answer::Uploaded(*uploaded)),
+                    _ => self.wait_for_copies(command, *uploaded, wanted),
+                }
             }
             Step::Public(command, stage) => self.public_remembered(command, *stage),
             Step::DownloadKept(command, record, detach) => self.download_kept(command, *record, detach),
@@ -298,6 +321,7 @@ impl Engine {
                 }
             }
             Step::Downloaded(id) => self.downloaded(id),
+            Step::Limited(command, limits) => self.limited(command, limits),
             _ => (),
         }
     }
@@ -338,7 +362,7 @@ impl Engine {
             elapsed_ms: u64::try_from(imported.elapsed.as_millis()).unwrap_or(u64::MAX),
         };
         let step = match upload.mtorrent {
-            None => Step::Shared(command, Box::new(share.clone()), Box::new(Answer::Uploaded(uploaded))),
+            None => Step::Shared(command, Box::new(share.clone()), Box::new(uploaded), upload.wait_copies),
             Some(planned) => Step::Public(command, Box::new(Stage::Shared(Box::new(share.clone()), uploaded, planned))),
         };
         self.remember(step, vec![Change::PutShare(share)]);
@@ -377,6 +401,7 @@ impl Engine {
         let mut waiting: Vec<CommandId> = self.steps.values().filter_map(Step::command).collect();
         waiting.extend(self.downloads.values_mut().filter_map(|download| download.cancelled_by.take()));
         waiting.extend(std::mem::take(&mut self.followers).into_keys());
+        waiting.extend(self.copy_waits.take());
         waiting.extend(self.take_listeners());
         for command in waiting {
             let reject = Reject::new(ErrorCode::NO_DAEMON, "the daemon was stopped")
@@ -412,12 +437,15 @@ impl Step {
             | Step::Told(command, ..)
             | Step::Shared(command, ..)
             | Step::DownloadKept(command, ..)
+            | Step::Limited(command, ..)
+            | Step::Verified(command, ..)
             | Step::DownloadChanged(command, ..) => Some(*command),
             Step::LookedUp(_)
             | Step::Granted(_)
             | Step::Announced(_)
             | Step::JoinRequests(_)
             | Step::Devices(_)
+            | Step::Copies(_)
             | Step::Downloaded(_)
             | Step::Kept => None,
         }

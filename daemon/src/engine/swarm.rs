@@ -180,6 +180,7 @@ impl Engine {
             FromProvider::HaveMap(map) => transfer.take_have_map(node, map),
             FromProvider::Have(pieces) => transfer.take_have(node, &pieces),
             FromProvider::Load(load) => transfer.peers.get_mut(&node).map(|peer| peer.load = load),
+            FromProvider::Queue(hint) => return self.queue_told(interest, hint),
             FromProvider::Refused(reject) => {
                 self.interest_closed(interest, Some(reject));
                 return;
@@ -198,6 +199,7 @@ impl Engine {
 
     pub(super) fn interest_closed(&mut self, interest: InterestId, reason: Option<Reject>) {
         let Some((content, node)) = self.interests.remove(&interest) else { return };
+        self.queue_hints.forget(interest);
         let not_before = self.after(Duration::from_millis(REST_MS));
         let Some(transfer) = self.transfers.get_mut(&content) else { return };
         transfer.forget_offer(node);

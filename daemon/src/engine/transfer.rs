@@ -8,7 +8,6 @@ use p2p_proto::have_map::{HaveMap, WireHaveMap};
 use p2p_proto::id::{DownloadId, NodeId};
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::peer::Load;
-use p2p_proto::reject::Reject;
 use p2p_proto::time::UnixMillis;
 
 use super::input::{FetchId, InterestId};
@@ -290,45 +289,4 @@ pub(super) fn seconds(bytes: u64, rate: u64) -> Duration {
 /// A refusal of a peer that is not to be believed again.
 pub(super) fn banned(node: NodeId) -> String {
     format!("node {} sent pieces that are not what their digests say and is no longer asked", node.short())
-}
-
-/// A span of time as people say it, in its largest unit.
-fn in_words(span: Duration) -> String {
-    match span.as_secs() {
-        seconds @ 0..60 => format!("{seconds}s"),
-        seconds @ 60..3_600 => format!("{}m", seconds / 60),
-        seconds @ 3_600..86_400 => format!("{}h", seconds / 3_600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
-}
-
-/// Why nothing comes in, where it is known. `unreachable` of the peers did not answer when they were dialled.
-pub(super) fn waiting_reason(
-    transfer: &Transfer,
-    granted: bool,
-    unreachable: usize,
-    no_tracker: Option<&Reject>,
-    now: UnixMillis,
-) -> String {
-    let silent = transfer.peers.values().filter(|peer| peer.interest.is_none() && !peer.is_banned()).count();
-    let liars = transfer.peers.values().filter(|peer| peer.corrupt_pieces > 0).count();
-    match (transfer.is_lonely(), no_tracker, &transfer.last_seeder) {
-        _ if liars > 0 => {
-            format!("{liars} of {} peers sent pieces that are not what their digests say", transfer.peers.len())
-        }
-        (_, Some(reject), _) if !granted => format!("no grant to read {}: {}", transfer.group, reject.message),
-        (_, None, _) if !granted => format!("no grant to read {} yet, a tracker was asked for one", transfer.group),
-        (false, ..) => "no peer online has the pieces that are missing".to_owned(),
-        (true, ..) if unreachable > 0 && unreachable == silent => {
-            let peers = transfer.peers.len();
-            format!(
-                "{unreachable} of {peers} peers online cannot be reached (a router or firewall?), tried again by itself"
-            )
-        }
-        (true, ..) if silent > 0 => format!("connecting to {silent} peers"),
-        (true, Some(reject), _) => reject.message.clone(),
-        (true, ..) if transfer.unlisted => "no longer listed in the group, and nobody serves it".to_owned(),
-        (true, None, Some((user, at))) => format!("no seeder online (last: {user}, {} ago)", in_words(now.since(*at))),
-        (true, None, None) => "no seeder online".to_owned(),
-    }
 }

@@ -36,6 +36,8 @@ pub(super) struct Uploads {
     active_max: usize,
     /// Of one user: the rest is for others, also when nobody else waits yet.
     active_per_user_max: usize,
+    /// Of the places, as many as a limit of the rate leaves.
+    open_places: usize,
     waiting_max: usize,
 }
 
@@ -51,8 +53,19 @@ impl Uploads {
             waiting_count: 0,
             active_max,
             active_per_user_max,
+            open_places: active_max,
             waiting_max,
         }
+    }
+
+    /// Serves at most so many at once from now on, within the bound; what is being sent goes on.
+    pub fn set_places(&mut self, places: usize) {
+        self.open_places = places.min(self.active_max);
+    }
+
+    /// Whom the waiting requests are for, a user's queue each in its order.
+    pub fn waiting(&self) -> impl Iterator<Item = Vec<ServedId>> {
+        self.waiting.values().map(|queue| queue.iter().map(|upload| upload.served).collect())
     }
 
     /// Takes a request in; false if too many wait.
@@ -67,7 +80,7 @@ impl Uploads {
 
     /// The next request to serve, if a place is free for somebody who waits.
     pub fn start_next(&mut self) -> Option<Upload> {
-        if self.active.len() >= self.active_max {
+        if self.active.len() >= self.open_places {
             return None;
         }
         let next_user = self.user_in_turn()?.clone();

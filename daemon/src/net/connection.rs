@@ -25,9 +25,6 @@ pub(super) const SERVED_INTERESTS_MAX: usize = 64;
 /// Requests of one peer that wait or are being sent; the rest is refused as busy, rather than queued without end.
 pub(super) const UPLOADS_MAX: usize = 128;
 
-/// How long a peer that is being sent a piece may read at less than half the slowest rate.
-const UNREAD_AFTER: Duration = Duration::from_secs(15);
-
 /// A connection with both Hellos exchanged.
 pub(super) struct Established {
     pub(super) quinn: quinn::Connection,
@@ -45,8 +42,8 @@ pub(super) struct Peer {
     pub(super) upload_slots: Arc<Semaphore>,
     pub(super) dialled: bool,
     since: Instant,
-    /// Milliseconds from `since` to when payload came last, on whichever stream.
-    payload_at_ms: AtomicU64,
+    /// Milliseconds from `since` to when payload came last, on whichever stream, or word that requests wait.
+    alive_at_ms: AtomicU64,
     /// Bytes that the peer has let this end send, on whichever stream.
     taken_bytes: AtomicU64,
 }
@@ -68,15 +65,15 @@ impl Peer {
         self.quinn.close(VarInt::from_u32(close_code::PROTOCOL), b"protocol");
     }
 
-    /// Payload came: whoever waits for other payload of this connection need not think it dead.
-    pub(super) fn note_payload(&self) {
+    /// Payload came, or word that requests wait: whoever waits for payload of this connection need not think it dead.
+    pub(super) fn note_alive(&self) {
         let ms = self.since.elapsed().as_millis();
-        self.payload_at_ms.store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.alive_at_ms.store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// When payload came last.
-    pub(super) fn payload_at(&self) -> Instant {
-        self.since + Duration::from_millis(self.payload_at_ms.load(Ordering::Relaxed))
+    /// When either came last.
+    pub(super) fn alive_at(&self) -> Instant {
+        self.since + Duration::from_millis(self.alive_at_ms.load(Ordering::Relaxed))
     }
 
     /// The connection took so many bytes to be sent.
@@ -84,17 +81,9 @@ impl Peer {
         self.taken_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Ends when the peer has read at less than half of `rate_min` bytes a second for a while, over all of the connection's
-    /// streams. Of the connection, not of one stream: on a slow link one piece waits for another.
-    pub(super) async fn unread(&self, rate_min: u64) {
-        let bytes_min = rate_min * UNREAD_AFTER.as_secs() / 2;
-        loop {
-            let before = self.taken_bytes.load(Ordering::Relaxed);
-            tokio::time::sleep(UNREAD_AFTER).await;
-            if self.taken_bytes.load(Ordering::Relaxed) - before < bytes_min {
-                return;
-            }
-        }
+    /// Bytes that the peer has let this end send so far, over all of the connection's streams.
+    pub(super) fn taken_bytes(&self) -> u64 {
+        self.taken_bytes.load(Ordering::Relaxed)
     }
 
     /// How long the connection has been there.
@@ -115,7 +104,7 @@ pub(super) async fn run(net: Arc<Inner>, established: Established, _slots: impl 
         upload_slots: Arc::new(Semaphore::new(UPLOADS_MAX)),
         dialled,
         since: Instant::now(),
-        payload_at_ms: AtomicU64::new(0),
+        alive_at_ms: AtomicU64::new(0),
         taken_bytes: AtomicU64::new(0),
     });
     net.lock().connections.insert(id, Entry { peer: Arc::clone(&peer), alive: alive.clone() });

@@ -131,7 +131,7 @@ async fn show(net: &Inner, peer: &Peer, id: InterestId, interest: Interest, mut 
     }
     let StreamPair { send, recv, .. } = &mut streams;
     let end = tokio::select! {
-        end = hear_provider(net, id, recv) => end,
+        end = hear_provider(net, peer, id, recv) => end,
         end = send_renewals(send, &mut queue) => end,
     };
     match &end {
@@ -154,7 +154,7 @@ async fn closed_by_engine(queue: &mut mpsc::Receiver<Grant>) {
 }
 
 /// What the provider says: a have-map first, then news.
-async fn hear_provider(net: &Inner, id: InterestId, recv: &mut RecvStream) -> End {
+async fn hear_provider(net: &Inner, peer: &Peer, id: InterestId, recv: &mut RecvStream) -> End {
     let mut first = true;
     loop {
         let message = match read_frame::<FromProvider>(recv, HAVE_MAP_FRAME_BYTES_MAX).await {
@@ -167,6 +167,11 @@ async fn hear_provider(net: &Inner, id: InterestId, recv: &mut RecvStream) -> En
             FromProvider::HaveMap(_) if first => first = false,
             FromProvider::Have(ref pieces) if !first && pieces.len() <= HAVE_PIECES_MAX => {}
             FromProvider::Load(_) => {}
+            FromProvider::Queue(hint) => {
+                if hint.waiting > 0 {
+                    peer.note_alive();
+                }
+            }
             FromProvider::HaveMap(_) | FromProvider::Have(_) => {
                 return End::Breach("a have-map again, pieces before it, or too many at once".to_owned());
             }

@@ -24,6 +24,7 @@ mod dial_budget;
 mod handshake;
 mod interest;
 mod piece_stream;
+mod throttle;
 mod upload;
 mod watch;
 
@@ -65,14 +66,14 @@ const DIALS_AT_ONCE_MAX: usize = 16;
 /// Handshakes of unknown peers under way at once: each costs a signature, a post-quantum key exchange and a task.
 const HANDSHAKES_MAX: usize = 64;
 
-/// A request takes as long as its bytes at this rate, at most: whoever is slower would hold a piece's buffer for ever.
+/// An answer takes as long as its bytes at this rate, at most: whoever is slower would hold a piece's buffer for ever.
 const RATE_MIN_BYTES_PER_SECOND: u64 = 16 * 1024;
 
 /// … and no longer than this where it is this end that sends, however many bytes it has: the buffer of the largest pieces
 /// is as large as all the usual ones together. Pieces are that large in files of terabytes, which nobody gets slowly.
 const SENDING_MAX: Duration = Duration::from_secs(64);
 
-/// … and so long for waiting in the provider's queue, and for a link to come back.
+/// … and so long for a link to come back.
 const REQUEST_GRACE: Duration = Duration::from_secs(30);
 
 /// The shell around connections to peers. Clones share it.
@@ -93,6 +94,7 @@ struct Inner {
     dial_slots: Semaphore,
     dial_budget: Mutex<dial_budget::DialBudget>,
     handshake_slots: Arc<Semaphore>,
+    throttle: Arc<throttle::Throttle>,
     registry: Mutex<Registry>,
 }
 
@@ -122,6 +124,7 @@ impl Net {
             dial_slots: Semaphore::new(DIALS_AT_ONCE_MAX),
             dial_budget: Mutex::default(),
             handshake_slots: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            throttle: Arc::new(throttle::Throttle::new()),
             registry: Mutex::default(),
         });
         tokio::spawn(accept::run(Arc::clone(&inner)));
@@ -191,6 +194,11 @@ impl Net {
         }
     }
 
+    /// [`crate::engine::Output::LimitUploads`]: holds pieces and manifests that are sent to this rate, 0 for no limit.
+    pub fn limit_uploads(&self, bytes_per_second: u64) {
+        self.inner.throttle.set_rate(bytes_per_second);
+    }
+
     /// Makes a fetch known, so that [`Net::cancel_fetch`] finds it while it still waits for a buffer.
     pub fn begin_fetch(&self, fetch: FetchId, connection: ConnectionId) -> Fetch {
         Fetch::begin(&self.inner, fetch, connection)
@@ -253,7 +261,7 @@ impl Inner {
     }
 }
 
-/// How long a request for so many bytes may take in all.
+/// How long an answer of so many bytes may take, once it has begun.
 fn request_deadline(bytes: u64) -> Duration {
     REQUEST_GRACE + Duration::from_secs(bytes / RATE_MIN_BYTES_PER_SECOND)
 }

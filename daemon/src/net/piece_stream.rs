@@ -17,9 +17,14 @@ use super::{Inner, request_deadline};
 use crate::engine::input::{ConnectionId, FetchError, FetchId};
 use crate::frame_stream::{ReadFrameError, StreamPair, read_frame};
 
-/// A connection that brings no payload for so long, on none of its streams, has lost every request on it. Of the
-/// connection, not of the stream: on a slow link a request behind others waits longer than this for its first byte.
+/// A connection that brings no payload for so long, on none of its streams, and no word that requests wait, has lost every
+/// request on it. Of the connection, not of the stream: on a slow link a request behind others waits longer than this
+/// for its first byte.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// So long an answer may take to begin: in a provider's queue, which tells of itself meanwhile. Then it is asked for again,
+/// of somebody else if there is one: providers that only ever let wait would hold all buffers otherwise.
+const QUEUED_MAX: Duration = Duration::from_secs(120);
 
 /// Bytes of a manifest taken at once: what is allocated follows what has come, not what was announced.
 const MANIFEST_READ_BYTES_MAX: usize = 64 * 1024;
@@ -62,30 +67,24 @@ impl Fetch {
         buffer: &mut [u8],
     ) -> (u64, Result<(), FetchError>) {
         let Some(peer) = &self.peer else { return (0, Err(FetchError::Lost)) };
-        let deadline = request_deadline(buffer.len() as u64);
         let mut received_bytes = 0;
         let request = receive_piece(peer, PieceRequest { content, piece }, buffer, &mut received_bytes);
-        let result = self.run(peer, deadline, request).await;
+        let result = self.run(peer, request).await;
         (received_bytes, result)
     }
 
     /// Gets an encoded manifest. Whether it is the right one is for its reader to find out.
     pub async fn manifest(&self, content: ContentId) -> Result<Vec<u8>, FetchError> {
         let Some(peer) = &self.peer else { return Err(FetchError::Lost) };
-        self.run(peer, request_deadline(MANIFEST_BYTES_MAX), receive_manifest(peer, content)).await
+        self.run(peer, receive_manifest(peer, content)).await
     }
 
     /// Runs a request until it ends, is cancelled, or nothing comes any more. What is dropped here resets its stream.
-    async fn run<T>(
-        &self,
-        peer: &Peer,
-        deadline: Duration,
-        request: impl Future<Output = Result<T, FetchError>>,
-    ) -> Result<T, FetchError> {
+    async fn run<T>(&self, peer: &Peer, request: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
         tokio::select! {
             biased;
             () = self.cancelled() => Err(FetchError::Cancelled),
-            result = timeout(deadline, unless_silent(peer, request)) => result.unwrap_or(Err(FetchError::Lost)),
+            result = unless_silent(peer, request) => result,
         }
     }
 }
@@ -103,7 +102,7 @@ async fn unless_silent<T>(peer: &Peer, request: impl Future<Output = Result<T, F
     loop {
         match timeout_at(heard_at + SILENCE_MAX, &mut request).await {
             Ok(result) => return result,
-            Err(_) if peer.payload_at() > heard_at => heard_at = peer.payload_at(),
+            Err(_) if peer.alive_at() > heard_at => heard_at = peer.alive_at(),
             Err(_) => return Err(FetchError::Lost),
         }
     }
@@ -127,17 +126,20 @@ async fn receive_piece(
         streams.abandon(stream_code::MALFORMED);
         return Err(FetchError::Corrupt);
     }
-    let mut filled = 0;
-    while filled < length {
-        let Some(count) = streams.recv.read(&mut buffer[filled..]).await.map_err(lost)? else {
-            // A provider that breaks off without a reset: no evidence of bad content.
-            return Err(FetchError::Lost);
-        };
-        filled += count;
-        *received_bytes = filled as u64;
-        peer.note_payload();
-    }
-    finish(streams).await
+    let filling = async {
+        let mut filled = 0;
+        while filled < length {
+            let Some(count) = streams.recv.read(&mut buffer[filled..]).await.map_err(lost)? else {
+                // A provider that breaks off without a reset: no evidence of bad content.
+                return Err(FetchError::Lost);
+            };
+            filled += count;
+            *received_bytes = filled as u64;
+            peer.note_alive();
+        }
+        finish(streams).await
+    };
+    in_time(length as u64, filling).await
 }
 
 async fn receive_manifest(peer: &Peer, content: ContentId) -> Result<Vec<u8>, FetchError> {
@@ -153,17 +155,25 @@ async fn receive_manifest(peer: &Peer, content: ContentId) -> Result<Vec<u8>, Fe
         streams.abandon(stream_code::MALFORMED);
         return Err(FetchError::Corrupt);
     }
-    let mut encoded = Vec::new();
-    while encoded.len() < length {
-        let wanted = (length - encoded.len()).min(MANIFEST_READ_BYTES_MAX);
-        match streams.recv.read_chunk(wanted, true).await.map_err(lost)? {
-            Some(chunk) => encoded.extend_from_slice(&chunk.bytes),
-            None => return Err(FetchError::Lost),
+    let receiving = async {
+        let mut encoded = Vec::new();
+        while encoded.len() < length {
+            let wanted = (length - encoded.len()).min(MANIFEST_READ_BYTES_MAX);
+            match streams.recv.read_chunk(wanted, true).await.map_err(lost)? {
+                Some(chunk) => encoded.extend_from_slice(&chunk.bytes),
+                None => return Err(FetchError::Lost),
+            }
+            peer.note_alive();
         }
-        peer.note_payload();
-    }
-    finish(streams).await?;
-    Ok(encoded)
+        finish(streams).await?;
+        Ok(encoded)
+    };
+    in_time(length as u64, receiving).await
+}
+
+/// An answer of so many bytes, which has begun; [`FetchError::Lost`] once it takes too long.
+async fn in_time<T>(bytes: u64, answer: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
+    timeout(request_deadline(bytes), answer).await.unwrap_or(Err(FetchError::Lost))
 }
 
 /// Opens a stream and asks; nothing more is said on it from here.
@@ -177,7 +187,8 @@ async fn ask(peer: &Peer, request: &Open) -> Result<StreamPair, FetchError> {
 
 /// The answer's first frame. Bytes that are none end the connection: nothing on it can be believed.
 async fn reply<T: serde::de::DeserializeOwned>(peer: &Peer, streams: &mut StreamPair) -> Result<T, FetchError> {
-    match read_frame(&mut streams.recv, PEER_FRAME_BYTES_MAX).await {
+    let read = timeout(QUEUED_MAX, read_frame(&mut streams.recv, PEER_FRAME_BYTES_MAX)).await;
+    match read.map_err(|_| FetchError::Lost)? {
         Ok(Some(reply)) => Ok(reply),
         Err(ReadFrameError::Malformed(error)) => {
             peer.close_for_breach(&error);

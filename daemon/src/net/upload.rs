@@ -11,8 +11,10 @@ use p2p_proto::peer::{ManifestReply, PieceReply, PieceRequest, stream_code};
 use p2p_proto::reject::{ErrorCode, Reject};
 use quinn::WriteError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::{Peer, give_up, try_take};
+use super::throttle::Throttle;
 use super::{Inner, REQUEST_GRACE, sending_rate_min};
 use crate::engine::Input;
 use crate::engine::input::{ConnectionId, UploadId};
@@ -20,6 +22,9 @@ use crate::frame_stream::{StreamPair, expect_end};
 
 /// The request's stream ends behind its one frame within this time, or is abandoned.
 const REQUEST_END_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a peer that is being sent a piece may read at less than half the slowest rate.
+const UNREAD_AFTER: Duration = Duration::from_secs(15);
 
 /// What a peer asks for.
 pub(super) enum Wanted {
@@ -49,6 +54,7 @@ pub struct Upload {
     streams: StreamPair,
     is_manifest: bool,
     peer: Arc<Peer>,
+    throttle: Arc<Throttle>,
     answering: Option<Answering>,
     _slot: OwnedSemaphorePermit,
 }
@@ -86,7 +92,8 @@ pub(super) async fn queue(net: &Inner, peer: Arc<Peer>, mut streams: StreamPair,
     let is_manifest = matches!(wanted, Wanted::Manifest(_));
     let Some(slot) = try_take(&peer.upload_slots) else {
         let busy = Reject::new(ErrorCode::BUSY, "too many requests at once");
-        let refused = send(&peer, &mut streams, refusal(is_manifest, busy), Bytes::new(), &mut 0).await;
+        let refusal = refusal(is_manifest, busy);
+        let refused = send(&peer, &net.throttle, &mut streams, refusal, Bytes::new(), &mut 0).await;
         let _ = refused.map(|()| streams.complete());
         return;
     };
@@ -95,7 +102,8 @@ pub(super) async fn queue(net: &Inner, peer: Arc<Peer>, mut streams: StreamPair,
         Wanted::Piece(request) => Input::PieceRequested(id, peer.id, request),
         Wanted::Manifest(content) => Input::ManifestRequested(id, peer.id, content),
     };
-    net.lock().uploads.insert(id, Upload { streams, is_manifest, peer, answering: None, _slot: slot });
+    let throttle = Arc::clone(&net.throttle);
+    net.lock().uploads.insert(id, Upload { streams, is_manifest, peer, throttle, answering: None, _slot: slot });
     net.tell(input).await;
 }
 
@@ -113,7 +121,8 @@ impl Upload {
 
     /// Refuses the request.
     pub async fn refuse(mut self, reason: Reject) {
-        if send(&self.peer, &mut self.streams, refusal(self.is_manifest, reason), Bytes::new(), &mut 0).await.is_ok() {
+        let refusal = refusal(self.is_manifest, reason);
+        if send(&self.peer, &self.throttle, &mut self.streams, refusal, Bytes::new(), &mut 0).await.is_ok() {
             self.streams.complete();
         }
     }
@@ -152,7 +161,7 @@ impl Upload {
         let result = tokio::select! {
             biased;
             () = stopped => Err(UploadError::Stopped),
-            result = send(&self.peer, &mut self.streams, header.into(), payload, &mut sent_bytes) => result,
+            result = send(&self.peer, &self.throttle, &mut self.streams, header.into(), payload, &mut sent_bytes) => result,
         };
         match &result {
             Ok(()) => self.streams.complete(),
@@ -173,43 +182,78 @@ fn refusal(is_manifest: bool, reason: Reject) -> Bytes {
 }
 
 /// Writes header and payload, finishes, and waits until all is acknowledged: quinn keeps what is not, and a peer that
-/// acknowledges nothing would otherwise keep it there for as long as it likes. Counts the payload in `sent_bytes`.
+/// acknowledges nothing would otherwise keep it there for as long as it likes. Counts the payload in `sent_bytes`. The
+/// time that this node's own limit holds it back is not the peer's.
 async fn send(
     peer: &Peer,
+    throttle: &Throttle,
     streams: &mut StreamPair,
     header: Bytes,
-    payload: Bytes,
+    mut payload: Bytes,
     sent_bytes: &mut u64,
 ) -> Result<(), UploadError> {
-    let (header_bytes, payload_bytes) = (header.len(), payload.len());
-    let rate_min = sending_rate_min(payload_bytes as u64);
-    let deadline = REQUEST_GRACE + Duration::from_secs(payload_bytes as u64 / rate_min);
-    let delivery = async {
-        let writing = async {
-            let mut chunks = [header, payload];
-            let mut written = 0;
-            while written < header_bytes + payload_bytes {
-                // An empty chunk counts as written, so the first one left is where to go on.
-                let first = chunks.iter().position(|chunk| !chunk.is_empty()).unwrap_or(0);
-                let bytes = streams.send.write_chunks(&mut chunks[first..]).await?.bytes;
-                written += bytes;
-                peer.note_taken(bytes as u64);
-                *sent_bytes = written.saturating_sub(header_bytes) as u64;
+    let header_bytes = header.len();
+    let rate_min = sending_rate_min(payload.len() as u64);
+    let mut deadline = Instant::now() + REQUEST_GRACE + Duration::from_secs(payload.len() as u64 / rate_min);
+    let mut patience = Patience::new(peer, rate_min);
+    let mut chunks = [header, Bytes::new()];
+    let mut written = 0;
+    loop {
+        if chunks[1].is_empty() && !payload.is_empty() {
+            let asked = Instant::now();
+            chunks[1] = payload.split_to(throttle.take(payload.len()).await);
+            deadline += asked.elapsed();
+        }
+        // An empty chunk counts as written, so the first one left is where to go on.
+        let Some(first) = chunks.iter().position(|chunk| !chunk.is_empty()) else { break };
+        let writing = streams.send.write_chunks(&mut chunks[first..]);
+        let bytes = timeout_at(deadline, patience.wait(writing)).await.map_err(|_| UploadError::TimedOut)???.bytes;
+        peer.note_taken(bytes as u64);
+        written += bytes;
+        *sent_bytes = written.saturating_sub(header_bytes) as u64;
+    }
+    streams.send.finish().map_err(|_| UploadError::GivenUp)?;
+    // What was taken is on its way, at whatever rate the link has.
+    match timeout_at(deadline, streams.send.stopped()).await {
+        Ok(Ok(None)) => Ok(()),
+        Ok(_) => Err(UploadError::GivenUp),
+        Err(_) => Err(UploadError::TimedOut),
+    }
+}
+
+/// Patience with a peer that reads at less than half of a rate for a while, over all of its connection's streams: of the
+/// connection, not of one stream, since on a slow link one piece waits for another.
+struct Patience<'a> {
+    peer: &'a Peer,
+    bytes_min: u64,
+    /// Bytes that the peer had taken when the present while began, and how much of it was spent waiting for the peer.
+    taken_bytes: u64,
+    waited: Duration,
+}
+
+impl<'a> Patience<'a> {
+    fn new(peer: &'a Peer, rate_min: u64) -> Patience<'a> {
+        let bytes_min = rate_min * UNREAD_AFTER.as_secs() / 2;
+        Patience { peer, bytes_min, taken_bytes: peer.taken_bytes(), waited: Duration::ZERO }
+    }
+
+    /// Waits for what the peer alone holds up.
+    async fn wait<T>(&mut self, work: impl Future<Output = T>) -> Result<T, UploadError> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let began = Instant::now();
+            let done = timeout(UNREAD_AFTER.saturating_sub(self.waited), &mut work).await;
+            self.waited += began.elapsed();
+            if let Ok(done) = done {
+                return Ok(done);
             }
-            Ok::<(), UploadError>(())
-        };
-        tokio::select! {
-            written = writing => written?,
-            // What was taken is on its way, at whatever rate the link has; what is not is held up by the peer alone.
-            () = peer.unread(rate_min) => return Err(UploadError::TimedOut),
+            let taken_bytes = self.peer.taken_bytes();
+            if taken_bytes - self.taken_bytes < self.bytes_min {
+                return Err(UploadError::TimedOut);
+            }
+            (self.taken_bytes, self.waited) = (taken_bytes, Duration::ZERO);
         }
-        streams.send.finish().map_err(|_| UploadError::GivenUp)?;
-        match streams.send.stopped().await {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) | Err(_) => Err(UploadError::GivenUp),
-        }
-    };
-    tokio::time::timeout(deadline, delivery).await.unwrap_or(Err(UploadError::TimedOut))
+    }
 }
 
 impl From<WriteError> for UploadError {

@@ -69,7 +69,7 @@ impl Catalogue {
                     self.drop_claim(&Claim::Share(user.clone(), group.clone(), name.clone()));
                 }
                 Change::DeleteDownload(download) => self.drop_claim(&Claim::Download(*download)),
-                Change::Account(_) | Change::PutDownload(_) => {}
+                Change::Account(_) | Change::PutDownload(_) | Change::PutLimits(_) => {}
             }
         }
     }

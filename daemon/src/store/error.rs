@@ -99,7 +99,7 @@ fn hint(code: ErrorCode) -> &'static str {
         ErrorCode::FILE_MISSING => "check the path; a shared file has to stay where it is",
         ErrorCode::FILE_UNREADABLE => "check the permissions of the file and of the folders above it",
         ErrorCode::NOT_WRITABLE => "check that the folder exists and that you may write in it",
-        ErrorCode::DISK_FULL => "make room, then resume",
+        ErrorCode::DISK_FULL => "make room; the download goes on by itself",
         ErrorCode::DESTINATION_EXISTS => "choose another destination, or replace it with --force",
         ErrorCode::NOT_A_FILE => "only regular files can be shared or replaced",
         ErrorCode::BUSY => "try again, or raise the limit of open files",

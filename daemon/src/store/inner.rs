@@ -46,6 +46,8 @@ pub(super) struct Inner {
     catalogue: RwLock<Catalogue>,
     /// Downloads whose part is being opened.
     opening: Mutex<HashSet<DownloadId>>,
+    /// Downloads whose part is being closed: what was written last is being marked.
+    closing: Mutex<HashSet<DownloadId>>,
     queued: Mutex<Vec<Queued>>,
     committing: Mutex<()>,
 }
@@ -80,6 +82,7 @@ impl Inner {
             umask: umask(),
             catalogue: RwLock::new(Catalogue::new(&found)),
             opening: Mutex::default(),
+            closing: Mutex::default(),
             queued: Mutex::default(),
             committing: Mutex::default(),
         };
@@ -107,12 +110,36 @@ impl Inner {
             Some(part) => drop(self.catalogue_mut().take_part(part.download)),
             None => {}
         }
-        if !lock(&self.opening).insert(record.id) {
-            return Err(Reject::new(ErrorCode::BUSY, format!("download {} is being opened", record.id)));
+        self.while_not_opened(record.id, || self.open_part_alone(record, told))
+    }
+
+    /// Does work on the file of a download, which nobody else opens meanwhile; refused where somebody does.
+    pub(super) fn while_not_opened<T>(
+        &self,
+        download: DownloadId,
+        work: impl FnOnce() -> Result<T, Reject>,
+    ) -> Result<T, Reject> {
+        if !lock(&self.opening).insert(download) {
+            return Err(Reject::new(ErrorCode::BUSY, format!("download {download} is being opened")));
         }
-        let opened = self.open_part_alone(record, told);
-        lock(&self.opening).remove(&record.id);
-        opened
+        let done = work();
+        lock(&self.opening).remove(&download);
+        done
+    }
+
+    /// The part of a download is being closed.
+    pub(super) fn closes(&self, download: DownloadId) {
+        lock(&self.closing).insert(download);
+    }
+
+    /// It is closed, and all that was written to it is marked.
+    pub(super) fn closed(&self, download: DownloadId) {
+        lock(&self.closing).remove(&download);
+    }
+
+    /// Whether it is on its way to being so.
+    pub(super) fn is_closing(&self, download: DownloadId) -> bool {
+        lock(&self.closing).contains(&download)
     }
 
     fn open_part_alone(&self, record: &DownloadRecord, told: bool) -> Result<Ready, Reject> {

@@ -12,7 +12,7 @@ use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::reject::{ErrorCode, Reject};
 use redb::{
     Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition,
-    WriteTransaction,
+    TableError, WriteTransaction,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -42,6 +42,8 @@ const DOWNLOADS: TableDefinition<&[u8; 8], &[u8]> = TableDefinition::new("downlo
 const PARTS: TableDefinition<&[u8; 8], &[u8]> = TableDefinition::new("parts");
 const HAVE: TableDefinition<&[u8; 8], &[u8]> = TableDefinition::new("have");
 const MANIFESTS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("manifests");
+/// Not there before limits were first set, nor in a journal of a program that knew none.
+const LIMITS: TableDefinition<(), &[u8]> = TableDefinition::new("limits");
 /// Lengths of the manifests: their keys can be walked without reading megabytes of values.
 const MANIFEST_LENGTHS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("manifest_lengths");
 
@@ -211,7 +213,7 @@ impl Journal {
                 *slot = None;
             }
             let message = format!("cannot write the journal {}: no room on the disk", self.path.display());
-            return Reject::new(ErrorCode::DISK_FULL, message).hint("make room, then resume");
+            return Reject::new(ErrorCode::DISK_FULL, message).hint("make room; downloads go on by themselves");
         }
         let message = format!("the journal {} failed: {error}", self.path.display());
         let reject = Reject::new(ErrorCode::DISK_ERROR, message).hint("check the disk, then start p2pd again");
@@ -297,6 +299,9 @@ fn apply_change(transaction: &WriteTransaction, change: &Change) -> Result<(), r
         Change::DeleteDownload(download) => {
             transaction.open_table(DOWNLOADS)?.remove(download.as_bytes())?;
         }
+        Change::PutLimits(limits) => {
+            transaction.open_table(LIMITS)?.insert((), record::encode_limits(*limits).as_slice())?;
+        }
     }
     Ok(())
 }
@@ -334,6 +339,7 @@ struct Raw {
     shares: Vec<Vec<u8>>,
     downloads: Vec<Vec<u8>>,
     parts: Vec<(DownloadId, Vec<u8>)>,
+    limits: Option<Vec<u8>>,
 }
 
 fn read_all(database: &Database) -> Result<Raw, redb::Error> {
@@ -350,6 +356,11 @@ fn read_all(database: &Database) -> Result<Raw, redb::Error> {
         let (key, bytes) = row?;
         raw.parts.push((DownloadId(*key.value()), bytes.value().to_vec()));
     }
+    raw.limits = match transaction.open_table(LIMITS) {
+        Ok(limits) => limits.get(())?.map(|bytes| bytes.value().to_vec()),
+        Err(TableError::TableDoesNotExist(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
     Ok(raw)
 }
 
@@ -365,6 +376,7 @@ impl Raw {
                     .iter()
                     .map(|bytes| record::decode_download(bytes))
                     .collect::<Result<_, _>>()?,
+                limits: self.limits.map(|bytes| record::decode_limits(&bytes)).transpose()?.unwrap_or_default(),
             },
             parts: parts.collect::<Result<_, RecordError>>()?,
         })

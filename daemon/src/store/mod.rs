@@ -20,6 +20,7 @@ mod stamp;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,7 +45,7 @@ use self::error::wrong_state;
 use self::inner::{Inner, Ready, answered, shape_of};
 use self::part::{Part, Wrote, not_open};
 use self::source::SourceError;
-use crate::engine::input::{Description, Imported, MtorrentRead, Opened};
+use crate::engine::input::{Description, Imported, MtorrentRead, Opened, PiecesFound};
 use crate::engine::output::MtorrentToWrite;
 use crate::engine::record::{Change, DownloadRecord, Restored, Shape, SourceStamp};
 
@@ -329,15 +330,38 @@ impl Store {
         Ok(if wrote == Wrote::Corrupt { Verdict::Corrupt } else { Verdict::Written })
     }
 
+    /// Hashes again what is here of a download whose part is closed, and takes the marks from pieces that are bad.
+    /// `progress` is told the bytes hashed and those to be hashed, every 32 MiB.
+    pub async fn verify_part(
+        &self,
+        record: DownloadRecord,
+        progress: impl Fn(u64, u64) + Send + Sync + 'static,
+    ) -> Result<PiecesFound, Reject> {
+        // What was written last is marked first.
+        while self.inner.is_closing(record.id) {
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
+        self.work(move |inner| inner.while_not_opened(record.id, || verify::verify(inner, &record, &progress))).await
+    }
+
+    /// Whether the disks have room for what is missing of a download.
+    pub async fn has_room(&self, record: DownloadRecord) -> bool {
+        self.work(move |inner| Ok(verify::has_room(inner, &record))).await.unwrap_or(false)
+    }
+
     /// Closes a part file and keeps it; what is written becomes durable first. One that is not open stays so.
     /// It is closed for others when this returns; what is awaited is only that.
     pub fn close_part(&self, download: DownloadId) -> impl Future<Output = Result<(), Reject>> + Send + use<> {
         let taken = self.inner.catalogue_mut().take_part(download);
         let inner = Arc::clone(&self.inner);
+        if taken.is_some() {
+            inner.closes(download);
+        }
         async move {
             let Some(part) = taken else { return Ok(()) };
             let result = answered(inner.syncer.flush(&part).await);
             part.end(not_open(download));
+            inner.closed(download);
             result
         }
     }

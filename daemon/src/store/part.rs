@@ -389,7 +389,7 @@ pub(super) fn check_space(
         "{} needs {length} bytes and the disk has {free} free, {promised} of them for other downloads",
         destination.display()
     );
-    Err(Reject::new(ErrorCode::DISK_FULL, message).hint("make room, then resume, or choose another destination"))
+    Err(Reject::new(ErrorCode::DISK_FULL, message).hint("make room, or choose another destination"))
 }
 
 /// The destination stands there and may not be replaced.

@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use p2p_proto::codec;
+use p2p_proto::control::RateLimits;
 use p2p_proto::id::ContentId;
 use p2p_proto::name::{FileName, GroupName, UserName};
 use serde::de::DeserializeOwned;
@@ -90,6 +91,14 @@ pub(super) fn encode_account(account: &Account) -> Vec<u8> {
 }
 
 pub(super) fn decode_account(bytes: &[u8]) -> Result<Account, RecordError> {
+    decode(bytes)
+}
+
+pub(super) fn encode_limits(limits: RateLimits) -> Vec<u8> {
+    encode(RECORD_VERSION, &limits)
+}
+
+pub(super) fn decode_limits(bytes: &[u8]) -> Result<RateLimits, RecordError> {
     decode(bytes)
 }
 

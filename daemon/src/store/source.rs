@@ -94,6 +94,11 @@ impl Source {
         !self.damaged.load(Ordering::Relaxed)
     }
 
+    /// A piece of it is not what its digest says: however the file looks, it does not come back by itself.
+    pub(super) fn damage(&self) {
+        self.damaged.store(true, Ordering::Relaxed);
+    }
+
     /// Looks at what stands under its path now, without opening it.
     pub(super) fn look(&self) -> Result<(), Reject> {
         let error = |error: io::Error| io_reject(Aim::Read, "read", &self.path, &error);
@@ -209,7 +214,7 @@ impl Pool {
                 return Ok(());
             }
             if !self.manifest(content, manifest).await?.verify(piece, buffer) {
-                source.damaged.store(true, Ordering::Relaxed);
+                source.damage();
                 return Err(source_changed(&source.path, "has changed, with its time set back,"));
             }
             if let Some(changed_ns) = changed_ns {

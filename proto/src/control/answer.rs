@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::LocalPath;
+use super::{Copied, LocalPath, RateLimits, Verified, Why};
 use crate::id::{ContentId, DownloadId, NodeId};
 use crate::manifest::HashAlgorithm;
 use crate::name::{FileName, GroupName, UserName};
@@ -75,6 +75,14 @@ pub enum Answer {
     FileRemoved(FileRemoved),
     /// The file is in the group `public`, and its `.mtorrent` is written.
     Shared(Shared),
+    /// The limits that hold now.
+    Limits(RateLimits),
+    /// What holds a download up.
+    Why(Box<Why>),
+    /// What is here of a download was hashed again.
+    Verified(Verified),
+    /// The file is shared, and as many other nodes as were wanted hold all of it.
+    Copied(Copied),
 }
 
 /// A new account.
@@ -488,6 +496,8 @@ pub struct Status {
     /// Who waits to be let into groups of this user, as far as a tracker has told; at most
     /// [`crate::limit::PAGE_ITEMS_MAX`].
     pub join_requests: Vec<OwnedRequest>,
+    /// The limits of its rates.
+    pub limits: RateLimits,
 }
 
 /// State of the connection to a tracker.

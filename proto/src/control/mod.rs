@@ -4,12 +4,20 @@
 //! of which exactly the last is [`Frame::Result`]. The command hangs up when it has seen it, or when it is interrupted.
 
 mod answer;
+mod copies;
 mod event;
+mod rate;
 mod request;
+mod verify;
+mod why;
 
 pub use answer::*;
+pub use copies::*;
 pub use event::*;
+pub use rate::*;
 pub use request::*;
+pub use verify::*;
+pub use why::*;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,4 +56,8 @@ pub enum Frame {
     Event(Event),
     /// The first frame for `events`: what happens is told from here on.
     Following,
+    /// A file is shared, and copies of it are waited for.
+    Shared(Uploaded),
+    /// How many copies there are, once a second.
+    Copies(Copies),
 }

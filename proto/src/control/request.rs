@@ -167,7 +167,8 @@ pub enum Request {
         /// Which.
         group: GroupName,
     },
-    /// `upload_file`. [`super::Frame::Hashing`] once a second, then [`super::Answer::Uploaded`].
+    /// `upload_file`. [`super::Frame::Hashing`] once a second, then [`super::Answer::Uploaded`]; where copies are waited for,
+    /// [`super::Frame::Shared`], [`super::Frame::Copies`] once a second, then [`super::Answer::Copied`].
     UploadFile {
         /// The file, where it lies and stays.
         path: LocalPath,
@@ -181,6 +182,8 @@ pub enum Request {
         whole_digest: bool,
         /// Replace one's own listing of that name.
         force: bool,
+        /// Answer when so many other nodes hold all of it; at most [`crate::limit::LOOKUP_PROVIDERS_MAX`].
+        wait_copies: u32,
     },
     /// `list_files`. Answered by [`super::Answer::Files`].
     ListFiles {
@@ -301,6 +304,24 @@ pub enum Request {
     Remove {
         /// The `.mtorrent`.
         mtorrent: LocalPath,
+    },
+    /// `limit`: changes what is given, of at least [`crate::limit::RATE_LIMIT_BYTES_PER_SECOND_MIN`], or 0 for none.
+    /// Answered by [`super::Answer::Limits`].
+    Limit {
+        /// Bytes per second going out.
+        up: Option<u64>,
+        /// Bytes per second coming in.
+        down: Option<u64>,
+    },
+    /// `why`. Answered by [`super::Answer::Why`].
+    Why {
+        /// Which download.
+        id: DownloadPrefix,
+    },
+    /// `verify`. [`super::Frame::Hashing`] now and then, then [`super::Answer::Verified`].
+    Verify {
+        /// Which download.
+        id: DownloadPrefix,
     },
 }
 

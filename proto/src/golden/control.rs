@@ -13,16 +13,20 @@ variants!(Request:
     CreateUser Login Logout Status CreateGroup JoinGroup LeaveGroup ListGroups ListMembers ListRequests AcceptRequest
     RejectRequest RemoveMember TransferGroup DeleteGroup UploadFile ListFiles FileInfo DownloadFile ShowDownloads Wait
     Pause Resume Cancel StopShare ListShares Shutdown ChangePassword LogoutNode SetPolicy RemoveFile Events Share Get
-    Remove);
+    Remove Limit Why Verify);
 variants!(Answer:
     UserCreated LoggedIn LoggedOut Status GroupCreated GroupJoined GroupLeft GroupDeleted Groups Members Requests
     RequestAccepted RequestRejected MemberRemoved GroupTransferred Uploaded Files FileInfo DownloadStarted Downloaded
-    DownloadChanged Downloads ShareStopped Shares ShuttingDown PasswordChanged NodeLoggedOut PolicySet FileRemoved Shared);
-variants!(Frame: Started Progress Hashing Result Event Following);
+    DownloadChanged Downloads ShareStopped Shares ShuttingDown PasswordChanged NodeLoggedOut PolicySet FileRemoved Shared
+    Limits Why Verified Copied);
+variants!(Frame: Started Progress Hashing Result Event Following Shared Copies);
 variants!(Happening:
     Account Tracker JoinRequested Membership Download DownloadGone ShareStarted ShareStopped);
 variants!(DownloadState: Queued Waiting Downloading Verifying Complete Seeding Paused Error);
 variants!(TrackerState: Connecting Ok Unreachable KeyChanged Refused);
+variants!(Bottleneck:
+    None Paused DiskFull Fault Queue SameContent Checking NoTracker NoGrant NotListed NoSeeder MissingPieces Unreachable
+    Connecting BadPeers OwnLimit PeerLimit PeerQueue PeerSpeed);
 
 pub(super) fn tables() -> Vec<Table> {
     let software = || "p2p 0.1.0".to_owned();
@@ -58,6 +62,31 @@ pub(super) fn tables() -> Vec<Table> {
                 ("", TrackerState::Refused),
             ],
         ),
+        Table::of_enum("control_bottleneck", VERSION, {
+            use Bottleneck::*;
+            let all = [
+                None,
+                Paused,
+                DiskFull,
+                Fault,
+                Queue,
+                SameContent,
+                Checking,
+                NoTracker,
+                NoGrant,
+                NotListed,
+                NoSeeder,
+                MissingPieces,
+                Unreachable,
+                Connecting,
+                BadPeers,
+                OwnLimit,
+                PeerLimit,
+                PeerQueue,
+                PeerSpeed,
+            ];
+            all.map(|bottleneck| ("", bottleneck)).to_vec()
+        }),
     ]
 }
 
@@ -103,6 +132,7 @@ fn requests() -> Vec<(&'static str, Request)> {
                 hash: HashAlgorithm::Sha256,
                 whole_digest: true,
                 force: false,
+                wait_copies: 2,
             },
         ),
         ("", Request::ListFiles { group: name("photos") }),
@@ -148,6 +178,9 @@ fn requests() -> Vec<(&'static str, Request)> {
             },
         ),
         ("", Request::Remove { mtorrent: path("/home/alice/beach.jpg.mtorrent") }),
+        ("", Request::Limit { up: Some(10_000_000), down: None }),
+        ("", Request::Why { id: prefix() }),
+        ("", Request::Verify { id: prefix() }),
     ]
 }
 
@@ -180,6 +213,17 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("", Frame::Hashing(Hashing { path: odd_path(), done_bytes: 1 << 20, length: 1 << 30 })),
         ("", Frame::Event(Event { at: TIME, what: Happening::Account { user: None } })),
         ("", Frame::Following),
+        ("", Frame::Shared(uploaded())),
+        (
+            "",
+            Frame::Copies(Copies {
+                group: name("photos"),
+                name: name("beach.jpg"),
+                content: content(1),
+                copies: 1,
+                wanted: 2,
+            }),
+        ),
         ("answer", Frame::Result(Ok(Answer::ShuttingDown(ShuttingDown { process_id: 4711 })))),
         ("reject", Frame::Result(Err(Reject::new(ErrorCode::NO_SEEDER, "nobody has it")))),
     ]
@@ -242,6 +286,47 @@ fn file_info() -> FileInfo {
     }
 }
 
+fn uploaded() -> Uploaded {
+    Uploaded {
+        group: name("photos"),
+        name: name("beach.jpg"),
+        content: content(1),
+        length: 300,
+        pieces: 1,
+        hash: HashAlgorithm::Sha1,
+        whole_sha256: None,
+        elapsed_ms: 2,
+    }
+}
+
+fn why() -> Why {
+    let peer = PeerOfDownload {
+        node: node(7),
+        user: Some(name("bob")),
+        connected: true,
+        pieces: Some(300),
+        requests: 4,
+        rate: 1 << 20,
+        waiting: 3,
+        ahead: 20,
+        up_limit: 2 << 20,
+    };
+    Why {
+        download: download(),
+        bottleneck: Bottleneck::PeerSpeed,
+        reason: Some("nobody has it".into()),
+        hint: Some("wait".into()),
+        waiting_since: Some(TIME),
+        retry_at: Some(TIME),
+        limit: Some(3 << 20),
+        active: Some(8),
+        ahead: Some(2),
+        last_seeder: Some(name("bob")),
+        last_seen: Some(TIME),
+        peers: vec![peer],
+    }
+}
+
 fn status() -> Status {
     let tracker = TrackerStatus {
         address: "192.0.2.10:9000".into(),
@@ -273,6 +358,7 @@ fn status() -> Status {
         problems: vec!["beach.jpg has waited 4m".into()],
         devices: vec![EnrolledNode { node: node(7), since: Some(TIME), online: true }],
         join_requests: vec![OwnedRequest { group: name("photos"), user: name("bob"), since: TIME }],
+        limits: RateLimits { up_limit: 1 << 20, down_limit: 0 },
     }
 }
 
@@ -310,16 +396,6 @@ fn answers() -> Vec<(&'static str, Answer)> {
         reason: Some("the file has changed".into()),
         until_requested: false,
     };
-    let uploaded = Uploaded {
-        group: name("photos"),
-        name: name("beach.jpg"),
-        content: content(1),
-        length: 300,
-        pieces: 1,
-        hash: HashAlgorithm::Sha1,
-        whole_sha256: None,
-        elapsed_ms: 2,
-    };
     let joined = GroupJoined { group: name("photos"), member: false, waiting_for: Some(name("alice")) };
     vec![
         ("", Answer::UserCreated(UserCreated { user: name("alice") })),
@@ -343,7 +419,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("", Answer::RequestRejected(member_change())),
         ("", Answer::MemberRemoved(member_change())),
         ("", Answer::GroupTransferred(member_change())),
-        ("", Answer::Uploaded(uploaded.clone())),
+        ("", Answer::Uploaded(uploaded())),
         ("", Answer::Files(Files { group: name("photos"), files: vec![file()] })),
         ("", Answer::FileInfo(Box::new(file_info()))),
         ("", Answer::DownloadStarted(download())),
@@ -372,6 +448,18 @@ fn answers() -> Vec<(&'static str, Answer)> {
                 unshared: true,
             }),
         ),
-        ("", Answer::Shared(Shared { uploaded, mtorrent: path("/home/alice/beach.jpg.mtorrent") })),
+        ("", Answer::Shared(Shared { uploaded: uploaded(), mtorrent: path("/home/alice/beach.jpg.mtorrent") })),
+        ("", Answer::Limits(RateLimits { up_limit: 10_000_000, down_limit: 0 })),
+        ("", Answer::Why(Box::new(why()))),
+        (
+            "",
+            Answer::Verified(Verified {
+                download: download(),
+                pieces: 300,
+                checked_pieces: 200,
+                bad_pieces: vec![0, 299],
+            }),
+        ),
+        ("", Answer::Copied(Copied { uploaded: uploaded(), copies: 2 })),
     ]
 }

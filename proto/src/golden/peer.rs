@@ -5,13 +5,14 @@ use crate::geometry::PieceIndex;
 use crate::have_map::WireHaveMap;
 use crate::peer::{
     FromDownloader, FromProvider, Hello, HelloAck, Interest, Load, ManifestReply, Open, PieceReply, PieceRequest,
+    QueueHint,
 };
 use crate::reject::{ErrorCode, Reject};
 use crate::version::PEER_PROTOCOL as VERSION;
 
 variants!(Open: Interest Piece Manifest);
 variants!(FromDownloader: Renew);
-variants!(FromProvider: HaveMap Have Load Refused);
+variants!(FromProvider: HaveMap Have Load Refused Queue);
 variants!(PieceReply: Bytes Refused);
 variants!(ManifestReply: Bytes Refused);
 
@@ -48,6 +49,7 @@ pub(super) fn tables() -> Vec<Table> {
                 ("", FromProvider::Have(vec![PieceIndex(0), PieceIndex(524_279)])),
                 ("", FromProvider::Load(Load { queued_requests: 400, active_peers: 3 })),
                 ("", FromProvider::Refused(refused())),
+                ("", FromProvider::Queue(QueueHint { waiting: 3, ahead: 400, up_limit: 1 << 20 })),
             ],
         ),
         Table::of_enum(

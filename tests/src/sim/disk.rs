@@ -9,7 +9,7 @@ use p2p_proto::have_map::HaveMap;
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::{HashAlgorithm, Manifest};
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2pd::engine::input::{Description, Imported, Opened};
+use p2pd::engine::input::{Description, Imported, Opened, PiecesFound};
 use p2pd::engine::record::{Change, DownloadRecord, Restored, Shape, SourceStamp};
 use p2pd::engine::{Input, Output};
 
@@ -113,6 +113,8 @@ impl Disk {
                 self.parts.remove(&record.content);
                 Some(Input::PartDiscarded(record.id, Ok(())))
             }
+            Output::VerifyPart(ask, record) => Some(Input::PartVerified(ask, record.id, Ok(self.verify(&record)))),
+            Output::LookForRoom(record) => Some(Input::RoomLookedFor(record.id, true)),
             Output::Remember(ask, changes) => {
                 changes.into_iter().for_each(|change| self.remember(change));
                 Some(Input::Remembered(ask, Ok(())))
@@ -158,6 +160,15 @@ impl Disk {
         Ok(stamp(record.length))
     }
 
+    /// What a disk without faults finds.
+    fn verify(&self, record: &DownloadRecord) -> PiecesFound {
+        let pieces = record.shape.and_then(|shape| shape.geometry().ok()).map_or(0, |geometry| geometry.piece_count());
+        let in_place = self.holds(record.content);
+        let part = self.parts.get(&record.content).map_or(0, |part| part.written.len());
+        let checked = if in_place { pieces } else { part };
+        PiecesFound { in_place, pieces, checked, bad: Vec::new(), good_bytes: 0 }
+    }
+
     fn describe(&self, content: ContentId) -> Result<Description, Reject> {
         let missing = || Reject::new(ErrorCode::CONTENT_NOT_FOUND, "its manifest is not here");
         let manifest = self.manifests.get(&content).ok_or_else(missing)?;
@@ -166,7 +177,7 @@ impl Disk {
     }
 
     fn remember(&mut self, change: Change) {
-        let Restored { account, shares, downloads } = &mut self.remembered;
+        let Restored { account, shares, downloads, limits } = &mut self.remembered;
         match change {
             Change::Account(new) => *account = new,
             Change::PutShare(new) => {
@@ -181,6 +192,7 @@ impl Disk {
                 downloads.push(new);
             }
             Change::DeleteDownload(id) => downloads.retain(|old| old.id != id),
+            Change::PutLimits(new) => *limits = new,
         }
     }
 }

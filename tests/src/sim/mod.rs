@@ -60,6 +60,8 @@ pub struct Node {
     wake_at: Option<Duration>,
     /// Bytes per second up, the link's rate.
     up_rate: u64,
+    /// The limit that its engine has set for what it sends, in bytes per second; 0: none.
+    up_limit: u64,
     /// When the uplink has sent what it was given.
     up_free_at: Duration,
     /// Sends corrupt pieces.
@@ -68,6 +70,13 @@ pub struct Node {
     pub silent: bool,
     /// Bytes of pieces sent.
     pub served_bytes: u64,
+}
+
+impl Node {
+    /// Bytes per second that it sends now.
+    fn rate_now(&self) -> u64 {
+        if self.up_limit == 0 { self.up_rate } else { self.up_rate.min(self.up_limit) }
+    }
 }
 
 /// The world.
@@ -116,6 +125,7 @@ impl World {
             next_command: 1,
             wake_at: None,
             up_rate,
+            up_limit: 0,
             up_free_at: Duration::ZERO,
             liar: false,
             silent: false,
@@ -310,6 +320,8 @@ impl World {
             | Output::CopyLocal(_)
             | Output::ClosePart(_)
             | Output::DiscardPart(..)
+            | Output::VerifyPart(..)
+            | Output::LookForRoom(_)
             | Output::Remember(..)
             | Output::DescribeContent(..)
             | Output::ResolveDestination { .. }

@@ -98,6 +98,7 @@ impl World {
                 self.answer(place, upload, LATENCY, Err(FetchError::Refused(reject)))
             }
             Output::StopUpload(upload, reject) => self.stop_upload(place, upload, reject),
+            Output::LimitUploads(rate) => self.nodes[place].up_limit = rate,
             Output::FetchManifest(fetch, connection, content) => {
                 self.request(place, fetch, connection, content, None);
             }
@@ -220,7 +221,7 @@ impl World {
         }
         let node = &mut self.nodes[place];
         let start = node.up_free_at.max(self.now);
-        node.up_free_at = start + Duration::from_nanos(bytes * 1_000_000_000 / node.up_rate);
+        node.up_free_at = start + Duration::from_nanos(bytes * 1_000_000_000 / node.rate_now());
         node.served_bytes += bytes;
         let (sent_in, corrupt) = (node.up_free_at - self.now, node.liar);
         let result = if corrupt { Err(FetchError::Corrupt) } else { Ok((content, bytes)) };

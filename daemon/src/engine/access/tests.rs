@@ -121,7 +121,7 @@ impl Bench {
             process_id: 1,
             limits: Limits { uploads_active_max: 2, ..Limits::default() },
         };
-        let restored = Restored { account: Some(account), shares: vec![share], downloads: Vec::new() };
+        let restored = Restored { account: Some(account), shares: vec![share], ..Restored::default() };
         let engine = Engine::new(config, restored, at(NOW));
         let mut bench = Bench { engine, signer, now: NOW, serving: Vec::new() };
         for number in [1, 2] {

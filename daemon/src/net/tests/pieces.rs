@@ -3,8 +3,11 @@
 use bytes::Bytes;
 use p2p_proto::frame;
 use p2p_proto::geometry::PieceIndex;
+use p2p_proto::have_map::WireHaveMap;
 use p2p_proto::limit::{MANIFEST_BYTES_MAX, PIECE_BYTES_MAX};
-use p2p_proto::peer::{ManifestReply, Open, PieceReply, PieceRequest, close_code, stream_code};
+use p2p_proto::peer::{
+    FromProvider, ManifestReply, Open, PieceReply, PieceRequest, QueueHint, close_code, stream_code,
+};
 use p2p_proto::reject::{ErrorCode, Reject};
 use quinn::VarInt;
 
@@ -353,4 +356,32 @@ async fn a_peer_killed_in_the_middle_of_a_piece_is_lost() {
     let ((received, result), ()) = tokio::join!(fetch.piece(content(), PIECE, &mut buffer), kill);
     assert!(result == Err(FetchError::Lost) && received <= BUFFER_BYTES as u64 / 2);
     node.lost(id).await;
+}
+
+/// A provider's queue may be longer than a silent peer is waited for: its word that a request waits is what counts.
+#[tokio::test]
+async fn who_is_told_to_wait_waits_longer_than_for_a_silent_peer() {
+    let (node, id, _raw, connection) = raw_peer().await;
+    node.net.open_interest(InterestId(1), id, interest());
+    let (mut told, mut shown) = connection.accept_bi().await.expect("a stream");
+    let _: Open = expect_frame(&mut shown, 16 * 1024, PATIENCE).await.expect("an interest");
+    write_frame(&mut told, &FromProvider::HaveMap(WireHaveMap::All), PATIENCE).await.expect("writes");
+    let answer = async {
+        let (mut send, mut recv) = connection.accept_bi().await.expect("a request");
+        let _: Open = expect_frame(&mut recv, 16 * 1024, PATIENCE).await.expect("a request");
+        let hint = QueueHint { waiting: 1, ahead: 2, up_limit: 1 << 20 };
+        // What is tested is time that passes: a little more than silence may last.
+        for _ in 0..6 {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            write_frame(&mut told, &FromProvider::Queue(hint), PATIENCE).await.expect("writes");
+        }
+        let reply = [frame::encode(&PieceReply::Bytes(10)), vec![7; 10]].concat();
+        send.write_all(&reply).await.expect("writes");
+        send.finish().expect("finishes");
+        let _ = send.stopped().await;
+    };
+    let mut buffer = [0; 10];
+    let fetch = node.net.begin_fetch(FetchId(1), id);
+    let (fetched, ()) = tokio::join!(fetch.piece(content(), PIECE, &mut buffer), answer);
+    assert_eq!(fetched, (10, Ok(())));
 }

@@ -55,7 +55,9 @@ async fn a_full_disk_stops_the_download_and_not_the_store() {
     let filler = disk.fill(PIECE as u64);
     assert_eq!(code(world.store().open_part(record.clone()).await), ErrorCode::DISK_FULL);
     assert!(!disk.folder.path().join("a.bin.part").exists());
+    assert!(!world.store().has_room(record.clone()).await);
     fs::remove_file(&filler).expect("removes");
+    assert!(world.store().has_room(record.clone()).await);
 
     // Room was set aside: no byte free does not stop a download, unless the journal needs more.
     world.store().open_part(record.clone()).await.expect("opens");

@@ -1,5 +1,6 @@
 //! The journal: everything remembered comes back, and what is not a journal is refused and left alone.
 
+use p2p_proto::control::RateLimits;
 use p2p_proto::grant::ClusterKey;
 
 use super::*;
@@ -50,10 +51,13 @@ async fn what_was_remembered_is_restored() {
         Change::PutDownload(failed.clone()),
         Change::PutDownload(record_of(&manifest_of(b"z", None), "/srv/z".into())),
         Change::DeleteDownload(record_of(&manifest_of(b"z", None), "/srv/z".into()).id),
+        Change::PutLimits(RateLimits { up_limit: 1, down_limit: 2 }),
+        Change::PutLimits(RateLimits { up_limit: 3, down_limit: 4 }),
     ];
     world.store().remember(changes).await.expect("remembers");
     world.kill_and_restart();
     assert_eq!(world.restored.account, Some(account()));
+    assert_eq!(world.restored.limits, RateLimits { up_limit: 3, down_limit: 4 });
     assert_eq!(world.restored.shares, [share(2), ShareRecord { resting: true, ..share(3) }]);
     let mut downloads = [download, failed];
     downloads.sort_by_key(|download| download.id);
@@ -156,6 +160,7 @@ fn records_have_the_bytes_that_they_had() {
         file: Some(record::FileMark { inode: 3, born_ns: Some(5) }),
         in_place: Some(stamp),
     };
+    let limits = RateLimits { up_limit: 300, down_limit: 0 };
     let manifest = manifest_of(b"x", None);
     let download = DownloadRecord { id: DownloadId([9; 8]), ..record_of(&manifest, "/srv/x".into()) };
     let golden = [
@@ -163,6 +168,7 @@ fn records_have_the_bytes_that_they_had() {
         (record::encode_share(&ShareRecord { resting: true, ..share(1) }), include_str!("golden/share_2.hex")),
         (record::encode_download(&download), include_str!("golden/download_1.hex")),
         (record::encode_part(&part), include_str!("golden/part_1.hex")),
+        (record::encode_limits(limits), include_str!("golden/limits_1.hex")),
     ];
     for (bytes, expected) in golden {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -171,6 +177,7 @@ fn records_have_the_bytes_that_they_had() {
     assert_eq!(record::decode_share(&record::encode_share(&share(1))).expect("decodes"), share(1));
     assert_eq!(record::decode_download(&record::encode_download(&download)).expect("decodes"), download);
     assert_eq!(record::decode_part(&record::encode_part(&part)).expect("decodes"), part);
+    assert_eq!(record::decode_limits(&record::encode_limits(limits)).expect("decodes"), limits);
     let first = include_str!("golden/share_1.hex").trim();
     let digits = |place| u8::from_str_radix(&first[place..place + 2], 16).expect("hexadecimal");
     let first: Vec<u8> = (0..first.len()).step_by(2).map(digits).collect();

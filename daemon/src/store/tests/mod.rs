@@ -8,6 +8,7 @@ mod parts;
 mod recovery;
 mod sources;
 pub(super) mod tape;
+mod verify;
 
 use std::fs;
 use std::path::{Path, PathBuf};
