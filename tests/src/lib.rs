@@ -18,6 +18,7 @@ pub mod sim;
 pub mod size;
 pub mod small_disk;
 pub mod tracker;
+pub mod usage;
 pub mod wait;
 pub mod world;
 
