@@ -264,7 +264,9 @@ fn endpoint(address: SocketAddr, server: Option<ServerConfig>, settings: &Settin
     let socket = UdpSocket::bind(address)?;
     sockopt::set_socket_recv_buffer_size(&socket, settings.socket_buffer_kib << 10)?;
     sockopt::set_socket_send_buffer_size(&socket, settings.socket_buffer_kib << 10)?;
-    Ok(Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))?)
+    let mut config = EndpointConfig::default();
+    config.max_udp_payload_size(settings.datagram_bytes)?;
+    Ok(Endpoint::new(config, server, socket, Arc::new(TokioRuntime))?)
 }
 
 fn transport(settings: &Settings) -> TransportConfig {
