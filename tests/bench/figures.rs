@@ -1,12 +1,13 @@
 //! All runs of everything that was measured, as a table and as JSON.
 
-use std::path::Path;
-
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::Outcome;
 use crate::meter::Run;
+use crate::{Common, Outcome};
+
+/// A name and what one run of it is.
+pub type Program<'a> = (String, Box<dyn FnMut() -> Outcome<Run> + 'a>);
 
 /// What is measured in turn, run by run.
 #[derive(Debug, Serialize)]
@@ -51,12 +52,7 @@ impl Spread {
 
 impl Figures {
     /// Measures everything in `programs` in turn: once unseen, then `runs` times, every other turn backwards.
-    pub fn take(
-        what: String,
-        bytes: u64,
-        runs: u32,
-        programs: &mut [(String, Box<dyn FnMut() -> Outcome<Run> + '_>)],
-    ) -> Outcome<Figures> {
+    pub fn take(what: String, bytes: u64, runs: u32, programs: &mut [Program<'_>]) -> Outcome<Figures> {
         let before = load();
         let mut series: Vec<Series> =
             programs.iter().map(|(name, _)| Series { name: name.clone(), runs: Vec::new() }).collect();
@@ -85,15 +81,11 @@ impl Figures {
     }
 
     /// Prints the table, and writes the JSON where it is wanted.
-    pub fn report(&self, json: Option<&Path>) -> Outcome<()> {
+    pub fn report(&self, common: &Common) -> Outcome<()> {
         let load = self.load.map(|load| load.map_or("?".to_owned(), |load| format!("{load:.1}")));
         println!("{}; load average {} before, {} after; medians (least–most)", self.what, load[0], load[1]);
         println!("{}", self.table());
-        if let Some(path) = json {
-            let text = serde_json::to_string_pretty(self)?;
-            std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-        }
-        Ok(())
+        common.write_json(self)
     }
 
     fn table(&self) -> Table {

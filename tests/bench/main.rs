@@ -11,7 +11,9 @@ mod meter;
 mod peer;
 mod product;
 mod settings;
+mod small_files;
 mod transfer;
+mod upload;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +40,10 @@ enum Bench {
     Limit(transfer::LimitOptions),
     /// A file from seeders to downloaders by the real programs, with `limit` in turn, and other programs.
     Transfer(transfer::Options),
+    /// Publishing a file, with the hash alone in turn.
+    Upload(upload::Options),
+    /// Many small files up and down; then the start, the `status` and the idleness of a daemon that has them.
+    SmallFiles(small_files::Options),
     #[command(hide = true)]
     ServeLimit(ServeArguments),
     #[command(hide = true)]
@@ -62,6 +68,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().bench {
         Bench::Limit(options) => transfer::run_limit(&options),
         Bench::Transfer(options) => transfer::run(&options),
+        Bench::Upload(options) => upload::run(&options),
+        Bench::SmallFiles(options) => small_files::run(&options),
         Bench::ServeLimit(arguments) => limit_ends::serve(&arguments),
         Bench::FetchLimit(arguments) => limit_ends::fetch(&arguments),
     };
@@ -75,6 +83,13 @@ fn main() -> ExitCode {
 }
 
 impl Common {
+    /// Writes figures where they are wanted.
+    fn write_json(&self, figures: &impl serde::Serialize) -> Outcome<()> {
+        let Some(path) = &self.json else { return Ok(()) };
+        let text = serde_json::to_string_pretty(figures)?;
+        Ok(std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?)
+    }
+
     /// Makes all that is temporary from now on in the folder asked for.
     fn use_folder(&self) -> Outcome<()> {
         let memory = PathBuf::from("/dev/shm");

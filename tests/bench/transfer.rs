@@ -4,9 +4,8 @@ use clap::Args;
 use p2p_tests::file;
 use p2p_tests::namespace::{Network, Node, missing};
 
-use crate::figures::Figures;
+use crate::figures::{Figures, Program};
 use crate::limit::Limit;
-use crate::meter::Run;
 use crate::product::Product;
 use crate::settings::Settings;
 use crate::{Common, Outcome, parse_size, peer};
@@ -82,7 +81,7 @@ pub fn run_limit(options: &LimitOptions) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let original = folder.path().join("original");
     file::write_random(&original, options.size, fastrand::u64(..))?;
-    let mut programs: Vec<(String, Box<dyn FnMut() -> Outcome<Run> + '_>)> = Vec::new();
+    let mut programs: Vec<Program<'_>> = Vec::new();
     let others = options.versus.iter().map(|words| Ok((words.clone(), Settings::parse(words)?)));
     let all = [Ok(("limit".to_owned(), options.settings.clone()))].into_iter().chain(others);
     for named in all {
@@ -92,7 +91,7 @@ pub fn run_limit(options: &LimitOptions) -> Outcome<()> {
     }
     let what = format!("{} MiB over bare QUIC", options.size >> 20);
     let figures = Figures::take(what, options.size, options.common.runs, &mut programs)?;
-    figures.report(options.common.json.as_deref())
+    figures.report(&options.common)
 }
 
 /// Measures the programs.
@@ -104,7 +103,7 @@ pub fn run(options: &Options) -> Outcome<()> {
     let downloaders = places.downloaders.iter().map(Option::as_ref).collect();
     let seeder = places.seeders.first().and_then(Option::as_ref);
     let mut limit = Limit::start(&options.settings, &product.original(), &product.folder(), seeder, downloaders)?;
-    let mut programs: Vec<(String, Box<dyn FnMut() -> Outcome<Run> + '_>)> =
+    let mut programs: Vec<Program<'_>> =
         vec![("limit".to_owned(), Box::new(move || limit.run())), ("p2pd".to_owned(), Box::new(move || product.run()))];
     for (name, command) in &options.peer {
         programs.push((name.clone(), Box::new(move || peer::run(command))));
@@ -117,5 +116,5 @@ pub fn run(options: &Options) -> Outcome<()> {
         if options.network { ", each behind a cable of MTU 1500" } else { "" },
     );
     let figures = Figures::take(what, options.size, options.common.runs, &mut programs)?;
-    figures.report(options.common.json.as_deref())
+    figures.report(&options.common)
 }
