@@ -19,6 +19,7 @@ pub mod sim;
 pub mod size;
 pub mod small_disk;
 pub mod tracker;
+pub mod usage;
 pub mod wait;
 pub mod world;
 

@@ -8,13 +8,11 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
+use crate::usage;
 use crate::wait::eventually;
 
 /// How much of a log is printed when a test fails, in lines from its end.
 const LOG_LINES: usize = 60;
-
-/// Clock ticks in a second, as Linux counts processor time.
-const TICKS_PER_SECOND: u32 = 100;
 
 /// What a program did to files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -125,18 +123,12 @@ impl Process {
 
     /// Bytes of memory that it occupies now; `None` where the system does not tell.
     pub fn resident_bytes(&self) -> Option<u64> {
-        self.memory_bytes("VmRSS:")
+        usage::resident_bytes(self.id())
     }
 
     /// The most bytes of memory that it has occupied; `None` where the system does not tell.
     pub fn peak_resident_bytes(&self) -> Option<u64> {
-        self.memory_bytes("VmHWM:")
-    }
-
-    fn memory_bytes(&self, field: &str) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-        line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+        usage::peak_resident_bytes(self.id())
     }
 
     /// All that it has said so far, earlier processes of the same log included.
@@ -154,11 +146,7 @@ impl Process {
 
     /// Time that it has had on processors so far; `None` where the system does not tell.
     pub fn processor_time(&self) -> Option<Duration> {
-        let line = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).ok()?;
-        // Behind the name, which may hold anything: the fields from the third on.
-        let fields: Vec<_> = line.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-        Some(Duration::from_secs(ticks(14)? + ticks(15)?) / TICKS_PER_SECOND)
+        usage::processor_time(self.id())
     }
 
     /// How many lines of its log hold this text.

@@ -97,6 +97,11 @@ impl Node {
         self.namespace.enter(work)
     }
 
+    /// `command`, to be run here: in its folder, with its environment.
+    pub fn command(&self, command: &Command) -> Command {
+        self.namespace.command(command)
+    }
+
     /// Starts a program here, as [`Process::start`] does.
     ///
     /// # Errors
