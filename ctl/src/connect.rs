@@ -35,13 +35,15 @@ impl Connection {
             Ok(stream) => stream,
             Err(error) => return nothing_listens(socket, &error),
         };
+        check_owner(socket, &stream)?;
         let mut connection = Connection { stream, socket: socket.to_owned(), software: String::new() };
         match tokio::time::timeout(HELLO_TIMEOUT, connection.greet()).await {
             Ok(greeted) => greeted?,
             Err(_) => {
                 let message = format!("the daemon at {} does not answer", socket.display());
-                return Err(Failure::new(ErrorCode::NO_DAEMON, message)
-                    .hint("it hangs or is stopped: end its process `p2pd` and try again"));
+                return Err(Failure::new(ErrorCode::NO_DAEMON, message).hint(
+                    "it hangs, is stopped, or too many commands wait for it: end those, or else its process `p2pd`",
+                ));
             }
         }
         Ok(Some(connection))
@@ -131,6 +133,19 @@ impl From<frame::FrameError> for ReadError {
 
 async fn dial(socket: &Path) -> io::Result<Stream> {
     Stream::connect(socket.to_fs_name::<GenericFilePath>()?).await
+}
+
+/// Refuses a daemon of another user, who would hear passwords and see names of files. Root is heard by root anyway.
+fn check_owner(socket: &Path, stream: &Stream) -> Result<(), Failure> {
+    let owner = stream.peer_creds().ok().and_then(|credentials| credentials.euid());
+    match owner {
+        Some(owner) if owner == rustix::process::geteuid().as_raw() || owner == 0 => Ok(()),
+        _ => {
+            let whose = owner.map_or_else(|| "somebody unknown".to_owned(), |owner| format!("user {owner}"));
+            let message = format!("what listens at {} is run by {whose}, not by this user", socket.display());
+            Err(Failure::new(ErrorCode::DAEMON_REFUSED, message).hint("run as that user, or choose another --home DIR"))
+        }
+    }
 }
 
 /// A socket that is not there or that nobody accepts at is no daemon; any other refusal is one to be told.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use p2p_proto::paths::Folders;
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_proto::tracker_info::{TrackerAddress, parse_tracker_info};
+use p2p_proto::tracker_info::{TrackerAddress, parse_tracker_info, tracker_info_text};
 
 /// File in the config folder that names the trackers, unless flags do.
 pub const TRACKER_INFO_FILE: &str = "tracker_info.txt";
@@ -35,7 +35,7 @@ pub struct Arguments {
     pub listen: SocketAddr,
 
     /// Print the manual page and end
-    #[arg(long, exclusive = true)]
+    #[arg(long)]
     pub man: bool,
 }
 
@@ -64,7 +64,7 @@ impl Arguments {
 
 /// The trackers that a file names; `None` where there is no file.
 fn read_tracker_info(path: &Path) -> Result<Option<Vec<TrackerAddress>>, Reject> {
-    match std::fs::read_to_string(path) {
+    match tracker_info_text(path) {
         Ok(text) => parse_tracker_info(&text)
             .map(Some)
             .map_err(|error| Reject::new(ErrorCode::USAGE, format!("{}: {error}", path.display()))),

@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
-/// `text` with every character that could steer a terminal, or turn a line's reading direction, shown as `\u{…}`:
-/// C0 and C1 controls (ECMA-48), DEL, and the bidirectional controls (Unicode UAX #9).
+/// `text` with every character that could steer a terminal, turn a line's reading direction, break it, or hide in it, shown
+/// as `\u{…}`: C0 and C1 controls (ECMA-48), DEL, the bidirectional controls (Unicode UAX #9), separators of lines, and what
+/// is drawn as nothing. Joiners and variation selectors stay: scripts and emoji are made of them.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -16,10 +17,25 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-fn steers(character: char) -> bool {
+/// Whether a character shapes its neighbours and is nothing by itself: joiners, variation selectors.
+pub fn shapes(character: char) -> bool {
+    matches!(character, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
+}
+
+/// Whether a character is drawn as nothing, or as space that no eye tells from none (Default_Ignorable_Code_Point in
+/// Unicode's DerivedCoreProperties, without [`shapes`]), or ends a line where a name is expected to be one.
+fn hides(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'
+        | '\u{2028}'..='\u{2029}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}')
+}
+
+/// Whether [`escape`] shows it in another way.
+pub fn steers(character: char) -> bool {
     let bidi = matches!(character,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    bidi || character.is_control()
+    bidi || hides(character) || character.is_control()
 }
 
 /// Writes whole lines, each with one call, as logs do, and escapes what is in them: nobody outside can steer the terminal
@@ -49,6 +65,7 @@ mod tests {
         assert_eq!(escape("\u{1b}]0;x\u{7}\n"), r"\u{1b}]0;x\u{7}\u{a}");
         assert_eq!(escape("a\u{202e}b\u{2066}c\u{200f}d\u{61c}"), r"a\u{202e}b\u{2066}c\u{200f}d\u{61c}");
         assert_eq!(escape("\u{9b}31m\u{7f}\u{85}"), r"\u{9b}31m\u{7f}\u{85}");
+        assert_eq!(escape("bob\u{200b}\u{feff}\u{2028}"), r"bob\u{200b}\u{feff}\u{2028}");
         for code in (0..0x20).chain(0x7f..0xa0) {
             let text = char::from(code as u8).to_string();
             assert!(!escape(&text).contains(&text), "{code:x}");

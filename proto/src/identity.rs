@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
@@ -41,6 +41,14 @@ pub enum IdentityError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// Whoever owns the key can be this node.
+    #[error("the key file {} belongs to user {owner}; run as that user, or choose another folder with --home DIR", path.display())]
+    Foreign {
+        /// The key file.
+        path: PathBuf,
+        /// Its owner's number.
+        owner: u32,
     },
     /// The key file does not hold an Ed25519 key. A new one is never made in its place: that would be another node.
     #[error(
@@ -185,6 +193,9 @@ fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
         Err(error) => return Err(disk("open", path)(error)),
     };
     let metadata = file.metadata().map_err(disk("inspect", path))?;
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(IdentityError::Foreign { path: path.to_owned(), owner: metadata.uid() });
+    }
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(IdentityError::Exposed { path: path.to_owned(), mode });
@@ -253,6 +264,19 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("changes");
         let error = Identity::load_or_create(folder.path()).expect_err("exposed");
         assert!(matches!(error, IdentityError::Exposed { mode: 0o640, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_key_of_somebody_else_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can give a file away");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        Identity::load_or_create(folder.path()).expect("created");
+        std::os::unix::fs::chown(folder.path().join(KEY_FILE), Some(65_534), None).expect("root may");
+        let error = Identity::load_or_create(folder.path()).expect_err("somebody else knows it");
+        assert!(matches!(error, IdentityError::Foreign { owner: 65_534, .. }), "{error}");
     }
 
     #[test]

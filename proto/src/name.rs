@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
+use crate::escape;
 use crate::limit::NAME_BYTES_MAX;
 
 /// Name of the built-in group, which everybody with an account reads and publishes in; also of the owner that it is
@@ -55,11 +56,13 @@ fn check_component(text: &str) -> Result<(), NameError> {
     }
 }
 
-/// What a user's and a group's name must keep beside [`check_component`]: `:` separates `OWNER:NAME`.
+/// What a user's and a group's name must keep beside [`check_component`]: `:` separates `OWNER:NAME`, and nothing that cannot be
+/// seen may tell one from another.
 fn check_account(text: &str) -> Result<(), NameError> {
     check_component(text)?;
-    if text.contains(':') {
-        return Err(NameError::Character(':'));
+    let refused = |character: &char| *character == ':' || escape::steers(*character) || escape::shapes(*character);
+    if let Some(character) = text.chars().find(refused) {
+        return Err(NameError::Character(character));
     }
     if text.trim() != text {
         return Err(NameError::OuterSpace);
@@ -230,7 +233,7 @@ mod tests {
         for good in ["holiday 2026.tar", "naïve café.txt", "写真.zip", "...", "-rf", "a:b"] {
             assert!(good.parse::<FileName>().is_ok(), "{good:?}");
         }
-        for bad in ["a:b", " a", "a ", "-a"] {
+        for bad in ["a:b", " a", "a ", "-a", "bob\u{200b}", "bob\u{feff}", "b\u{2028}b", "bob\u{200d}", "b\u{202e}ob"] {
             assert!(bad.parse::<UserName>().is_err(), "{bad:?}");
         }
     }

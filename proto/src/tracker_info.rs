@@ -9,13 +9,19 @@
 //! The order counts: `tracker tracker_info.txt ID` names a line by its place among the trackers, from 1.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
 use std::str::FromStr;
 
 use crate::id::NodeId;
 
 /// Trackers in one list: more than any cluster has, and each costs a connection.
 pub const TRACKERS_MAX: usize = 16;
+
+/// Longest `tracker_info.txt` read, in bytes: the most lines it may have, with room for comments.
+const TRACKER_INFO_BYTES_MAX: u64 = 64 * 1024;
 
 /// Longest host name, in bytes (RFC 1035, section 2.3.4).
 const HOST_BYTES_MAX: usize = 253;
@@ -114,6 +120,16 @@ impl fmt::Display for TrackerAddress {
         f.write_str(&self.host_port)?;
         self.pin.map_or(Ok(()), |pin| write!(f, "#{pin}"))
     }
+}
+
+/// The text of a `tracker_info.txt`. No more of it is read than the most trackers take, with room for comments.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn tracker_info_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(TRACKER_INFO_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The trackers that a `tracker_info.txt` lists, in its order. Empty lines and those that begin with `#` say nothing.

@@ -106,6 +106,19 @@ fn another_user_of_the_machine_is_refused() {
     assert_eq!((refusal.exit_code, refusal.code.as_str()), (7, "daemon_refused"), "{refusal:?}");
 }
 
+#[test]
+fn a_daemon_of_another_user_is_told_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can run a daemon as somebody else");
+        return;
+    }
+    let Some((world, _carol)) = bound_by_permissions() else { return };
+    // The same home, and so the same socket, but root's command: it might bring a password.
+    let refusal = world.resting_daemon("carol").refusal(&["login", "carol", "secret"]);
+    assert_eq!((refusal.exit_code, refusal.code.as_str()), (7, "daemon_refused"), "{refusal:?}");
+    assert!(refusal.message.contains(&format!("is run by user {NOBODY}")), "{refusal:?}");
+}
+
 /// A world, and carol in it, whose daemon the permissions of files bind.
 pub fn bound_by_permissions() -> Option<(World, Daemon)> {
     let world = World::new();

@@ -173,6 +173,12 @@ fn manual_pages_and_completions_come_from_the_programs() {
         assert!(text.contains(".TH "), "{page}");
     }
     assert!(alice.run(&["man"]).contains(".TH p2pctl 1"));
+    for program in ["p2pd", "tracker"] {
+        let mut command = clean_command(&Binaries::get().path(program), world.folder());
+        let set = [("P2P_HOME", "/h"), ("P2P_TRACKER", "127.0.0.1:9"), ("P2P_LISTEN", "127.0.0.1:0")];
+        let output = command.arg("--man").envs(set).output().expect("runs");
+        assert!(output.status.success() && !output.stdout.is_empty(), "{program}, whatever else is set");
+    }
 
     // In a real shell, as Tab does it.
     let completed = |words: &[&str]| {

@@ -9,16 +9,13 @@ use clap::{CommandFactory as _, Parser};
 use p2p_proto::id::NodeId;
 use p2p_proto::limit::GRANT_LIFE_SECONDS;
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_proto::tracker_info::{TrackerAddress, parse_tracker_info};
+use p2p_proto::tracker_info::{TrackerAddress, parse_tracker_info, tracker_info_text};
 
 /// Where a tracker listens that is told nothing.
 const DEFAULT_PLACE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
 
 /// Shortest life of a grant, in seconds: it is renewed at half of it, and a renewal that failed is tried again after five.
 const GRANT_LIFE_SECONDS_MIN: u64 = 10;
-
-/// Longest `tracker_info.txt` read, in bytes: the most lines it may have, with room for comments.
-const TRACKER_INFO_BYTES_MAX: u64 = 64 * 1024;
 
 /// Tracker of a private file sharing group: knows users, groups, listings and who is online, never a file or a password.
 #[derive(Debug, Parser)]
@@ -44,7 +41,7 @@ struct Arguments {
     grant_life: u64,
 
     /// Print the manual page and end
-    #[arg(long, exclusive = true)]
+    #[arg(long)]
     man: bool,
 }
 
@@ -114,7 +111,7 @@ fn address(place: &str) -> Option<SocketAddr> {
 /// The line of a `tracker_info.txt` that this tracker is.
 fn from_file(path: &Path, id: usize) -> Result<(SocketAddr, Option<NodeId>), Reject> {
     let shown = path.display();
-    let text = read_bounded(path).map_err(|error| {
+    let text = tracker_info_text(path).map_err(|error| {
         Reject::new(ErrorCode::USAGE, format!("`{shown}` is neither ADDR:PORT, nor a port, nor a file: {error}"))
             .hint("an example: tracker 192.0.2.10:9000")
     })?;
@@ -131,14 +128,6 @@ fn from_file(path: &Path, id: usize) -> Result<(SocketAddr, Option<NodeId>), Rej
         Ok(address) => Ok((address, pin)),
         Err(_) => Err(usage(format!("`{shown}`: `{host_port}` has a host name where a tracker needs its IP address"))),
     }
-}
-
-/// A text file, up to [`TRACKER_INFO_BYTES_MAX`].
-fn read_bounded(path: &Path) -> std::io::Result<String> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(TRACKER_INFO_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// The tracker's own folder: apart from a daemon's, which may share the home.
