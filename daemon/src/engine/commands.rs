@@ -110,7 +110,8 @@ impl Engine {
             Request::UploadFile { path, group, name, hash, whole_digest, force } => {
                 self.user()?;
                 let find = tracker::Request::GroupInfo { group: group.clone() };
-                let upload = Upload { path: path.0, group, name, hash, whole_digest, force, mtorrent: None };
+                let upload =
+                    Upload { path: path.0, group, name, hash, whole_digest, force, mtorrent: None, born: None };
                 self.ask(Step::UploadGroup(command, Box::new(upload)), Call::Request(find));
             }
             Request::DownloadFile { group, file, destination, force, detach } => {

@@ -7,6 +7,7 @@ use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::name::{FileName, FileSelector, GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{self, Joined, Listing, Reply, Request, Standing};
 
 use super::file_info::{choose_listing, hex};
@@ -72,6 +73,8 @@ pub(super) struct Upload {
     pub force: bool,
     /// The `.mtorrent` to write, for `share`.
     pub mtorrent: Option<Planned>,
+    /// When the group was born, once a tracker has said so.
+    pub born: Option<UnixMillis>,
 }
 
 /// What `download_file` asks for.
@@ -150,11 +153,12 @@ impl Engine {
                 self.removed(command, removed, content);
             }
             (Step::Public(command, stage), reply) => self.public_answered(command, *stage, reply),
-            (Step::UploadGroup(command, upload), Ok(tracker::Answer::Groups(page))) => {
+            (Step::UploadGroup(command, mut upload), Ok(tracker::Answer::Groups(page))) => {
                 let publishes = |group: &tracker::Group| {
                     group.is_built_in() || matches!(group.standing, Standing::Owner | Standing::Member)
                 };
-                if page.first().is_some_and(publishes) {
+                if let Some(group) = page.first().filter(|group| publishes(group)) {
+                    upload.born = Some(group.born);
                     self.import(command, upload);
                 } else {
                     let reject = Reject::new(
@@ -249,6 +253,7 @@ impl Engine {
                     fetched_bytes: 0,
                     shape: None,
                     phase: DownloadPhase::Active,
+                    born: Some(listing.born),
                 };
                 let step = Step::DownloadKept(command, Box::new(record.clone()), wanted.detach);
                 self.remember(step, vec![Change::PutDownload(record)]);
@@ -326,6 +331,7 @@ impl Engine {
             stamp: imported.stamp,
             added: self.now.wall,
             resting: false,
+            born: upload.born,
         };
         let uploaded = Uploaded {
             group: upload.group,
