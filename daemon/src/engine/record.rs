@@ -93,8 +93,8 @@ impl ShareRecord {
 }
 
 /// Whether what was kept before groups were told apart may be of the group that was born at `born`: not if that is younger,
-/// as one is that somebody else made under the old name. By two clocks; where they disagree by more than the group's age
-/// then, it stays without a group, which serves nobody.
+/// as one is that somebody else made under the old name. Two clocks are compared. Where the one here was behind, it may
+/// stay without a group, which serves nobody; one that was right is not deceived.
 fn may_be_of(known: Option<UnixMillis>, added: UnixMillis, born: UnixMillis) -> bool {
     known.is_none() && born <= added
 }

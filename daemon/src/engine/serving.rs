@@ -67,8 +67,7 @@ impl Engine {
     pub(super) fn renew_served(&mut self, served: ServedId, grant: &Grant) {
         let Some(entry) = self.served.get(&served) else { return };
         let checked = self.check_grant(grant, entry.node, &entry.group);
-        let same = |body: &GrantBody| body.born == entry.born;
-        match checked.and_then(|body| if same(&body) { Ok(body) } else { Err(of_another_group()) }) {
+        match checked.and_then(|body| (body.born == entry.born).then_some(body).ok_or_else(of_another_group)) {
             Ok(body) => {
                 if let Some(entry) = self.served.get_mut(&served) {
                     (entry.user, entry.expires, entry.epoch) = (body.user, body.expires, body.epoch);
