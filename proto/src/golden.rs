@@ -153,6 +153,9 @@ fn name<T: std::str::FromStr<Err: Debug>>(text: &str) -> T {
 
 const TIME: UnixMillis = UnixMillis(1_795_217_000_123);
 
+/// When the group in the samples was born.
+const BORN: UnixMillis = UnixMillis(1_795_000_000_000);
+
 fn grant() -> Grant {
     Grant { body: vec![1, 2, 3], signature: vec![4; 64] }
 }

@@ -55,6 +55,9 @@ pub struct GrantBody {
     pub issued: UnixMillis,
     /// From when on it says nothing, by the tracker's clock.
     pub expires: UnixMillis,
+    /// When the group was born ([`crate::tracker::Group::born`]): what is shared with an earlier group of that name is not
+    /// served by this.
+    pub born: UnixMillis,
 }
 
 impl GrantBody {
@@ -64,11 +67,12 @@ impl GrantBody {
         node: NodeId,
         user: UserName,
         group: GroupName,
+        born: UnixMillis,
         epoch: u64,
         now: UnixMillis,
     ) -> GrantBody {
         let expires = now.plus(Duration::from_secs(GRANT_LIFE_SECONDS));
-        GrantBody { version: VERSION, cluster, node, user, group, epoch, issued: now, expires }
+        GrantBody { version: VERSION, cluster, node, user, group, epoch, issued: now, expires, born }
     }
 
     /// How long after receiving it the holder asks for the next: half its life, whatever anybody's clock says.
@@ -241,6 +245,7 @@ mod tests {
     use proptest::prelude::*;
 
     const NOW: UnixMillis = UnixMillis(1_795_217_000_000);
+    const BORN: UnixMillis = UnixMillis(1_795_000_000_000);
     const NODE: NodeId = NodeId([7; 32]);
 
     fn signer() -> GrantSigner {
@@ -252,7 +257,7 @@ mod tests {
     }
 
     fn body(signer: &GrantSigner) -> GrantBody {
-        GrantBody::new(signer.public_key(), NODE, "alice".parse().expect("a good name"), group("Film"), 3, NOW)
+        GrantBody::new(signer.public_key(), NODE, "alice".parse().expect("a good name"), group("Film"), BORN, 3, NOW)
     }
 
     fn verify_at(signer: &GrantSigner, grant: &Grant, now: u64) -> Result<GrantBody, GrantError> {

@@ -290,6 +290,9 @@ pub struct Presence {
     pub content: ContentId,
     /// All pieces (a seeder) or some, perhaps none yet (a leecher).
     pub complete: bool,
+    /// When that group was born ([`Group::born`]): it counts only while that one has the name. `None` where it is not known
+    /// (what was kept before groups had it), which [`Event::Born`] answers.
+    pub born: Option<UnixMillis>,
 }
 
 /// What comes back for every frame that a daemon sends.
@@ -370,7 +373,13 @@ pub struct Group {
     pub files: u32,
     /// How who asks stands to it.
     pub standing: Standing,
+    /// When it was made, by the tracker's clock, and later than any group made before it: tells it from others that have
+    /// had its name. [`BUILT_IN_BORN`] for the built-in group.
+    pub born: UnixMillis,
 }
+
+/// When the built-in group was born: before any other, at every tracker.
+pub const BUILT_IN_BORN: UnixMillis = UnixMillis(0);
 
 impl Group {
     /// Whether it is the built-in group `public`: any other has at least its owner as a member.
@@ -440,6 +449,8 @@ pub struct Listing {
     pub seeders: u32,
     /// Nodes online that download it.
     pub partial: u32,
+    /// When the group that lists it was born ([`Group::born`]).
+    pub born: UnixMillis,
 }
 
 /// Who is online with a content.
@@ -511,5 +522,13 @@ pub enum Event {
         group: GroupName,
         /// Which content.
         content: ContentId,
+    },
+    /// What this node has announced of a group does not count: it is of another group, which had the name before, or does
+    /// not say of which.
+    Born {
+        /// Which name.
+        group: GroupName,
+        /// When the group was born that has it now ([`Group::born`]).
+        born: UnixMillis,
     },
 }

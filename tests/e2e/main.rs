@@ -26,6 +26,7 @@ mod refusals;
 mod refusals_files;
 mod restart;
 mod revocation;
+mod same_name;
 mod service;
 mod source_faults;
 mod standby;

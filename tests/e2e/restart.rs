@@ -12,7 +12,7 @@ use p2p_tests::wait::eventually;
 use p2pd::engine::record::{Change, DownloadPhase, DownloadRecord, ShareRecord};
 use p2pd::store::Store;
 
-use crate::{MIB, number};
+use crate::{MIB, entry, number};
 
 const SHARES: u32 = 10_000;
 const SHARE_BYTES: usize = 16 * 1024;
@@ -34,7 +34,7 @@ fn content(number: u32, length: usize) -> Vec<u8> {
 }
 
 /// Shares and half-done downloads, made with the daemon's own store while the daemon rests.
-async fn fill(state: &Path, files: &Path) {
+async fn fill(state: &Path, files: &Path, born: UnixMillis) {
     let (told, _events) = tokio::sync::mpsc::unbounded_channel();
     let (store, _) = Store::open(state, told).expect("opens");
     let mut changes = Vec::new();
@@ -52,6 +52,7 @@ async fn fill(state: &Path, files: &Path) {
             path,
             stamp: imported.stamp,
             added: UnixMillis(1),
+            born: Some(born),
         }));
     }
     store.remember(changes).await.expect("remembers");
@@ -73,6 +74,7 @@ async fn fill(state: &Path, files: &Path) {
             fetched_bytes: 0,
             shape: None,
             phase: DownloadPhase::Active,
+            born: Some(born),
         };
         store.remember(vec![Change::PutDownload(record.clone())]).await.expect("remembers");
         store.open_part(record.clone()).await.expect("opens");
@@ -106,6 +108,9 @@ fn ten_thousand_shares_and_a_hundred_downloads_are_ready_without_hashing() {
     alice.restart();
     alice.become_known_as("alice");
     alice.run(&["create_group", "photos", "--policy", "public"]);
+    let groups = alice.json(&["list_groups"]);
+    let born = entry(&groups["groups"], "group", "photos")["born"].clone();
+    let born: UnixMillis = serde_json::from_value(born).expect("a time");
     alice.stop();
 
     let journal = p2p_tests::file::files_under(&alice.home).into_iter().find(|path| path.ends_with("journal.redb"));
@@ -114,7 +119,7 @@ fn ten_thousand_shares_and_a_hundred_downloads_are_ready_without_hashing() {
     std::fs::create_dir(&files).expect("a folder");
     let start = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(fill(journal.parent().expect("a folder"), &files));
+    runtime.block_on(fill(journal.parent().expect("a folder"), &files, born));
     let made = start.elapsed();
 
     let start = Instant::now();

@@ -146,6 +146,36 @@ fn who_comes_back_goes_on_at_once_where_it_was() {
 }
 
 #[test]
+fn a_download_does_not_go_on_in_another_group_of_the_name() {
+    let (mut world, content, command) = slow_download(325, 3, SLOW * 300);
+    world.ask(0, Request::DeleteGroup { group: group() }).expect("is done");
+    world.run_for(A_SECOND);
+    assert!(refusal(&world, command).message.contains("group g has ended"));
+    // Everybody joins the new one, and who has the file is there too.
+    for place in [2, 1, 0] {
+        join(&mut world, place);
+    }
+    let id = id_of(&mut world, 1);
+    world.ask(1, Request::Resume { id: id.clone() }).expect("resumes");
+    let before = world.nodes[0].served_bytes;
+    world.run_for(A_SECOND);
+    match world.ask(1, Request::Wait { id }) {
+        Err(reject) => {
+            assert_eq!(reject.code, ErrorCode::NOT_MEMBER);
+            assert!(reject.hint.contains("another group has its name"), "{reject:?}");
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+    for place in 0..3 {
+        world.kill(place);
+        world.start(place);
+    }
+    nothing_is_served(&mut world);
+    assert_eq!(world.nodes[0].served_bytes, before);
+    assert!(!world.holds(1, content));
+}
+
+#[test]
 fn a_seeder_that_was_away_learns_what_was_revoked_meanwhile() {
     let (mut world, content, command) = slow_download(330, 3, SLOW * 300);
     // Who downloads does not hear of it either, or it would stop by itself.

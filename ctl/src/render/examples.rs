@@ -68,6 +68,7 @@ pub fn groups() -> Groups {
         members,
         files,
         standing,
+        born: UnixMillis(1_795_000_000_000),
     };
     Groups {
         groups: vec![

@@ -8,9 +8,11 @@ use p2p_proto::id::ContentId;
 use p2p_proto::limit::PAGE_ITEMS_MAX;
 use p2p_proto::name::GroupName;
 use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{Announce, Presence, Request};
 
 use super::input::{CommandId, TrackerId};
+use super::record::ShareRecord;
 use super::steps::Step;
 use super::{Engine, Timer};
 
@@ -101,22 +103,44 @@ impl Engine {
 
     /// What this node has to tell: its shares, and what it downloads.
     fn announced_contents(&self) -> Contents {
-        let downloading = self.transfers.iter().map(|(content, transfer)| ((transfer.group.clone(), *content), false));
-        let sharing = self.shares.active().filter(|share| !self.left_groups.contains(&share.group));
-        let sharing = sharing.map(|share| ((share.group.clone(), share.content), true));
-        downloading.chain(sharing).collect()
+        let downloading = self.transfers.iter().map(|(content, transfer)| {
+            ((transfer.group.clone(), *content), Said { born: transfer.born, complete: false })
+        });
+        gathered(downloading.chain(self.shares.active().filter_map(|share| self.said(share))))
     }
 
     /// What this node would share again if it were wanted, and does not have to tell otherwise.
     fn resting_contents(&self, here: &Contents) -> Contents {
-        let resting = self.shares.resting().filter(|share| !self.left_groups.contains(&share.group));
-        let resting = resting.map(|share| ((share.group.clone(), share.content), true));
-        resting.filter(|(item, _)| !here.contains_key(item)).collect()
+        let resting = self.shares.resting().filter_map(|share| self.said(share));
+        gathered(resting.filter(|(item, _)| !here.contains_key(item)))
+    }
+
+    /// What is told of a share; nothing once its group is left.
+    fn said(&self, share: &ShareRecord) -> Option<((GroupName, ContentId), Said)> {
+        let said = Said { born: share.born, complete: true };
+        (!self.left_groups.contains(&share.group)).then(|| ((share.group.clone(), share.content), said))
     }
 }
 
-/// Contents of groups; complete or not.
-type Contents = BTreeMap<(GroupName, ContentId), bool>;
+/// What is told of a content of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Said {
+    born: Option<UnixMillis>,
+    complete: bool,
+}
+
+/// Contents of groups.
+type Contents = BTreeMap<(GroupName, ContentId), Said>;
+
+/// What is to be told of each: of groups that have had one name the latest, and of one group whether it is all here.
+fn gathered(items: impl Iterator<Item = ((GroupName, ContentId), Said)>) -> Contents {
+    let mut contents = Contents::new();
+    for (item, said) in items {
+        let known = contents.entry(item).or_insert(said);
+        *known = said.max(*known);
+    }
+    contents
+}
 
 /// What a tracker has been told of this node, in one of the two ways.
 #[derive(Debug)]
@@ -150,7 +174,8 @@ impl Told {
             return None;
         }
         for presence in &page.present {
-            self.contents.insert((presence.group.clone(), presence.content), presence.complete);
+            let said = Said { born: presence.born, complete: presence.complete };
+            self.contents.insert((presence.group.clone(), presence.content), said);
         }
         for item in &page.withdrawn {
             self.contents.remove(item);
@@ -162,11 +187,12 @@ impl Told {
 
 /// The first changes from what a tracker knows to what it should know.
 fn next_page(wanted: &Contents, known: &Contents, replace: bool) -> Announce {
-    let news = wanted.iter().filter(|(item, complete)| known.get(*item) != Some(*complete));
-    let present = news.map(|((group, content), complete)| Presence {
+    let news = wanted.iter().filter(|(item, said)| known.get(*item) != Some(*said));
+    let present = news.map(|((group, content), said)| Presence {
         group: group.clone(),
         content: *content,
-        complete: *complete,
+        complete: said.complete,
+        born: said.born,
     });
     let withdrawn = known.keys().filter(|item| !wanted.contains_key(*item)).cloned();
     Announce {

@@ -113,8 +113,8 @@ impl Engine {
                 self.user()?;
                 let find = tracker::Request::GroupInfo { group: group.clone() };
                 check_wanted(wait_copies)?;
-                let path = path.0;
-                let upload = Upload { path, group, name, hash, whole_digest, force, mtorrent: None, wait_copies };
+                let (path, born) = (path.0, None);
+                let upload = Upload { path, group, name, hash, whole_digest, force, mtorrent: None, wait_copies, born };
                 self.ask(Step::UploadGroup(command, Box::new(upload)), Call::Request(find));
             }
             Request::DownloadFile { group, file, destination, force, detach } => {

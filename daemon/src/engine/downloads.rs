@@ -7,6 +7,7 @@ use p2p_proto::control::{Answer, Downloaded, Frame};
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::time::UnixMillis;
 
 use super::input::{CommandId, Opened};
 use super::record::{Change, DownloadPhase, DownloadRecord, SourceStamp};
@@ -205,7 +206,8 @@ impl Engine {
             self.transfers.remove(&content);
         }
         let mut changes = vec![Change::PutDownload(record.clone())];
-        if let (Some(shape), true) = (record.shape, self.becomes_share(&record)) {
+        let may_share = finishing || self.is_shared_with_group_of(&record);
+        if let (Some(shape), true) = (record.shape, may_share && self.becomes_share(&record)) {
             let share = share_of(&record, shape, stamp);
             self.put_share(share.clone());
             changes.push(Change::PutShare(share));
@@ -260,16 +262,7 @@ impl Engine {
     /// This user may not read a group any more, as a tracker says: its downloads stop. What is here of them is kept.
     pub(super) fn group_lost(&mut self, group: &GroupName, reason: &Reject) {
         self.grants.remove(group);
-        let Ok(user) = self.user().cloned() else { return };
-        let lost = |download: &&Download| {
-            let of_group = download.record.user == user && download.record.group == *group;
-            of_group && matches!(download.stage, Stage::Queued | Stage::Twin | Stage::Running)
-        };
-        let mut lost: Vec<_> = self.downloads.values().filter(lost).collect();
-        // Those that run come last: each that ends makes room for one that waits.
-        lost.sort_by_key(|download| download.stage == Stage::Running);
-        let lost: Vec<DownloadId> = lost.into_iter().map(|download| download.record.id).collect();
-        for id in lost {
+        for id in self.begun_from(group, |_| true) {
             let message = match reason.code {
                 ErrorCode::GROUP_NOT_FOUND => format!("group {group} has ended, and with it the downloads from it"),
                 _ => format!("no longer a member of {group}: its files are for members only"),
@@ -277,6 +270,40 @@ impl Engine {
             let hint = format!("what is here is kept; `p2pctl resume {id}` goes on with it once you may read {group}");
             self.fail_download(id, Reject::new(ErrorCode::NOT_MEMBER, message).hint(hint));
         }
+    }
+
+    /// This user may read a group, which was born then: what is downloaded from an earlier one of its name stops, since its
+    /// pieces are for the members of that one alone.
+    pub(super) fn keep_downloads_of(&mut self, group: &GroupName, born: UnixMillis) {
+        for id in self.begun_from(group, |record| record.may_be_from(born)) {
+            let Some(download) = self.downloads.get_mut(&id) else { continue };
+            download.record.born = Some(born);
+            let record = download.record.clone();
+            if let Some(transfer) = self.transfers.get_mut(&record.content).filter(|it| it.download == id) {
+                transfer.born = Some(born);
+                self.announce_soon();
+            }
+            self.remember(Step::Kept, vec![Change::PutDownload(record)]);
+        }
+        for id in self.begun_from(group, |record| record.born != Some(born)) {
+            let message = format!("group {group} has ended, and with it the downloads from it");
+            let hint = format!("another group has its name now; what that one lists: p2pctl list_files {group}");
+            self.fail_download(id, Reject::new(ErrorCode::NOT_MEMBER, message).hint(hint));
+        }
+    }
+
+    /// This user's downloads from a group that run or are about to, of those that `which` picks.
+    fn begun_from(&self, group: &GroupName, which: impl Fn(&DownloadRecord) -> bool) -> Vec<DownloadId> {
+        let Ok(user) = self.user() else { return Vec::new() };
+        let begun = |download: &&Download| {
+            let of_group = download.record.user == *user && download.record.group == *group;
+            let begun = matches!(download.stage, Stage::Queued | Stage::Twin | Stage::Running);
+            of_group && begun && which(&download.record)
+        };
+        let mut begun: Vec<_> = self.downloads.values().filter(begun).collect();
+        // Those that run come last: each that ends makes room for one that waits.
+        begun.sort_by_key(|download| download.stage == Stage::Running);
+        begun.into_iter().map(|download| download.record.id).collect()
     }
 
     /// Has the store open a download's part file.
@@ -332,10 +359,10 @@ impl Engine {
         } else {
             download.stage = Stage::Running;
             download.begun = self.now.monotonic;
-            let group = download.record.group.clone();
+            let (group, born) = (download.record.group.clone(), download.record.born);
             self.open_part(id);
-            self.transfers.insert(content, Transfer::new(id, group.clone()));
-            self.grant_for(&group);
+            self.transfers.insert(content, Transfer::new(id, group.clone(), born));
+            self.grant_for(&group, born);
             self.announce_soon();
             if self.transfers.len() <= LOOKUPS_AT_ONCE {
                 self.look_up(content);

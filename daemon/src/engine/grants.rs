@@ -6,6 +6,7 @@ use p2p_proto::control::Happening;
 use p2p_proto::grant::Grant;
 use p2p_proto::name::GroupName;
 use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{Request, Standing};
 
 use super::input::InterestId;
@@ -27,13 +28,16 @@ pub(super) struct GroupGrant {
 }
 
 impl Engine {
-    /// The grant for a group; asks for one if there is none.
-    pub(super) fn grant_for(&mut self, group: &GroupName) -> Option<Grant> {
+    /// The grant for the group of a transfer; asks for one if there is none, or if it is for another group of that name:
+    /// which of them there is, its answer tells.
+    pub(super) fn grant_for(&mut self, group: &GroupName, born: Option<UnixMillis>) -> Option<Grant> {
         let entry = self.grants.entry(group.clone()).or_default();
-        if entry.grant.is_none() && !entry.asking {
+        let fits = |grant: &&Grant| grant.peek().is_ok_and(|body| Some(body.born) == born);
+        let grant = entry.grant.as_ref().filter(fits).cloned();
+        if grant.is_none() && !entry.asking {
             self.ask_grant(group.clone());
         }
-        self.grants.get(group).and_then(|entry| entry.grant.clone())
+        grant
     }
 
     /// Asks for a (fresh) grant, if anything still needs it.
@@ -69,9 +73,13 @@ impl Engine {
                 entry.came = now;
                 // Who is granted to read a group may serve it too.
                 self.left_groups.remove(&group);
-                let renew_after = grant.peek().map_or(Duration::ZERO, |body| body.renew_after());
+                let body = grant.peek();
+                let renew_after = body.as_ref().map_or(Duration::ZERO, |body| body.renew_after());
                 let at = self.after(renew_after.max(Duration::from_millis(RETRY_MS)));
                 self.timers.set(Timer::Grant(group.clone()), at);
+                if let Ok(body) = body {
+                    self.keep_downloads_of(&group, body.born);
+                }
                 for interest in self.interests_of(&group) {
                     self.outputs.push_back(Output::RenewInterest(interest, grant.clone()));
                 }

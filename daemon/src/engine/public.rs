@@ -10,7 +10,7 @@ use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::mtorrent;
 use p2p_proto::name::{FileName, FileSelector, GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_proto::tracker::{self, Listing, Reply, Request};
+use p2p_proto::tracker::{self, BUILT_IN_BORN, Listing, Reply, Request};
 use p2p_proto::tracker_info::TrackerAddress;
 
 use super::input::{AskId, CommandId, MtorrentRead, TrackerId};
@@ -97,6 +97,7 @@ impl Engine {
             force: false,
             mtorrent,
             wait_copies: 0,
+            born: None,
         };
         let ask = self.expect(Step::Public(command, Box::new(Stage::Place(upload))));
         let resolve = Output::ResolveDestination { ask, destination, name: in_folder, length: 0, force: false };
@@ -187,8 +188,11 @@ impl Engine {
     /// A tracker answered.
     pub(super) fn public_answered(&mut self, command: CommandId, stage: Stage, reply: Reply) {
         match (stage, reply) {
-            (Stage::Group(upload), Ok(tracker::Answer::Groups(page))) => match page.first() {
-                Some(group) if group.is_built_in() => self.import(command, Box::new(upload)),
+            (Stage::Group(mut upload), Ok(tracker::Answer::Groups(page))) => match page.first() {
+                Some(group) if group.is_built_in() => {
+                    upload.born = Some(group.born);
+                    self.import(command, Box::new(upload));
+                }
                 Some(group) => self.fail(command, not_built_in(&group.owner)),
                 None => self.fail(command, out_of_place()),
             },
@@ -250,7 +254,7 @@ impl Engine {
         match reply {
             Ok(tracker::Answer::Files(listings)) => {
                 match listings.into_iter().find(|listing| listing.content == sought.mtorrent.content) {
-                    Some(listing) => self.fetch(command, sought.mtorrent, sought.target, Some(listing.owner)),
+                    Some(listing) => self.fetch(command, sought.mtorrent, sought.target, Some(listing)),
                     None => self.look_for(command, sought),
                 }
             }
@@ -298,14 +302,14 @@ impl Engine {
     }
 
     /// The content can be had, or waited for: from here on it is a download as any other.
-    fn fetch(&mut self, command: CommandId, mtorrent: MtorrentRead, target: Target, owner: Option<UserName>) {
+    fn fetch(&mut self, command: CommandId, mtorrent: MtorrentRead, target: Target, listed: Option<Listing>) {
         let MtorrentRead { name, content, length, .. } = mtorrent;
         let Target { destination, force, detach } = target;
         let file = FileSelector { owner: None, name: name.clone() };
         let wanted = Wanted { group: GroupName::public(), file, destination, force, detach };
-        // Whose it is, only a listing tells.
-        let owner = owner.unwrap_or_else(UserName::public);
-        let listing = Listing { name, owner, content, length, added: self.now.wall, seeders: 0, partial: 0 };
+        // Whose it is, only a listing tells. What is found without one is found in the built-in group alone.
+        let (owner, born) = listed.map_or((UserName::public(), BUILT_IN_BORN), |listing| (listing.owner, listing.born));
+        let listing = Listing { name, owner, content, length, added: self.now.wall, seeders: 0, partial: 0, born };
         self.resolve(command, Box::new(wanted), listing);
     }
 

@@ -75,6 +75,29 @@ pub struct ShareRecord {
     /// of its first version have none.
     #[serde(skip)]
     pub resting: bool,
+    /// When the group was born: it is shared with that one and with no other that gets the name. `None` in records from
+    /// before, until a tracker says which group it can be ([`ShareRecord::is_for`]). Kept as `resting` is.
+    #[serde(skip)]
+    pub born: Option<UnixMillis>,
+}
+
+impl ShareRecord {
+    /// Whether it is shared with the group of its name that was born then.
+    pub fn is_for(&self, born: UnixMillis) -> bool {
+        self.born == Some(born)
+    }
+
+    /// Whether it may be of the group that was born then, and has to be told so.
+    pub fn may_be_for(&self, born: UnixMillis) -> bool {
+        may_be_of(self.born, self.added, born)
+    }
+}
+
+/// Whether what was kept before groups were told apart may be of the group that was born at `born`: not if that is younger,
+/// as one is that somebody else made under the old name. Two clocks are compared. Where the one here was behind, it may
+/// stay without a group, which serves nobody; one that was right is not deceived.
+fn may_be_of(known: Option<UnixMillis>, added: UnixMillis, born: UnixMillis) -> bool {
+    known.is_none() && born <= added
 }
 
 /// Where a download stands.
@@ -119,6 +142,16 @@ pub struct DownloadRecord {
     pub shape: Option<Shape>,
     /// Where it stands.
     pub phase: DownloadPhase,
+    /// When the group was born, as in [`ShareRecord::born`].
+    #[serde(skip)]
+    pub born: Option<UnixMillis>,
+}
+
+impl DownloadRecord {
+    /// As [`ShareRecord::may_be_for`].
+    pub fn may_be_from(&self, born: UnixMillis) -> bool {
+        may_be_of(self.born, self.added, born)
+    }
 }
 
 /// One change of what is remembered; a batch of them is one transaction.

@@ -76,7 +76,9 @@ impl Engine {
     /// A share as it is shown.
     pub(super) fn share_row(&self, share: &ShareRecord) -> control::Share {
         let broken = self.shares.broken(share).map(|reject| reject.message.clone());
-        let reason = broken.or_else(|| share.resting.then(|| "rests until requested".to_owned()));
+        let untold =
+            || share.born.is_none().then(|| "a tracker has yet to say which group it is shared with".to_owned());
+        let reason = broken.or_else(|| share.resting.then(|| "rests until requested".to_owned())).or_else(untold);
         control::Share {
             group: share.group.clone(),
             name: share.name.clone(),
@@ -101,7 +103,7 @@ impl Engine {
         let of_user = self.downloads.values().filter(|download| Some(&download.record.user) == user.as_ref());
         let rows: Vec<control::Download> = of_user.map(|download| self.download_row(download)).collect();
         let in_states = |states: &[DownloadState]| count(rows.iter().filter(|row| states.contains(&row.state)).count());
-        let seeding = self.shares.active().count();
+        let seeding = self.shares.active().filter(|share| share.born.is_some()).count();
         let waiting = rows.iter().filter(|row| row.state == DownloadState::Waiting).map(|row| {
             let waited = self.downloads.get(&row.id).and_then(|download| self.waited(download));
             let waited = waited.map_or("waits".to_owned(), |waited| format!("has waited {}", in_words(waited)));
@@ -146,8 +148,14 @@ impl Engine {
         let record = &download.record;
         match (&record.phase, download.stage, running) {
             (DownloadPhase::Complete(_), ..) => {
-                let shared = self.shares.in_group(record.content, &record.group).is_some();
-                (if shared { DownloadState::Seeding } else { DownloadState::Complete }, None)
+                if self.is_shared_with_group_of(record) {
+                    return (DownloadState::Seeding, None);
+                }
+                let other = self.shares.with_content(record.content).map(|share| {
+                    let (group, path) = (&record.group, record.destination.display());
+                    format!("shared with {}, not with {group}: p2pctl upload_file {path} {group}", share.group)
+                });
+                (DownloadState::Complete, other)
             }
             (DownloadPhase::Paused, ..) => (DownloadState::Paused, None),
             (DownloadPhase::Failed(reject), ..) => (DownloadState::Error, Some(reject.message.clone())),

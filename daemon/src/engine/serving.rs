@@ -29,6 +29,8 @@ pub(super) struct Served {
     pub node: NodeId,
     user: UserName,
     pub group: GroupName,
+    /// When the group was born: nothing of another one of that name is served.
+    born: UnixMillis,
     pub content: ContentId,
     /// When its grant ends, by the tracker's clock.
     pub expires: UnixMillis,
@@ -65,7 +67,8 @@ impl Engine {
     /// A peer shows a fresh grant.
     pub(super) fn renew_served(&mut self, served: ServedId, grant: &Grant) {
         let Some(entry) = self.served.get(&served) else { return };
-        match self.check_grant(grant, entry.node, &entry.group.clone()) {
+        let checked = self.check_grant(grant, entry.node, &entry.group);
+        match checked.and_then(|body| (body.born == entry.born).then_some(body).ok_or_else(of_another_group)) {
             Ok(body) => {
                 if let Some(entry) = self.served.get_mut(&served) {
                     (entry.user, entry.expires, entry.epoch) = (body.user, body.expires, body.epoch);
@@ -137,7 +140,7 @@ impl Engine {
     /// Ends the interests in a content of those who may no longer read it from here.
     pub(super) fn refuse_readers(&mut self, content: ContentId) {
         let readers = self.served.iter().filter(|(_, served)| served.content == content);
-        let lost = readers.filter(|(_, served)| self.available(content, &served.group).is_none());
+        let lost = readers.filter(|(_, served)| self.available(content, &served.group, served.born).is_none());
         let lost: Vec<ServedId> = lost.map(|(served, _)| *served).collect();
         for served in lost {
             self.refuse_served(served, no_longer_served());
@@ -154,9 +157,9 @@ impl Engine {
     /// Tells those who have not been told yet what is here of a content.
     pub(super) fn tell_have_map(&mut self, content: ContentId) {
         let untold = self.served.iter().filter(|(_, served)| served.content == content && !served.told);
-        let untold: Vec<(ServedId, GroupName)> = untold.map(|(served, entry)| (*served, entry.group.clone())).collect();
-        for (served, group) in untold {
-            let map = match self.available(content, &group) {
+        let untold: Vec<_> = untold.map(|(served, entry)| (*served, entry.group.clone(), entry.born)).collect();
+        for (served, group, born) in untold {
+            let map = match self.available(content, &group, born) {
                 Some(Available { have, .. }) => have.map_or(WireHaveMap::All, HaveMap::to_wire),
                 None => continue,
             };
@@ -199,14 +202,14 @@ impl Engine {
         if self.served.len() >= self.config.limits.served_max {
             return Err(Reject::new(ErrorCode::BUSY, "too many downloads are served here"));
         }
-        let GrantBody { user, expires, epoch, .. } = self.check_grant(&interest.grant, node, &interest.group)?;
+        let GrantBody { user, expires, epoch, born, .. } = self.check_grant(&interest.grant, node, &interest.group)?;
         let Interest { content, group, .. } = interest;
-        let here = self.available(*content, group).is_some() || self.is_opening(*content, group);
+        let here = self.available(*content, group, born).is_some() || self.is_opening(*content, group, born);
         if !here {
             return Err(Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this content is not served here"));
         }
         let group = group.clone();
-        Ok(Served { connection, node, user, group, content: *content, expires, epoch, told: false })
+        Ok(Served { connection, node, user, group, born, content: *content, expires, epoch, told: false })
     }
 
     /// The open interest that covers a request, if its grant still holds.
@@ -227,7 +230,8 @@ impl Engine {
     /// Whether a manifest may be read: by which interest, and how many bytes it has at the most.
     fn check_manifest(&self, connection: ConnectionId, content: ContentId) -> Result<(ServedId, u64), Reject> {
         let served = self.check_request(connection, content)?;
-        match self.available(content, &self.check_served(served)?.group) {
+        let entry = self.check_served(served)?;
+        match self.available(content, &entry.group, entry.born) {
             Some(available) => {
                 let digests_bytes = u64::from(available.geometry.piece_count()) * DIGEST_BYTES_MAX;
                 Ok((served, digests_bytes + MANIFEST_HEADER_BYTES_MAX))
@@ -249,30 +253,31 @@ impl Engine {
 
     /// The bytes of a piece, if it is here for who reads.
     fn check_here(&self, served: &Served, piece: PieceIndex) -> Result<u64, Reject> {
-        let bytes = self.available(served.content, &served.group).and_then(|available| {
+        let available = self.available(served.content, &served.group, served.born);
+        let bytes = available.and_then(|available| {
             let here = available.have.is_none_or(|have| have.contains(piece));
             available.geometry.piece(piece.0).filter(|_| here).map(|piece| available.geometry.piece_bytes(piece))
         });
         bytes.ok_or_else(|| Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this piece is not here"))
     }
 
-    /// What of a content can be served to readers of a group.
-    fn available(&self, content: ContentId, group: &GroupName) -> Option<Available<'_>> {
+    /// What of a content can be served to readers of a group that was born then.
+    fn available(&self, content: ContentId, group: &GroupName, born: UnixMillis) -> Option<Available<'_>> {
         if self.left_groups.contains(group) {
             return None;
         }
-        if let Some(share) = self.shares.in_group(content, group) {
+        if let Some(share) = self.shares.in_group(content, group, born) {
             return Some(Available { geometry: share.shape.geometry().ok()?, have: None });
         }
-        let transfer = self.transfers.get(&content).filter(|transfer| transfer.group == *group)?;
+        let transfer = self.transfers.get(&content).filter(|transfer| transfer.is_of(group, born))?;
         let pieces = transfer.pieces.as_ref()?;
         Some(Available { geometry: pieces.geometry, have: Some(pieces.picker.have()) })
     }
 
     /// Whether a content will be here in a moment: its readers are told when it is.
-    fn is_opening(&self, content: ContentId, group: &GroupName) -> bool {
+    fn is_opening(&self, content: ContentId, group: &GroupName, born: UnixMillis) -> bool {
         !self.left_groups.contains(group)
-            && self.transfers.get(&content).is_some_and(|transfer| transfer.group == *group)
+            && self.transfers.get(&content).is_some_and(|transfer| transfer.is_of(group, born))
     }
 
     /// How busy this node is.
@@ -283,6 +288,11 @@ impl Engine {
             active_peers: u32::try_from(connections.len()).unwrap_or(u32::MAX),
         }
     }
+}
+
+/// A grant for a group that has only the name of the one that was read from until now.
+fn of_another_group() -> Reject {
+    grant_refused("the grant is for another group of that name")
 }
 
 /// What those are told who could read a content from here until now.

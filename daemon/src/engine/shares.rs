@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use p2p_proto::id::ContentId;
 use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::reject::Reject;
+use p2p_proto::time::UnixMillis;
 
 use super::record::ShareRecord;
 
@@ -42,6 +43,19 @@ impl Shares {
         self.broken.remove(&(record.content, record.path.clone()));
         self.by_content.entry(record.content).or_default().insert(key.clone());
         self.shares.insert(key, record);
+    }
+
+    /// Gives the shares of the user who is logged in that do not say so, and can be of it, to the group that was born then;
+    /// those as they are now.
+    pub fn adopt(&mut self, group: &GroupName, born: UnixMillis) -> Vec<ShareRecord> {
+        let user = self.user.clone();
+        let of_group =
+            self.shares.values_mut().filter(|share| Some(&share.user) == user.as_ref() && share.group == *group);
+        let adopted = of_group.filter(|share| share.may_be_for(born)).map(|share| {
+            share.born = Some(born);
+            share.clone()
+        });
+        adopted.collect()
     }
 
     /// Takes a share of the user who is logged in out of the table.
@@ -97,9 +111,9 @@ impl Shares {
         self.good(content).next()
     }
 
-    /// An active share of a content in one group.
-    pub fn in_group(&self, content: ContentId, group: &GroupName) -> Option<&ShareRecord> {
-        self.good(content).find(|share| share.group == *group && !share.resting)
+    /// An active share of a content in one group, told from others of its name by its birth.
+    pub fn in_group(&self, content: ContentId, group: &GroupName, born: UnixMillis) -> Option<&ShareRecord> {
+        self.good(content).find(|share| share.group == *group && share.is_for(born) && !share.resting)
     }
 
     /// The shares of a content whose file is good, resting ones among them.

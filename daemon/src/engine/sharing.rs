@@ -5,6 +5,7 @@ use p2p_proto::control::{Answer, FileRemoved, Happening, LocalPath, ShareStopped
 use p2p_proto::id::ContentId;
 use p2p_proto::name::{FileName, FileSelector, GroupName};
 use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{Listing, Reply, Request};
 
 use super::Engine;
@@ -71,6 +72,28 @@ impl Engine {
         }
     }
 
+    /// A tracker says when the group was born that has a name now, since this node does not say so of what it shares there.
+    /// What was kept without it is of that group if it can be; what is of an earlier one is shared with nobody any more.
+    pub(super) fn group_born(&mut self, group: &GroupName, born: UnixMillis) {
+        let adopted = self.shares.adopt(group, born);
+        if self.shares.of_user().any(|share| share.group == *group && !share.is_for(born)) {
+            let message =
+                format!("another group has the name {group} now: what was shared with the old one is not shared");
+            self.note_problem(message);
+        }
+        if !adopted.is_empty() {
+            self.announce_soon();
+            self.remember(Step::Kept, adopted.into_iter().map(Change::PutShare).collect());
+        }
+    }
+
+    /// Whether this user shares a download's content with the same group already. Only then is a copy that was made here
+    /// shared with it too: that a group lists a content does not mean that it has it, and who has it in another group only
+    /// would hand it over to whoever has listed its id.
+    pub(super) fn is_shared_with_group_of(&self, record: &DownloadRecord) -> bool {
+        record.born.is_some_and(|born| self.shares.in_group(record.content, &record.group, born).is_some())
+    }
+
     /// Whether a finished download is shared. One share a name: a second copy of a file that is shared already is not a
     /// second share, and what this user uploaded is not replaced by another's file of the same name. What was downloaded
     /// before is: the name stands for something newer now.
@@ -82,6 +105,7 @@ impl Engine {
             records.filter(|record| finished(record)).any(|record| record.destination == share.path)
         };
         self.shares.broken(share).is_some()
+            || share.born != record.born
             || share.path == record.destination
             || (share.content != record.content && downloaded(share))
     }
@@ -201,6 +225,7 @@ pub(super) fn share_of(record: &DownloadRecord, shape: Shape, stamp: SourceStamp
             _ => record.added,
         },
         resting: false,
+        born: record.born,
     }
 }
 

@@ -9,6 +9,7 @@ use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::name::{FileName, FileSelector, GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{self, Joined, Listing, Reply, Request, Standing};
 
 use super::file_info::{choose_listing, hex};
@@ -81,6 +82,8 @@ pub(super) struct Upload {
     pub mtorrent: Option<Planned>,
     /// Answered when so many other nodes hold all of it.
     pub wait_copies: u32,
+    /// When the group was born, once a tracker has said so.
+    pub born: Option<UnixMillis>,
 }
 
 /// What `download_file` asks for.
@@ -161,11 +164,12 @@ impl Engine {
                 self.removed(command, removed, content);
             }
             (Step::Public(command, stage), reply) => self.public_answered(command, *stage, reply),
-            (Step::UploadGroup(command, upload), Ok(tracker::Answer::Groups(page))) => {
+            (Step::UploadGroup(command, mut upload), Ok(tracker::Answer::Groups(page))) => {
                 let publishes = |group: &tracker::Group| {
                     group.is_built_in() || matches!(group.standing, Standing::Owner | Standing::Member)
                 };
-                if page.first().is_some_and(publishes) {
+                if let Some(group) = page.first().filter(|group| publishes(group)) {
+                    upload.born = Some(group.born);
                     self.import(command, upload);
                 } else {
                     let reject = Reject::new(
@@ -266,6 +270,7 @@ impl Engine {
                     fetched_bytes: 0,
                     shape: None,
                     phase: DownloadPhase::Active,
+                    born: Some(listing.born),
                 };
                 let step = Step::DownloadKept(command, Box::new(record.clone()), wanted.detach);
                 self.remember(step, vec![Change::PutDownload(record)]);
@@ -350,6 +355,7 @@ impl Engine {
             stamp: imported.stamp,
             added: self.now.wall,
             resting: false,
+            born: upload.born,
         };
         let uploaded = Uploaded {
             group: upload.group,

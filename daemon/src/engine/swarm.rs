@@ -313,12 +313,12 @@ impl Engine {
         if peer.interest.is_some() || peer.is_banned() || peer.not_before > now || transfer.phase == Phase::Finishing {
             return;
         }
-        let group = transfer.group.clone();
+        let (group, born) = (transfer.group.clone(), transfer.born);
         let Some(connection) = self.peers.get(&node).and_then(super::peers::Peer::connection) else {
             self.connect_in_time(node);
             return;
         };
-        let Some(grant) = self.grant_for(&group) else { return };
+        let Some(grant) = self.grant_for(&group, born) else { return };
         let interest = InterestId(self.number());
         self.interests.insert(interest, (content, node));
         if let Some(peer) = self.transfers.get_mut(&content).and_then(|transfer| transfer.peers.get_mut(&node)) {

@@ -246,6 +246,7 @@ impl Engine {
             Event::Provider { group, content, provider } => self.provider_found(&group, content, provider),
             Event::Revoked { group, node, epoch } => self.revoke(&group, node, epoch),
             Event::Wanted { group, content } => self.wake_shares(&group, content),
+            Event::Born { group, born } => self.group_born(&group, born),
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Transfer {
     pub download: DownloadId,
     /// Through which group.
     pub group: GroupName,
+    /// When that was born, if that is known: no other group of its name will do.
+    pub born: Option<UnixMillis>,
     pub phase: Phase,
     /// Known from [`Phase::Fetching`] on.
     pub pieces: Option<Pieces>,
@@ -99,10 +101,11 @@ const WINDOW_MAX: u64 = 64;
 
 impl Transfer {
     /// A transfer for a download, before anything is known of it.
-    pub fn new(download: DownloadId, group: GroupName) -> Transfer {
+    pub fn new(download: DownloadId, group: GroupName, born: Option<UnixMillis>) -> Transfer {
         Transfer {
             download,
             group,
+            born,
             phase: Phase::Opening,
             pieces: None,
             peers: BTreeMap::new(),
@@ -113,6 +116,11 @@ impl Transfer {
             unlisted: false,
             starved: false,
         }
+    }
+
+    /// Whether it goes through the group of that name that was born then.
+    pub fn is_of(&self, group: &GroupName, born: UnixMillis) -> bool {
+        self.group == *group && self.born == Some(born)
     }
 
     /// Bytes verified and here.

@@ -8,6 +8,7 @@ use p2p_proto::codec;
 use p2p_proto::control::RateLimits;
 use p2p_proto::id::ContentId;
 use p2p_proto::name::{FileName, GroupName, UserName};
+use p2p_proto::time::UnixMillis;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +18,13 @@ use crate::engine::record::{Account, DownloadRecord, Shape, ShareRecord, SourceS
 const RECORD_VERSION: u8 = 1;
 
 /// The version that is written of shares, and the newest that is read. Version 2: whether it rests stands behind what
-/// version 1 is.
-const SHARE_VERSION: u8 = 2;
+/// version 1 is. Version 3: behind that, when its group was born.
+const SHARE_VERSION: u8 = 3;
+const SHARE_WITHOUT_BIRTH: u8 = 2;
+
+/// The version that is written of downloads, and the newest that is read. Version 2: when its group was born stands behind
+/// what version 1 is.
+const DOWNLOAD_VERSION: u8 = 2;
 
 /// What the journal knows of a download's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,25 +71,32 @@ struct WithPath<T> {
 
 pub(super) fn encode_share(share: &ShareRecord) -> Vec<u8> {
     let record = ShareRecord { path: PathBuf::new(), ..share.clone() };
-    encode(SHARE_VERSION, &(WithPath { record, path: path_bytes(&share.path) }, share.resting))
+    encode(SHARE_VERSION, &(WithPath { record, path: path_bytes(&share.path) }, share.resting, share.born))
 }
 
 pub(super) fn decode_share(bytes: &[u8]) -> Result<ShareRecord, RecordError> {
-    let (stored, resting): (WithPath<ShareRecord>, bool) = match version(bytes)? {
+    let (stored, resting, born): (WithPath<ShareRecord>, bool, Option<UnixMillis>) = match version(bytes)? {
         (SHARE_VERSION, record) => codec::decode(record)?,
-        _ => (decode(bytes)?, false),
+        (SHARE_WITHOUT_BIRTH, record) => {
+            let (stored, resting) = codec::decode(record)?;
+            (stored, resting, None)
+        }
+        _ => (decode(bytes)?, false, None),
     };
-    Ok(ShareRecord { path: bytes_path(stored.path), resting, ..stored.record })
+    Ok(ShareRecord { path: bytes_path(stored.path), resting, born, ..stored.record })
 }
 
 pub(super) fn encode_download(download: &DownloadRecord) -> Vec<u8> {
     let record = DownloadRecord { destination: PathBuf::new(), ..download.clone() };
-    encode(RECORD_VERSION, &WithPath { record, path: path_bytes(&download.destination) })
+    encode(DOWNLOAD_VERSION, &(WithPath { record, path: path_bytes(&download.destination) }, download.born))
 }
 
 pub(super) fn decode_download(bytes: &[u8]) -> Result<DownloadRecord, RecordError> {
-    let stored: WithPath<DownloadRecord> = decode(bytes)?;
-    Ok(DownloadRecord { destination: bytes_path(stored.path), ..stored.record })
+    let (stored, born): (WithPath<DownloadRecord>, Option<UnixMillis>) = match version(bytes)? {
+        (DOWNLOAD_VERSION, record) => codec::decode(record)?,
+        _ => (decode(bytes)?, None),
+    };
+    Ok(DownloadRecord { destination: bytes_path(stored.path), born, ..stored.record })
 }
 
 pub(super) fn encode_account(account: &Account) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use sha2::Digest as _;
 
-use super::{TIME, Table, content, file_name, grant, name, node, variants};
+use super::{BORN, TIME, Table, content, file_name, grant, name, node, variants};
 use crate::frame;
 use crate::geometry::Geometry;
 use crate::grant::{ClusterKey, GrantBody, GrantSigner};
@@ -72,7 +72,7 @@ fn decode_manifest(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn grant_body(cluster: ClusterKey) -> GrantBody {
-    GrantBody::new(cluster, node(7), name("alice"), name("photos"), 3, TIME)
+    GrantBody::new(cluster, node(7), name("alice"), name("photos"), BORN, 3, TIME)
 }
 
 /// A signer whose key is the seed 1, 1, 1 … (PKCS#8 version 1, RFC 8410 §7): Ed25519 signs the same bytes alike.

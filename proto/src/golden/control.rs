@@ -1,6 +1,6 @@
 //! Samples of what `p2pctl` and `p2pd` say to each other.
 
-use super::{TIME, Table, content, name, node, variants};
+use super::{BORN, TIME, Table, content, name, node, variants};
 use crate::control::*;
 use crate::id::DownloadId;
 use crate::manifest::HashAlgorithm;
@@ -370,6 +370,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         members: 2,
         files: 1,
         standing: Standing::Owner,
+        born: BORN,
     };
     let member = Member { user: name("alice"), owner: true, since: TIME, nodes_online: 1 };
     let group_change = || GroupChange { group: name("photos") };

@@ -1,6 +1,6 @@
 //! Samples of what a daemon and a tracker say to each other.
 
-use super::{TIME, Table, content, grant, name, node, variants};
+use super::{BORN, TIME, Table, content, grant, name, node, variants};
 use crate::grant::ClusterKey;
 use crate::id::RequestId;
 use crate::reject::{ErrorCode, Reject};
@@ -20,7 +20,7 @@ variants!(Request:
     ChangePasswordFinish ListOwnedRequests Standby);
 variants!(Answer:
     Done Challenge Joined Groups Members Requests Files Providers Grant Nodes PasswordChallenge OwnedRequests);
-variants!(Event: Enrolment Membership JoinRequested Provider Revoked Wanted);
+variants!(Event: Enrolment Membership JoinRequested Provider Revoked Wanted Born);
 
 pub(super) fn tables() -> Vec<Table> {
     vec![
@@ -88,8 +88,8 @@ fn requests() -> Vec<(&'static str, Request)> {
     let announce = Announce {
         replace: true,
         present: vec![
-            Presence { group: group(), content: content(1), complete: true },
-            Presence { group: group(), content: content(2), complete: false },
+            Presence { group: group(), content: content(1), complete: true, born: Some(BORN) },
+            Presence { group: group(), content: content(2), complete: false, born: None },
         ],
         withdrawn: vec![(group(), content(3))],
     };
@@ -152,6 +152,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         members: 14,
         files: 37,
         standing: Standing::Requested,
+        born: BORN,
     };
     let member = Member { user: name("alice"), owner: true, since: TIME, nodes_online: 2 };
     let listing = Listing {
@@ -162,6 +163,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         added: TIME,
         seeders: 3,
         partial: 2,
+        born: BORN,
     };
     let waiting = Joined::Waiting { owner: name("alice") };
     let providers = Providers { providers: vec![provider()], last_seeder: None };
@@ -199,5 +201,6 @@ fn events() -> Vec<(&'static str, Event)> {
         ("node", Event::Revoked { group: name("photos"), node: Some(node(7)), epoch: 300 }),
         ("everybody", Event::Revoked { group: name("photos"), node: None, epoch: 300 }),
         ("", Event::Wanted { group: name("photos"), content: content(1) }),
+        ("", Event::Born { group: name("photos"), born: BORN }),
     ]
 }

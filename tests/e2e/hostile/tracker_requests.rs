@@ -105,11 +105,14 @@ fn nobody_seeds_what_they_may_not_read() {
     let listed = shared.alice.json(&["list_files", "secret"])["files"][0].clone();
     let content: ContentId = listed["content"].as_str().expect("an id").parse().expect("an id");
     let (secret, photos) = (named("secret"), named("photos"));
-    let presence = |group, content| Presence { group, content, complete: true };
     let announce = |present| Request::Announce(Announce { replace: false, present, withdrawn: Vec::new() });
     runtime().block_on(async {
         let tracker = shared.world.tracker.address;
         let mallory = Client::enter(stranger(), tracker, &Key::new(), "mallory", PASSWORD).await;
+        let info = Request::GroupInfo { group: named("photos") };
+        let Ok(Answer::Groups(shown)) = mallory.ask(info).await else { panic!("everybody sees a group") };
+        let born = Some(shown[0].born);
+        let presence = |group, content| Presence { group, content, complete: true, born };
         // Passed over: a group that is not hers, a content that no group lists, a group that is not there.
         let items =
             vec![presence(secret, content), presence(photos, ContentId([7; 32])), presence(named("ghosts"), content)];

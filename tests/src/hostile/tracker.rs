@@ -61,6 +61,9 @@ struct Line {
     events: Option<SendStream>,
 }
 
+/// When every group of it was born.
+const BORN: UnixMillis = UnixMillis(1);
+
 /// This machine's clock.
 pub fn now() -> UnixMillis {
     UnixMillis::from(SystemTime::now())
@@ -99,7 +102,7 @@ impl Tracker {
 
     /// The body of an honest grant that begins now.
     pub fn body(&self, node: NodeId, user: &str, group: &GroupName) -> GrantBody {
-        GrantBody::new(self.signer.public_key(), node, named(user), group.clone(), 0, now())
+        GrantBody::new(self.signer.public_key(), node, named(user), group.clone(), BORN, 0, now())
     }
 
     /// Tells a connected daemon of events, one after the other.
@@ -195,6 +198,7 @@ impl Books {
                 members: 1,
                 files: 1,
                 standing: Standing::Member,
+                born: BORN,
             }]),
             Request::Publish { name, content, length, .. } => {
                 if let Some(owner) = user {
@@ -212,7 +216,7 @@ impl Books {
             }
             Request::Grant { group } => {
                 let user = user.unwrap_or_else(|| named("nobody"));
-                let body = GrantBody::new(signer.public_key(), node, user, group, 0, now());
+                let body = GrantBody::new(signer.public_key(), node, user, group, BORN, 0, now());
                 Answer::Grant(signer.sign(&body))
             }
             _ => Answer::Done,
@@ -227,5 +231,5 @@ pub fn listing(
     content: p2p_proto::id::ContentId,
     length: u64,
 ) -> Listing {
-    Listing { name, owner, content, length, added: now(), seeders: 1, partial: 0 }
+    Listing { name, owner, content, length, added: now(), seeders: 1, partial: 0, born: BORN }
 }

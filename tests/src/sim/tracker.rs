@@ -25,6 +25,9 @@ pub(super) struct Tracker {
     signer: GrantSigner,
     enrolled: BTreeMap<NodeId, UserName>,
     members: BTreeMap<GroupName, BTreeSet<UserName>>,
+    /// When each of them was born, and the latest of all that ever were.
+    births: BTreeMap<GroupName, UnixMillis>,
+    last_birth: UnixMillis,
     listings: BTreeMap<(GroupName, FileName), Listing>,
     present: BTreeMap<(GroupName, ContentId), BTreeMap<NodeId, bool>>,
     standby: BTreeMap<(GroupName, ContentId), BTreeSet<NodeId>>,
@@ -43,6 +46,8 @@ impl Tracker {
             signer: GrantSigner::from_document(&document).expect("just made"),
             enrolled: BTreeMap::new(),
             members: BTreeMap::new(),
+            births: BTreeMap::new(),
+            last_birth: UnixMillis::default(),
             listings: BTreeMap::new(),
             present: BTreeMap::new(),
             standby: BTreeMap::new(),
@@ -87,11 +92,20 @@ impl Tracker {
         }
     }
 
+    /// When a group was born that is there.
+    fn born(&self, group: &GroupName) -> UnixMillis {
+        self.births.get(group).copied().unwrap_or_default()
+    }
+
     fn answer(&mut self, node: NodeId, request: Request, now: UnixMillis) -> Reply {
         match request {
             Request::CreateGroup { group, .. } | Request::JoinGroup { group } => {
                 let user = self.enrolled.get(&node).cloned();
                 let user = user.ok_or_else(|| Reject::new(ErrorCode::LOGIN_NEEDED, "nobody is logged in"))?;
+                if !self.births.contains_key(&group) {
+                    self.last_birth = now.max(UnixMillis(self.last_birth.0 + 1));
+                    self.births.insert(group.clone(), self.last_birth);
+                }
                 self.members.entry(group.clone()).or_default().insert(user.clone());
                 self.tell_standing(&group, &user, Standing::Member);
                 Ok(Answer::Done)
@@ -122,12 +136,14 @@ impl Tracker {
                 for user in self.members.remove(&group).unwrap_or_default() {
                     self.drop_member(&group, &user);
                 }
+                self.births.remove(&group);
+                self.listings.retain(|(of, _), _| *of != group);
                 Ok(Answer::Done)
             }
             Request::GroupInfo { group } => {
                 let owner = self.require_member(node, &group)?;
-                let (members, files, standing) = (1, 0, Standing::Member);
-                Ok(Answer::Groups(vec![Group { group, owner, policy: JoinPolicy::Open, members, files, standing }]))
+                let (born, policy, standing) = (self.born(&group), JoinPolicy::Open, Standing::Member);
+                Ok(Answer::Groups(vec![Group { group, owner, policy, members: 1, files: 0, standing, born }]))
             }
             Request::Publish { group, name, content, length, replace } => {
                 let owner = self.require_member(node, &group)?;
@@ -135,8 +151,9 @@ impl Tracker {
                 if listed.is_some_and(|listed| listed.content != content) && !replace {
                     return Err(Reject::new(ErrorCode::FILE_EXISTS, "you list another file under that name"));
                 }
+                let (born, added) = (self.born(&group), now);
                 let listing =
-                    Listing { name: name.clone(), owner, content, length, added: now, seeders: 0, partial: 0 };
+                    Listing { name: name.clone(), owner, content, length, added, seeders: 0, partial: 0, born };
                 self.listings.insert((group, name), listing);
                 Ok(Answer::Done)
             }
@@ -162,7 +179,8 @@ impl Tracker {
             }
             Request::Grant { group } => {
                 let user = self.require_member(node, &group)?;
-                let body = GrantBody::new(self.signer.public_key(), node, user, group, self.epoch, now);
+                let born = self.born(&group);
+                let body = GrantBody::new(self.signer.public_key(), node, user, group, born, self.epoch, now);
                 Ok(Answer::Grant(self.signer.sign(&body)))
             }
             Request::Announce(announce) => {
@@ -185,6 +203,11 @@ impl Tracker {
             if self.require_member(node, &item.group).is_err() {
                 let standing = Standing::None;
                 self.events.push((node, TrackerEvent::Membership { group: item.group, standing }));
+                continue;
+            }
+            let born = self.born(&item.group);
+            if item.born != Some(born) {
+                self.events.push((node, TrackerEvent::Born { group: item.group, born }));
                 continue;
             }
             if !self.nodes_of_group(&item.group).contains(&node) {

@@ -190,8 +190,13 @@ impl Online {
             })
             .flatten()
             .collect();
+        // Another group may have the name already, the built-in one: nothing of this one is in it.
+        let ended = changes.iter().any(|change| matches!(change, Change::GroupEnded { group: of } if of == group));
         for node in self.presence.nodes_of_group(group) {
             if state.may_read(node, group).is_ok() {
+                if ended {
+                    self.presence.revoke(node, group, now);
+                }
                 self.tell(node, Event::Revoked { group: group.clone(), node: None, epoch });
                 continue;
             }

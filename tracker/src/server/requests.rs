@@ -212,15 +212,16 @@ fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Rep
     let readable = state.may_read(node, group)?;
     let user = state.user_of_node(node).cloned().ok_or_else(refusal::login_needed)?;
     let (cluster, now) = (shared.signer.public_key(), clock::now());
-    let mut body = GrantBody::new(cluster, node, user, readable.group, readable.epoch, now);
+    let mut body = GrantBody::new(cluster, node, user, readable.group, readable.born, readable.epoch, now);
     body.expires = now.plus(shared.grant_life);
     Ok(Answer::Grant(shared.signer.sign(&body)))
 }
 
 /// Takes note of what a node has. Items that the group does not list are passed over: the daemon may not have heard of a
 /// change yet, and the rest of its announcement still counts. Of a group that it may not read any more it is told so: it
-/// may have been away when it lost it. So it is of what others have lost in a group meanwhile. `have` makes what a node
-/// has of what it says of an item's completeness.
+/// may have been away when it lost it. So it is of what others have lost in a group meanwhile, and where it speaks of
+/// another group than the one that has the name now. `have` makes what a node has of what it says of an item's
+/// completeness.
 fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce, have: impl Fn(bool) -> Have) -> Reply {
     let node = session.node;
     if announce.present.len() > PAGE_ITEMS_MAX || announce.withdrawn.len() > PAGE_ITEMS_MAX {
@@ -244,11 +245,21 @@ fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce, 
     for (group, content) in &announce.withdrawn {
         online.presence.withdraw(node, group, *content, have(true), now);
     }
-    let mut lost = BTreeSet::new();
+    let (mut lost, mut another) = (BTreeSet::new(), BTreeSet::new());
     for item in &announce.present {
-        if state.may_read(node, &item.group).is_err() {
-            if lost.insert(&item.group) {
-                online.tell(node, Event::Membership { group: item.group.clone(), standing: Standing::None });
+        let born = match state.may_read(node, &item.group) {
+            Ok(readable) => readable.born,
+            Err(_) => {
+                if lost.insert(&item.group) {
+                    online.tell(node, Event::Membership { group: item.group.clone(), standing: Standing::None });
+                }
+                continue;
+            }
+        };
+        if item.born != Some(born) {
+            online.presence.withdraw(node, &item.group, item.content, have(true), now);
+            if another.insert(&item.group) {
+                online.tell(node, Event::Born { group: item.group.clone(), born });
             }
             continue;
         }

@@ -1,12 +1,13 @@
 //! The table of groups with their members and requests, and the commands on it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use p2p_proto::id::NodeId;
 use p2p_proto::name::{GroupName, PUBLIC, UserName};
 use p2p_proto::reject::Reject;
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::{JoinPolicy, Standing};
+use p2p_proto::tracker::{BUILT_IN_BORN, JoinPolicy, Standing};
 
 use super::bound::{
     GROUPS_MAX, GROUPS_PER_USER_MAX, MEMBERS_PER_GROUP_MAX, REQUESTS_PER_GROUP_MAX, REQUESTS_PER_USER_MAX,
@@ -25,7 +26,9 @@ pub(super) struct Group {
     /// One of the members; `None` for the built-in group, which has none either.
     pub owner: Option<UserKey>,
     pub policy: JoinPolicy,
-    pub created: UnixMillis,
+    /// When it was made, later than any group before it: no other group of its name has the same, not even after a
+    /// restart from an older snapshot, which a count would repeat.
+    pub born: UnixMillis,
     /// Since when each belongs to it.
     pub members: BTreeMap<UserKey, UnixMillis>,
     /// Since when each waits.
@@ -75,6 +78,11 @@ impl Groups {
         self.by_key.get_mut(key).expect("a group in a user's row is in the groups' table")
     }
 
+    /// When the latest of those that are here was born.
+    pub fn last_birth(&self) -> UnixMillis {
+        self.by_key.values().map(|group| group.born).max().unwrap_or_default()
+    }
+
     pub fn invariant(&self) {
         assert!(self.by_key.len() <= GROUPS_MAX, "more groups than allowed");
         for (key, group) in &self.by_key {
@@ -90,6 +98,11 @@ impl Groups {
                     assert!(group.members.is_empty() && group.requests.is_empty(), "the built-in group has members");
                 }
             }
+            assert_eq!(
+                group.is_built_in(),
+                group.born == BUILT_IN_BORN,
+                "only the built-in group is born before all others"
+            );
             assert!(group.members.keys().all(|user| !group.requests.contains_key(user)), "a member waits to join");
             assert!(group.members.len() <= MEMBERS_PER_GROUP_MAX, "a group has more members than allowed");
             assert!(group.requests.len() <= REQUESTS_PER_GROUP_MAX, "a group has more requests than allowed");
@@ -122,13 +135,15 @@ impl State {
         changes.push(Change::GroupCreated { group: group.clone(), owner: user.name.clone(), policy });
         changes.push(Change::Membership { group: group.clone(), user: user.name.clone(), standing: Standing::Owner });
         let key = GroupKey::from(group);
+        // The proposer's clock may stand still or go back.
+        self.last_birth = at.max(self.last_birth.plus(Duration::from_millis(1)));
         self.users.get_mut(&owner).groups.insert(key.clone());
         let row = Group {
             name: group.clone(),
             members: BTreeMap::from([(owner.clone(), at)]),
             owner: Some(owner),
             policy,
-            created: at,
+            born: self.last_birth,
             requests: BTreeMap::new(),
             files: Files::default(),
         };
@@ -399,7 +414,7 @@ impl State {
             name: GroupName::public(),
             owner: None,
             policy: JoinPolicy::Public,
-            created: UnixMillis::default(),
+            born: BUILT_IN_BORN,
             members: BTreeMap::new(),
             requests: BTreeMap::new(),
             files,

@@ -34,6 +34,7 @@ pub use snapshot::SnapshotError;
 
 use p2p_proto::name::GroupName;
 use p2p_proto::reject::Reject;
+use p2p_proto::time::UnixMillis;
 
 use groups::Groups;
 use remembered::Remembered;
@@ -48,6 +49,8 @@ pub struct State {
     groups: Groups,
     /// Whether the built-in group has been made, or is to take the place of an older group that has its name.
     public_made: bool,
+    /// When the latest group was born, whether it is still there or not.
+    last_birth: UnixMillis,
     /// Listings of all groups; derived.
     listings: usize,
     /// How often any node has lost access to any group. One count for all groups, so that a group made again under an
@@ -121,6 +124,7 @@ impl State {
         let its_name_is_taken = self.groups.find(&GroupName::public()).is_ok();
         assert!(its_name_is_taken || !self.public_made, "the built-in group was made and is not there");
         assert!(self.public_made || !built_in, "the built-in group is there and was not made");
+        assert!(self.groups.last_birth() <= self.last_birth, "a group was born after the last one");
         let listings: usize = self.groups.by_key.values().map(|group| group.files.len()).sum();
         assert_eq!(self.listings, listings, "the count of all listings is wrong");
         let (mut memberships, mut requests) = (0, 0);

@@ -8,6 +8,7 @@ use p2p_proto::id::{ContentId, NodeId, RequestId};
 use p2p_proto::limit::PAGE_ITEMS_MAX;
 use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::reject::Reject;
+use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{EnrolledNode, Group as GroupShown, JoinRequest, Listing, Member, OwnedRequest};
 
 use super::command::{Outcome, Setup};
@@ -24,6 +25,8 @@ pub struct Readable {
     pub group: GroupName,
     /// [`State::epoch`], for grants.
     pub epoch: u64,
+    /// When it was made: tells it from others that have had its name.
+    pub born: UnixMillis,
 }
 
 impl State {
@@ -82,7 +85,7 @@ impl State {
     /// The group, if the node may read it.
     pub fn may_read(&self, node: NodeId, group: &GroupName) -> Result<Readable, Reject> {
         let group = self.readable(node, group)?;
-        Ok(Readable { group: group.name.clone(), epoch: self.epoch })
+        Ok(Readable { group: group.name.clone(), epoch: self.epoch, born: group.born })
     }
 
     /// As [`State::may_read`], and this content must be one to be found through the group.
@@ -91,7 +94,7 @@ impl State {
         if !group.files.holds(content) && !policy::finds_unlisted(group) {
             return Err(refusal::content_not_listed(&group.name));
         }
-        Ok(Readable { group: group.name.clone(), epoch: self.epoch })
+        Ok(Readable { group: group.name.clone(), epoch: self.epoch, born: group.born })
     }
 
     /// All groups, or those that the node's user belongs to, behind `after`.
@@ -183,7 +186,12 @@ impl State {
     ) -> Result<Vec<Listing>, Reject> {
         let group = self.readable(node, group)?;
         let after = after.map(|(name, owner)| (FileKey::from(name), UserKey::from(owner)));
-        Ok(group.files.after(after).take(PAGE_ITEMS_MAX).map(|(owner, listed)| self.listing(owner, listed)).collect())
+        Ok(group
+            .files
+            .after(after)
+            .take(PAGE_ITEMS_MAX)
+            .map(|(owner, listed)| self.listing(group, owner, listed))
+            .collect())
     }
 
     /// All listings of a group under one name, or that of one owner.
@@ -197,13 +205,13 @@ impl State {
         let group = self.readable(node, group)?;
         let found: Vec<_> = match owner.map(UserKey::from) {
             Some(owner) => {
-                group.files.get(name, &owner).map(|listed| self.listing(&owner, listed)).into_iter().collect()
+                group.files.get(name, &owner).map(|listed| self.listing(group, &owner, listed)).into_iter().collect()
             }
             None => group
                 .files
                 .named(name)
                 .take(PAGE_ITEMS_MAX)
-                .map(|(owner, listed)| self.listing(owner, listed))
+                .map(|(owner, listed)| self.listing(group, owner, listed))
                 .collect(),
         };
         match owner {
@@ -234,10 +242,11 @@ impl State {
             members: group.members.len() as u32,
             files: group.files.len() as u32,
             standing: group.standing(asker),
+            born: group.born,
         }
     }
 
-    fn listing(&self, owner: &UserKey, listed: &Listed) -> Listing {
+    fn listing(&self, group: &Group, owner: &UserKey, listed: &Listed) -> Listing {
         Listing {
             name: listed.name.clone(),
             owner: self.users.name(owner).clone(),
@@ -246,6 +255,7 @@ impl State {
             added: listed.added,
             seeders: 0,
             partial: 0,
+            born: group.born,
         }
     }
 }

@@ -74,6 +74,8 @@ enum Section {
     PublicGroup(PublicRow),
     /// When each node was enrolled, by id, where that is known.
     Enrolled(Vec<(NodeId, UnixMillis)>),
+    /// When the latest group was born, where that one is gone.
+    LastBirth(UnixMillis),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -89,7 +91,8 @@ struct GroupRow {
     name: GroupName,
     owner: UserName,
     policy: JoinPolicy,
-    created: UnixMillis,
+    /// In older snapshots simply the time at which it was made.
+    born: UnixMillis,
     /// The group's own epoch in version 1; 0 since grants carry the state's.
     epoch: u64,
     members: Vec<(UserName, UnixMillis)>,
@@ -130,6 +133,9 @@ impl State {
         let mut sections = vec![Section::Revocations(self.revocations.rows())];
         sections.extend(public.map(Section::PublicGroup));
         sections.push(Section::Enrolled(enrolled.collect()));
+        if self.last_birth > self.groups.last_birth() {
+            sections.push(Section::LastBirth(self.last_birth));
+        }
         let mut bytes = vec![SNAPSHOT_VERSION];
         bytes.extend(codec::encode(&(first, sections)));
         bytes
@@ -159,6 +165,7 @@ impl State {
         for row in snapshot.groups {
             state.insert_group(row)?;
         }
+        state.last_birth = state.groups.last_birth();
         for section in sections {
             match section {
                 Section::Revocations(rows) => state.revocations = Revocations::from_rows(rows),
@@ -175,6 +182,7 @@ impl State {
                         enrolment.since = Some(since);
                     }
                 }
+                Section::LastBirth(at) => state.last_birth = state.last_birth.max(at),
             }
         }
         Ok(state)
@@ -187,7 +195,7 @@ impl State {
             name: group.name.clone(),
             owner: self.users.name(group.owner.as_ref()?).clone(),
             policy: group.policy,
-            created: group.created,
+            born: group.born,
             epoch: 0,
             members: group.members.iter().map(named).collect(),
             requests: group.requests.iter().map(named).collect(),
@@ -212,7 +220,7 @@ impl State {
             name: row.name,
             owner: Some(self.known(row.owner)?),
             policy: row.policy,
-            created: row.created,
+            born: row.born,
             members: Default::default(),
             requests: Default::default(),
             files: self.files(row.files)?,

@@ -9,7 +9,7 @@ use p2p_proto::limit::PIECE_BYTES_MIN;
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::peer::{Interest, PieceRequest};
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::Event;
+use p2p_proto::tracker::{BUILT_IN_BORN, Event};
 
 use super::super::input::{ConnectionId, TrackerId, UploadId};
 use super::super::record::{Account, Restored, Shape, ShareRecord, SourceStamp};
@@ -95,13 +95,19 @@ struct Bench {
 
 const CONTENT: ContentId = ContentId([7; 32]);
 const PIECES: u32 = 100;
+/// When the group was born.
+const BORN: UnixMillis = UnixMillis(5);
 const LIFE: Duration = Duration::from_secs(GRANT_LIFE_SECONDS);
 
 impl Bench {
     fn new() -> Bench {
+        Bench::with_share(|_| {})
+    }
+
+    fn with_share(change: impl FnOnce(&mut ShareRecord)) -> Bench {
         let signer = GrantSigner::from_document(&GrantSigner::generate_document().expect("made")).expect("reads");
         let length = u64::from(PIECES) * PIECE_BYTES_MIN;
-        let share = ShareRecord {
+        let mut share = ShareRecord {
             resting: false,
             user: "alice".parse().expect("a good name"),
             group: group("g"),
@@ -111,7 +117,9 @@ impl Bench {
             path: PathBuf::from("/f"),
             stamp: SourceStamp { length, modified_ns: 0, device: 1, inode: 1 },
             added: UnixMillis(0),
+            born: Some(BORN),
         };
+        change(&mut share);
         let account = Account { user: share.user.clone(), cluster: signer.public_key() };
         let config = Config {
             node: node(9),
@@ -134,9 +142,14 @@ impl Bench {
 
     /// What a node was granted in an epoch, now.
     fn grant(&self, number: u64, epoch: u64) -> Grant {
+        self.grant_of(number, epoch, BORN)
+    }
+
+    /// The same for the group of that name that was born then.
+    fn grant_of(&self, number: u64, epoch: u64, born: UnixMillis) -> Grant {
         let user = format!("user{number}").parse().expect("a good name");
         let cluster = self.signer.public_key();
-        self.signer.sign(&GrantBody::new(cluster, node(number), user, group("g"), epoch, at(self.now).wall))
+        self.signer.sign(&GrantBody::new(cluster, node(number), user, group("g"), born, epoch, at(self.now).wall))
     }
 
     fn handle(&mut self, input: Input) -> Ended {
@@ -275,4 +288,38 @@ fn an_interest_that_its_peer_ends_leaves_nothing_behind() {
     let ended = Ended { refused: vec![(11, over), (12, over)], stopped: vec![10, 14], interests: vec![] };
     assert_eq!(bench.handle(Input::ServedClosed(ServedId(1))), ended);
     assert_eq!(bench.wait(LIFE).interests, [(2, over)], "and no timer");
+}
+
+#[test]
+fn a_grant_for_another_group_of_the_name_opens_nothing_and_renews_nothing() {
+    let mut bench = busy();
+    for born in [UnixMillis(BORN.0 + 1), BUILT_IN_BORN] {
+        let another = bench.grant_of(2, 4, born);
+        assert_eq!(bench.open(3, 2, another).interests, [(3, ErrorCode::CONTENT_NOT_FOUND)]);
+    }
+    let another = bench.grant_of(1, 4, UnixMillis(BORN.0 + 1));
+    let refused = ErrorCode::GRANT_REFUSED;
+    let ended = Ended { refused: vec![(11, refused), (12, refused)], stopped: vec![10], interests: vec![(1, refused)] };
+    assert_eq!(bench.handle(Input::InterestRenewed(ServedId(1), another)), ended);
+}
+
+#[test]
+fn a_share_from_before_is_given_to_a_group_that_is_older_than_it_and_to_no_other() {
+    let told = |born| Input::TrackerEvent(TrackerId(0), Event::Born { group: group("g"), born });
+    let mut bench = Bench::with_share(|share| (share.born, share.added) = (None, UnixMillis(7)));
+    let grant = |bench: &Bench, born| bench.grant_of(1, 3, UnixMillis(born));
+    let refused = |served| vec![(served, ErrorCode::CONTENT_NOT_FOUND)];
+    let early = grant(&bench, 6);
+    assert_eq!(bench.open(1, 1, early).interests, refused(1), "nobody knows of which group it is");
+    bench.handle(told(UnixMillis(8)));
+    let younger = grant(&bench, 8);
+    assert_eq!(bench.open(2, 1, younger).interests, refused(2), "it was not shared with a group that was not there");
+    bench.handle(told(UnixMillis(6)));
+    let older = grant(&bench, 6);
+    assert_eq!(bench.open(3, 1, older), Ended::default());
+    bench.handle(told(UnixMillis(5)));
+    let another = grant(&bench, 5);
+    let others = bench.grant_of(2, 3, UnixMillis(5));
+    assert_eq!(bench.open(4, 2, others).interests, refused(4), "given once");
+    assert_eq!(bench.handle(Input::InterestRenewed(ServedId(3), another)).interests, [(3, ErrorCode::GRANT_REFUSED)]);
 }

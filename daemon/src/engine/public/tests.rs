@@ -178,6 +178,7 @@ fn listing(owner: &str, content: ContentId) -> TrackerAnswer {
         added,
         seeders: 0,
         partial: 0,
+        born: BUILT_IN_BORN,
     }])
 }
 
@@ -192,8 +193,8 @@ fn somebody() -> TrackerAnswer {
 }
 
 fn public_group(owner: &str, members: u32) -> TrackerAnswer {
-    let (group, policy, standing) = (GroupName::public(), JoinPolicy::Public, Standing::None);
-    TrackerAnswer::Groups(vec![Group { group, owner: name(owner), policy, members, files: 0, standing }])
+    let (group, policy, standing, born) = (GroupName::public(), JoinPolicy::Public, Standing::None, BUILT_IN_BORN);
+    TrackerAnswer::Groups(vec![Group { group, owner: name(owner), policy, members, files: 0, standing, born }])
 }
 
 fn share() -> ShareRecord {
@@ -208,6 +209,7 @@ fn share() -> ShareRecord {
         path: "/f".into(),
         stamp: SourceStamp { length: 10, modified_ns: 1, device: 1, inode: 1 },
         added: UnixMillis(1),
+        born: Some(BUILT_IN_BORN),
     }
 }
 

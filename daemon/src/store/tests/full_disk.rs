@@ -81,6 +81,7 @@ async fn a_full_disk_stops_the_download_and_not_the_store() {
                 stamp: crate::engine::record::SourceStamp { length: 0, modified_ns: 0, device: 0, inode: 0 },
                 added: UnixMillis(0),
                 resting: false,
+                born: None,
             })
         };
         (0..500).map(share).collect::<Vec<_>>()

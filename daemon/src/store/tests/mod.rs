@@ -136,6 +136,7 @@ impl World {
             stamp: imported.stamp,
             added: UnixMillis(1),
             resting: false,
+            born: Some(UnixMillis(1)),
         };
         self.store().remember(vec![Change::PutShare(share.clone())]).await.expect("remembers");
         (share, imported.content)
@@ -195,6 +196,7 @@ fn record_of(manifest: &Manifest, destination: PathBuf) -> DownloadRecord {
         fetched_bytes: 0,
         shape: None,
         phase: DownloadPhase::Active,
+        born: Some(UnixMillis(2)),
     }
 }
 

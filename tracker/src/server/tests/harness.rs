@@ -10,6 +10,7 @@ use p2p_proto::id::{ContentId, RequestId};
 use p2p_proto::identity::Identity;
 use p2p_proto::password::{CHANNEL_BINDING_LABEL, ChannelBinding, ClientLogin, ClientRegistration, Password};
 use p2p_proto::reject::ErrorCode;
+use p2p_proto::time::UnixMillis;
 use p2p_proto::tls;
 use p2p_proto::tracker::{Announce, Answer, Envelope, Event, Hello, HelloAck, JoinPolicy, Presence, Reply, Request};
 use p2p_proto::version::{ALPN_TRACKER, SOFTWARE, TRACKER_PROTOCOL};
@@ -194,8 +195,18 @@ impl Client {
     }
 
     pub async fn announce(&self, group: &str, contents: &[ContentId], complete: bool) -> Reply {
-        let present = contents.iter().map(|&content| Presence { group: named(group), content, complete }).collect();
+        let born = self.born(group).await;
+        let present = |&content| Presence { group: named(group), content, complete, born };
+        let present = contents.iter().map(present).collect();
         self.ask(Request::Announce(Announce { replace: false, present, withdrawn: Vec::new() })).await
+    }
+
+    /// When the group was born that has a name now.
+    pub async fn born(&self, group: &str) -> Option<UnixMillis> {
+        match self.ask(Request::GroupInfo { group: named(group) }).await {
+            Ok(Answer::Groups(groups)) => Some(groups[0].born),
+            _ => None,
+        }
     }
 
     pub async fn create_group(&self, group: &str, policy: JoinPolicy) {

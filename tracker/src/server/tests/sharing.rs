@@ -168,7 +168,7 @@ fn who_is_on_standby_is_woken_and_told_of() {
         alice.create_group("g", JoinPolicy::Public).await;
         assert!(matches!(alice.event().await, Event::Membership { .. }));
         alice.publish("g", "f", CONTENT).await.expect("published");
-        let item = Presence { group: named("g"), content: CONTENT, complete: true };
+        let item = Presence { group: named("g"), content: CONTENT, complete: true, born: alice.born("g").await };
         let standby = Announce { replace: false, present: vec![item], withdrawn: Vec::new() };
         alice.ok(Request::Standby(standby)).await;
         assert!(providers(&bob, "g").await.providers.is_empty());
@@ -329,5 +329,38 @@ fn a_node_that_logs_out_is_revoked_in_public_groups_too() {
         bob.announce("g", &[CONTENT], false).await.expect("noted");
         bob.ok(Request::Logout).await;
         assert_eq!(alice.event().await, Event::Revoked { group: named("g"), node: Some(bob_key.node_id()), epoch: 1 });
+    });
+}
+
+#[test]
+fn what_is_announced_of_another_group_of_the_name_does_not_count_and_is_answered() {
+    let tracker = Tracker::start();
+    run(async {
+        let (mut bob, _) = Client::enter(tracker.address, "bob").await;
+        let (mallory, _) = Client::enter(tracker.address, "mallory").await;
+        bob.create_group("g", JoinPolicy::Open).await;
+        assert!(matches!(bob.event().await, Event::Membership { .. }));
+        let old = bob.born("g").await;
+        bob.ok(Request::DeleteGroup { group: named("g") }).await;
+        assert!(matches!(bob.event().await, Event::Membership { .. }));
+        mallory.create_group("g", JoinPolicy::Public).await;
+        mallory.publish("g", "f", CONTENT).await.expect("listed");
+        let now = mallory.born("g").await;
+        assert!(old < now);
+        let item = |born| Presence { group: named("g"), content: CONTENT, complete: true, born };
+        let announce = |born| Announce { replace: false, present: vec![item(born)], withdrawn: Vec::new() };
+        let told = Event::Born { group: named("g"), born: now.expect("it is there") };
+        for born in [old, None] {
+            bob.ok(Request::Announce(announce(born))).await;
+            assert_eq!(bob.event().await, told);
+            bob.ok(Request::Standby(announce(born))).await;
+            assert_eq!(bob.event().await, told);
+            assert!(providers(&mallory, "g").await.providers.is_empty());
+        }
+        bob.ok(Request::Announce(announce(now))).await;
+        assert_eq!(providers(&mallory, "g").await.providers.len(), 1);
+        // Who takes it back has no such content any more.
+        bob.ok(Request::Announce(announce(old))).await;
+        assert!(providers(&mallory, "g").await.providers.is_empty());
     });
 }

@@ -4,6 +4,7 @@ use super::super::bound::PUBLIC_LISTINGS_PER_USER_MAX;
 use super::super::policy::Right;
 use super::JoinPolicy::Approval;
 use super::*;
+use p2p_proto::tracker::BUILT_IN_BORN;
 
 /// Users beside a built-in group.
 fn with_public(users: &[&str]) -> Bench {
@@ -29,6 +30,18 @@ fn a_group_of_somebodys_is_not_taken_for_it() {
     let shown = bench.state.group_info(node("alice"), &name("public")).expect("a member");
     assert!(!shown.is_built_in());
     assert_eq!(bench.state.owner_of_older_public(), Some(&name("alice")));
+}
+
+#[test]
+fn what_takes_the_place_of_an_older_group_is_not_that_group() {
+    let mut bench = Bench::with_users(&["alice"]);
+    bench.ok("alice", create("public", Approval));
+    bench.ok("t", Command::MakePublicGroup);
+    let born = |bench: &Bench| bench.state.may_read(node("alice"), &name("public")).expect("may read").born;
+    assert_ne!(born(&bench), BUILT_IN_BORN);
+    bench.ok("alice", Command::DeleteGroup { group: name("public") });
+    assert_eq!(born(&bench), BUILT_IN_BORN);
+    assert_eq!(born(&with_public(&["alice"])), BUILT_IN_BORN, "the same everywhere");
 }
 
 #[test]

@@ -539,3 +539,34 @@ fn a_snapshot_of_the_first_version_is_read() {
     assert!(void(&bench, "bob", "H", before));
     assert_eq!(State::decode(&bench.state.encode()), Ok(bench.state));
 }
+
+/// When the group was born that has a name now, as its readers, its listings and everybody else are told.
+fn born(bench: &Bench, group: &str) -> UnixMillis {
+    let (state, alice) = (&bench.state, node("alice"));
+    let born = state.may_read(alice, &name(group)).expect("may read").born;
+    assert_eq!(state.group_info(alice, &name(group)).expect("logged in").born, born);
+    assert!(state.files_page(alice, &name(group), None).expect("may read").iter().all(|file| file.born == born));
+    born
+}
+
+#[test]
+fn a_group_is_told_from_those_that_had_its_name_before() {
+    let mut bench = Bench::with_users(&["alice"]);
+    let mut births = vec![UnixMillis(0)];
+    // The clock stands still, goes on, and goes back.
+    for at in [5, 5, 9, 3, 0] {
+        let entry = Entry { at: UnixMillis(at), ..bench.entry("alice", create("g", Open)) };
+        bench.state.apply(&entry).reply.expect("made");
+        bench.ok("alice", publish("g", "f", 1));
+        births.push(born(&bench, "g"));
+        bench.ok("alice", set_policy("g", Approval));
+        assert_eq!(births.last(), Some(&born(&bench, "g")), "and keeps it");
+        bench.ok("alice", Command::DeleteGroup { group: name("G") });
+        // Also for a tracker that knows of the old one by a snapshot alone.
+        let decoded = State::decode(&bench.state.encode()).expect("reads back");
+        assert_eq!(decoded, bench.state);
+        bench.state = decoded;
+    }
+    assert!(births.is_sorted_by(|earlier, later| earlier < later), "{births:?}");
+    assert_eq!(births[1..], [5, 6, 9, 10, 11].map(UnixMillis));
+}

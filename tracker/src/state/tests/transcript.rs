@@ -116,7 +116,7 @@ fn show(bench: &Bench, actor: &str, words: &[&str], out: &mut String) -> bool {
     let lines: Result<Vec<String>, _> = match *words {
         ["list_groups"] => state.groups_page(node, false, None).map(|page| {
             let line = |group: &p2p_proto::tracker::Group| {
-                let p2p_proto::tracker::Group { group, owner, policy, members, files, standing } = group;
+                let p2p_proto::tracker::Group { group, owner, policy, members, files, standing, born: _ } = group;
                 format!("{group} of {owner}, {policy:?}, {members} members, {files} files, you: {standing:?}")
             };
             page.iter().map(line).collect()
