@@ -149,7 +149,7 @@ fn a_revoked_node_is_gone_from_that_group_only() {
     bench.0.invariant();
     assert_eq!(bench.0.counts(&group("g"), CONTENT), (0, 0));
     assert_eq!(bench.0.counts(&group("h"), CONTENT), (1, 0));
-    assert_eq!(bench.0.nodes_of_group(&group("g")), []);
+    assert_eq!(bench.0.listeners(&group("g")), []);
     bench.0.set_user(node(1), None, NOW);
     assert_eq!(bench.0.counts(&group("h"), CONTENT), (0, 0));
 }
@@ -166,7 +166,7 @@ fn what_is_announced_is_bounded() {
     for number in 0..ITEMS_PER_NODE_MAX {
         bench.0.announce(node(1), &group("g"), content(number), Have::Complete, NOW).expect("within the bounds");
     }
-    assert_eq!(bench.0.announce(node(1), &group("g"), CONTENT, Have::Complete, NOW), Err(Full));
+    assert_eq!(bench.0.announce(node(1), &group("g"), CONTENT, Have::Complete, NOW), Err(Full::OfNode));
     bench.0.keep_only(node(1), &[(group("G"), content(5))], Have::Complete, NOW);
     bench.0.invariant();
     assert_eq!(bench.0.items, 1);
@@ -307,7 +307,40 @@ fn what_is_announced_and_what_is_on_standby_are_withdrawn_and_replaced_apart() {
 fn who_may_no_longer_read_is_not_woken() {
     let mut bench = bench_of(2);
     stand_by(&mut bench, 1);
-    assert_eq!(bench.0.nodes_of_group(&group("g")), [node(1)], "so that it hears of revocations");
+    assert_eq!(bench.0.listeners(&group("g")), [node(1)], "so that it hears of revocations");
     bench.0.revoke(node(1), &group("g"), NOW);
     assert_eq!(download(&mut bench, 2), []);
+}
+
+#[test]
+fn who_has_announced_in_a_group_listens_there_until_it_is_gone_or_may_not_read_it() {
+    let mut bench = bench_of(2);
+    assert_eq!(bench.0.listen(node(1), &group("g")), Ok(true));
+    assert_eq!(bench.0.listen(node(1), &group("G")), Ok(false), "already");
+    bench.announce(2, true);
+    bench.0.withdraw(node(2), &group("g"), CONTENT, Have::Complete, NOW);
+    bench.0.keep_only(node(2), &[], Have::Complete, NOW);
+    bench.0.invariant();
+    let listeners = |bench: &Bench| BTreeSet::from_iter(bench.0.listeners(&group("g")));
+    assert_eq!(listeners(&bench), BTreeSet::from([node(1), node(2)]), "it may serve something that nobody finds");
+    bench.0.revoke(node(1), &group("G"), NOW);
+    bench.0.invariant();
+    assert_eq!(listeners(&bench), BTreeSet::from([node(2)]));
+    bench.0.disconnect(node(2), NOW);
+    bench.0.invariant();
+    assert_eq!(listeners(&bench), BTreeSet::new());
+}
+
+#[test]
+fn a_node_listens_in_so_many_groups_and_no_more() {
+    let mut bench = bench_of(2);
+    for number in 0..GROUPS_PER_NODE_MAX {
+        assert_eq!(bench.0.listen(node(1), &group(&format!("g{number}"))), Ok(true));
+    }
+    bench.0.invariant();
+    assert_eq!(bench.0.listen(node(1), &group("g")), Err(Full::Groups));
+    assert_eq!(bench.0.announce(node(1), &group("g"), CONTENT, Have::Complete, NOW), Err(Full::Groups));
+    assert_eq!(bench.0.listen(node(1), &group("g7")), Ok(false));
+    assert_eq!(bench.0.listen(node(2), &group("g")), Ok(true), "which is nothing to others");
+    bench.0.invariant();
 }

@@ -155,8 +155,7 @@ impl Online {
         }
     }
 
-    /// A node announces something in a group that it has announced nothing in before: it is told what was revoked there
-    /// while it was not. One by one where its queue has room for that, or else at once for everybody.
+    /// A node listens in a group from now on: it is told what was revoked there while it did not. One by one where its queue has room for that, or else at once for everybody.
     pub fn tell_revocations(&self, node: NodeId, group: &GroupName, revocations: &[Revocation]) {
         let Some((last, _)) = revocations.split_last() else { return };
         let room = self.sessions.get(&node).map_or(0, |session| session.events.capacity());
@@ -172,7 +171,7 @@ impl Online {
         for node in nodes {
             self.presence.revoke(*node, group, now);
         }
-        for server in self.presence.nodes_of_group(group) {
+        for server in self.presence.listeners(group) {
             for &node in nodes {
                 self.tell(server, Event::Revoked { group: group.clone(), node: Some(node), epoch });
             }
@@ -190,7 +189,7 @@ impl Online {
             })
             .flatten()
             .collect();
-        for node in self.presence.nodes_of_group(group) {
+        for node in self.presence.listeners(group) {
             if state.may_read(node, group).is_ok() {
                 self.tell(node, Event::Revoked { group: group.clone(), node: None, epoch });
                 continue;

@@ -217,10 +217,11 @@ fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Rep
     Ok(Answer::Grant(shared.signer.sign(&body)))
 }
 
-/// Takes note of what a node has. Items that the group does not list are passed over: the daemon may not have heard of a
-/// change yet, and the rest of its announcement still counts. Of a group that it may not read any more it is told so: it
-/// may have been away when it lost it. So it is of what others have lost in a group meanwhile. `have` makes what a node
-/// has of what it says of an item's completeness.
+/// Takes note of what a node has. Items that the group does not list are not announced: the daemon may not have heard of a
+/// change yet, and the rest of its announcement still counts. But it serves them, and so it listens in their group, and is
+/// told what others have lost there meanwhile. Of a group that it may not read any more it is told so: it may have been
+/// away when it lost it. `have` makes what a node has of what it says of an item's completeness. Where there is no room,
+/// all else is noted before that is said.
 fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce, have: impl Fn(bool) -> Have) -> Reply {
     let node = session.node;
     if announce.present.len() > PAGE_ITEMS_MAX || announce.withdrawn.len() > PAGE_ITEMS_MAX {
@@ -244,23 +245,29 @@ fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce, 
     for (group, content) in &announce.withdrawn {
         online.presence.withdraw(node, group, *content, have(true), now);
     }
-    let mut lost = BTreeSet::new();
+    let (mut lost, mut full) = (BTreeSet::new(), None);
     for item in &announce.present {
-        if state.may_read(node, &item.group).is_err() {
+        let Ok(readable) = state.may_read(node, &item.group) else {
             if lost.insert(&item.group) {
                 online.tell(node, Event::Membership { group: item.group.clone(), standing: Standing::None });
             }
             continue;
+        };
+        match online.presence.listen(node, &readable.group) {
+            Ok(true) => online.tell_revocations(node, &readable.group, &state.revocations(&readable.group, now)),
+            Ok(false) => {}
+            Err(reason) => full = Some(reason),
         }
-        let Ok(readable) = state.may_read_content(node, &item.group, &item.content) else { continue };
-        let newcomer = !online.presence.is_in_group(node, &readable.group);
+        if state.may_read_content(node, &item.group, &item.content).is_err() {
+            continue;
+        }
         match online.presence.announce(node, &readable.group, item.content, have(item.complete), now) {
             Ok(notices) => online.tell_all(notices),
-            Err(full) => return Err(Reject::new(ErrorCode::NOT_ALLOWED, full.to_string())),
-        }
-        if newcomer {
-            online.tell_revocations(node, &readable.group, &state.revocations(&readable.group, now));
+            Err(reason) => full = Some(reason),
         }
     }
-    Ok(Answer::Done)
+    match full {
+        Some(reason) => Err(Reject::new(ErrorCode::NOT_ALLOWED, reason.to_string())),
+        None => Ok(Answer::Done),
+    }
 }

@@ -1,5 +1,7 @@
 //! What honest nodes do.
 
+use std::collections::BTreeSet;
+
 use p2p_proto::id::ContentId;
 use p2p_proto::identity::Identity;
 use p2p_proto::peer::close_code;
@@ -329,5 +331,57 @@ fn a_node_that_logs_out_is_revoked_in_public_groups_too() {
         bob.announce("g", &[CONTENT], false).await.expect("noted");
         bob.ok(Request::Logout).await;
         assert_eq!(alice.event().await, Event::Revoked { group: named("g"), node: Some(bob_key.node_id()), epoch: 1 });
+    });
+}
+
+#[test]
+fn who_serves_what_is_not_listed_hears_what_is_revoked_before_and_after() {
+    let tracker = Tracker::start();
+    run(async {
+        let (alice, _) = Client::enter(tracker.address, "alice").await;
+        let (bob, bob_key) = Client::enter(tracker.address, "bob").await;
+        let (carol, _) = Client::enter(tracker.address, "carol").await;
+        let (mallory, mallory_key) = Client::enter(tracker.address, "mallory").await;
+        let (eve, eve_key) = Client::enter(tracker.address, "eve").await;
+        alice.create_group("g", JoinPolicy::Open).await;
+        for member in [&bob, &carol, &mallory, &eve] {
+            member.ok(Request::JoinGroup { group: named("g") }).await;
+        }
+        carol.publish("g", "f", CONTENT).await.expect("published");
+        bob.announce("g", &[CONTENT], true).await.expect("noted");
+        bob.connection.close(VarInt::from_u32(close_code::DONE), b"");
+        carol.ok(Request::LeaveGroup { group: named("g"), force: false }).await;
+        alice.ok(Request::RemoveMember { group: named("g"), user: named("eve") }).await;
+        // Nothing is listed any more, and he serves it all the same.
+        let mut bob = Client::connect(tracker.address, &bob_key).await;
+        bob.announce("g", &[CONTENT], true).await.expect("noted");
+        let mut missed = BTreeSet::new();
+        for _ in 0..2 {
+            let Event::Revoked { node: Some(node), .. } = bob.event().await else { panic!("not a revocation") };
+            missed.insert(node);
+        }
+        assert!(missed.contains(&eve_key.node_id()));
+        alice.ok(Request::RemoveMember { group: named("g"), user: named("mallory") }).await;
+        let revoked = Event::Revoked { group: named("g"), node: Some(mallory_key.node_id()), epoch: 3 };
+        assert_eq!(bob.event().await, revoked);
+        assert_eq!(alice.refused(lookup("g")).await, ErrorCode::FILE_NOT_FOUND, "nobody is sent to him");
+    });
+}
+
+#[test]
+fn who_serves_what_was_taken_out_hears_that_a_group_is_not_public_any_more() {
+    let tracker = Tracker::start();
+    run(async {
+        let (alice, _) = Client::enter(tracker.address, "alice").await;
+        let (_, bob_key) = Client::enter(tracker.address, "bob").await;
+        alice.create_group("g", JoinPolicy::Public).await;
+        let mut bob = Client::connect(tracker.address, &bob_key).await;
+        bob.ok(Request::JoinGroup { group: named("g") }).await;
+        assert!(matches!(bob.event().await, Event::Membership { standing: Standing::Member, .. }));
+        alice.publish("g", "f", CONTENT).await.expect("published");
+        alice.ok(Request::Unpublish { group: named("g"), name: named("f"), owner: None }).await;
+        bob.announce("g", &[CONTENT], true).await.expect("noted");
+        alice.ok(Request::SetPolicy { group: named("g"), policy: JoinPolicy::Open }).await;
+        assert_eq!(bob.event().await, Event::Revoked { group: named("g"), node: None, epoch: 1 });
     });
 }
