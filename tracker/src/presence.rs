@@ -17,11 +17,19 @@ use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{Event, Provider, Providers};
 
-use crate::state::GroupKey;
 use crate::state::bound::GROUPS_PER_USER_MAX;
+use crate::state::{Found, GroupKey};
 
 /// Contents that one node may announce: several times what a daemon is made for. About 200 bytes of memory each.
 pub const ITEMS_PER_NODE_MAX: usize = 50_000;
+
+/// Contents that the nodes of one user may announce together: a fleet under one account, and a twentieth of
+/// [`ITEMS_MAX`], so that no account keeps all others from announcing.
+pub const ITEMS_PER_USER_MAX: usize = 200_000;
+
+/// The same of contents that no listing tells of, for which any id will do: what somebody shares of files whose publishers have
+/// taken them out. Four hundred accounts fill [`ITEMS_MAX`], and making accounts is slowed down.
+pub const UNLISTED_PER_USER_MAX: usize = 10_000;
 
 /// Contents that all nodes together may announce: 800 MiB of memory.
 pub const ITEMS_MAX: usize = 4_000_000;
@@ -55,6 +63,12 @@ pub enum Full {
     /// [`ITEMS_PER_NODE_MAX`] contents.
     #[error("this node announces more than {ITEMS_PER_NODE_MAX} contents")]
     OfNode,
+    /// [`ITEMS_PER_USER_MAX`] contents, by all nodes of its user.
+    #[error("the nodes of this user announce more than {ITEMS_PER_USER_MAX} contents")]
+    OfUser,
+    /// [`UNLISTED_PER_USER_MAX`] contents without a listing, by all nodes of its user.
+    #[error("the nodes of this user announce more than {UNLISTED_PER_USER_MAX} contents that are not listed")]
+    Unlisted,
     /// [`ITEMS_MAX`] contents, by all nodes.
     #[error("all nodes together announce more than {ITEMS_MAX} contents")]
     OfAll,
@@ -69,6 +83,8 @@ pub struct Presence {
     nodes: HashMap<NodeId, Node>,
     contents: HashMap<Item, Holders>,
     groups: HashMap<GroupKey, Listeners>,
+    /// What the nodes of each user have announced, of those that have.
+    users: HashMap<UserName, Announced>,
     last_seeders: HashMap<Item, (UserName, UnixMillis)>,
     /// Oldest first; one for each of `last_seeders`.
     last_seeders_order: VecDeque<Item>,
@@ -83,7 +99,7 @@ struct Node {
     observed: SocketAddr,
     /// Where it says that its own network finds it; checked, at most [`NODE_ADDRESSES_MAX`].
     local: Vec<SocketAddr>,
-    items: BTreeMap<Item, Have>,
+    items: BTreeMap<Item, Held>,
     /// Where it listens.
     groups: BTreeSet<GroupKey>,
 }
@@ -97,6 +113,22 @@ pub enum Have {
     Partial,
     /// All of it, to be shared again if somebody asks while no seeder is online. Nobody is sent there before.
     Standby,
+}
+
+/// A content that a node has announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Held {
+    have: Have,
+    /// As it was found when it was first announced.
+    found: Found,
+}
+
+/// How much a user's nodes have announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Announced {
+    items: usize,
+    /// Those of them that no listing told of.
+    unlisted: usize,
 }
 
 impl Have {
@@ -137,6 +169,20 @@ impl Holders {
 
     fn count(&self) -> usize {
         self.complete.nodes.len() + self.partial.nodes.len() + self.standby.nodes.len()
+    }
+}
+
+impl Announced {
+    /// With another content.
+    fn with(self, found: Found) -> Result<Announced, Full> {
+        if self.items >= ITEMS_PER_USER_MAX {
+            return Err(Full::OfUser);
+        }
+        let unlisted = usize::from(found == Found::ById);
+        if self.unlisted + unlisted > UNLISTED_PER_USER_MAX {
+            return Err(Full::Unlisted);
+        }
+        Ok(Announced { items: self.items + 1, unlisted: self.unlisted + unlisted })
     }
 }
 
@@ -275,7 +321,7 @@ impl Presence {
     pub fn keep_only(&mut self, node: NodeId, kept: &[(GroupName, ContentId)], told: Have, now: UnixMillis) {
         let Some(row) = self.nodes.get(&node) else { return };
         let kept: BTreeSet<Item> = kept.iter().map(|(group, content)| (GroupKey::from(group), *content)).collect();
-        let replaced = row.items.iter().filter(|(item, have)| have.is_told_with(told) && !kept.contains(item));
+        let replaced = row.items.iter().filter(|(item, held)| held.have.is_told_with(told) && !kept.contains(item));
         let items: Vec<Item> = replaced.map(|(item, _)| item.clone()).collect();
         for item in items {
             self.remove(node, &item, now);
@@ -285,12 +331,12 @@ impl Presence {
     /// A node no longer has a content as it announced in the way of `told`; what it says of it in the other way stays.
     pub fn withdraw(&mut self, node: NodeId, group: &GroupName, content: ContentId, told: Have, now: UnixMillis) {
         let item = (GroupKey::from(group), content);
-        if self.nodes.get(&node).and_then(|row| row.items.get(&item)).is_some_and(|have| have.is_told_with(told)) {
+        if self.nodes.get(&node).and_then(|row| row.items.get(&item)).is_some_and(|held| held.have.is_told_with(told)) {
             self.remove(node, &item, now);
         }
     }
 
-    /// A node has a content. Says who is to be told: those who download it, when the node is new to it or has become
+    /// A node has a content, which others find as `found` says. Says who is to be told: those who download it, when the node is new to it or has become
     /// complete; and those on standby, when it is wanted now and nobody has all of it. It listens in the group as by
     /// [`Presence::listen`].
     ///
@@ -301,6 +347,7 @@ impl Presence {
         node: NodeId,
         group: &GroupName,
         content: ContentId,
+        found: Found,
         have: Have,
         now: UnixMillis,
     ) -> Result<Vec<Notice>, Full> {
@@ -308,14 +355,23 @@ impl Presence {
         let Some(row) = self.nodes.get_mut(&node) else { return Ok(Vec::new()) };
         let Some((key, _)) = self.groups.get_key_value(&GroupKey::from(group)) else { return Ok(Vec::new()) };
         let item = (key.clone(), content);
-        match row.items.get(&item).copied() {
-            Some(before) if before == have => return Ok(Vec::new()),
+        let before = row.items.get(&item).copied();
+        match before {
+            Some(before) if before.have == have => return Ok(Vec::new()),
             Some(_) => {}
             None if row.items.len() >= ITEMS_PER_NODE_MAX => return Err(Full::OfNode),
             None if self.items >= ITEMS_MAX => return Err(Full::OfAll),
-            None => self.items += 1,
+            None => {
+                if let Some(user) = &row.user {
+                    let announced = self.users.get(user).copied().unwrap_or_default();
+                    self.users.insert(user.clone(), announced.with(found)?);
+                }
+                self.items += 1;
+            }
         }
-        let before = row.items.insert(item.clone(), have);
+        let found = before.map_or(found, |before| before.found);
+        row.items.insert(item.clone(), Held { have, found });
+        let before = before.map(|before| before.have);
         let holders = self.contents.entry(item.clone()).or_default();
         if let Some(before) = before {
             holders.ring(before).nodes.remove(&node);
@@ -338,7 +394,10 @@ impl Presence {
     /// only looks wakes nobody.
     pub fn ask(&mut self, asker: NodeId, group: &GroupName, content: ContentId) -> Vec<Notice> {
         let item = (GroupKey::from(group), content);
-        let downloads = self.nodes.get(&asker).is_some_and(|row| row.items.get(&item) == Some(&Have::Partial));
+        let downloads = self
+            .nodes
+            .get(&asker)
+            .is_some_and(|row| row.items.get(&item).is_some_and(|held| held.have == Have::Partial));
         if downloads { self.wanted(group, &item) } else { Vec::new() }
     }
 
@@ -390,8 +449,18 @@ impl Presence {
 
     /// Takes an item from a node.
     fn remove(&mut self, node: NodeId, item: &Item, now: UnixMillis) {
-        let Some(have) = self.nodes.get_mut(&node).and_then(|row| row.items.remove(item)) else { return };
+        let Some(row) = self.nodes.get_mut(&node) else { return };
+        let Some(Held { have, found }) = row.items.remove(item) else { return };
         self.items -= 1;
+        if let Some(user) = &row.user
+            && let Some(announced) = self.users.get_mut(user)
+        {
+            announced.items -= 1;
+            announced.unlisted -= usize::from(found == Found::ById);
+            if announced.items == 0 {
+                self.users.remove(user);
+            }
+        }
         if let Some(holders) = self.contents.get_mut(item) {
             holders.ring(have).nodes.remove(&node);
         }
@@ -432,10 +501,16 @@ impl Presence {
     #[cfg(test)]
     fn invariant(&self) {
         let mut items = 0;
+        let mut users: HashMap<UserName, Announced> = HashMap::new();
         for (id, node) in &self.nodes {
             items += node.items.len();
             assert!(node.groups.iter().all(|group| self.groups[group].nodes.contains(id)));
-            for (item, have) in &node.items {
+            for (item, Held { have, found }) in &node.items {
+                if let Some(user) = &node.user {
+                    let announced = users.entry(user.clone()).or_default();
+                    announced.items += 1;
+                    announced.unlisted += usize::from(*found == Found::ById);
+                }
                 assert!(node.groups.contains(&item.0), "who announces in a group listens there");
                 let holders = self.contents.get(item).expect("an announced item has holders");
                 assert_eq!(holders.complete.nodes.contains(id), *have == Have::Complete);
@@ -443,6 +518,7 @@ impl Presence {
                 assert_eq!(holders.standby.nodes.contains(id), *have == Have::Standby);
             }
         }
+        assert_eq!(users, self.users);
         assert_eq!((items, items), (self.items, self.contents.values().map(Holders::count).sum()));
         let listening: usize = self.nodes.values().map(|node| node.groups.len()).sum();
         assert_eq!(listening, self.groups.values().map(|row| row.nodes.len()).sum::<usize>());

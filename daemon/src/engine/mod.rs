@@ -63,7 +63,7 @@ use devices::Devices;
 use downloads::Download;
 use events::Listeners;
 use grants::GroupGrant;
-use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId};
+use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId, TrackerId};
 use join_requests::JoinRequests;
 use peers::Peer;
 use rate::RateMeter;
@@ -147,6 +147,8 @@ enum Timer {
     Held(AskId),
     /// What changed is announced.
     Announce,
+    /// A tracker is told all of it again, which it had no room for.
+    AnnounceAgain(TrackerId),
     /// Providers of a content are looked up again.
     Lookup(ContentId),
     /// A group's grant is renewed, or asked for again.
@@ -380,6 +382,7 @@ impl Engine {
             match timer {
                 Timer::Held(ask) => self.held_too_long(ask),
                 Timer::Announce => self.announce(),
+                Timer::AnnounceAgain(tracker) => self.announce_again(tracker),
                 Timer::Lookup(content) => {
                     self.look_up(content);
                     // A transfer that waits for a seeder gives its place to one that does not.

@@ -258,10 +258,8 @@ fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce, 
             Ok(false) => {}
             Err(reason) => full = Some(reason),
         }
-        if state.may_read_content(node, &item.group, &item.content).is_err() {
-            continue;
-        }
-        match online.presence.announce(node, &readable.group, item.content, have(item.complete), now) {
+        let Some(found) = state.found(&readable.group, &item.content) else { continue };
+        match online.presence.announce(node, &readable.group, item.content, found, have(item.complete), now) {
             Ok(notices) => online.tell_all(notices),
             Err(reason) => full = Some(reason),
         }

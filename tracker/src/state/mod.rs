@@ -28,7 +28,7 @@ mod users;
 
 pub use command::{Applied, Change, Command, Entry, Outcome, Setup};
 pub(crate) use key::GroupKey;
-pub use query::Readable;
+pub use query::{Found, Readable};
 pub use revocations::Revocation;
 pub use snapshot::SnapshotError;
 
