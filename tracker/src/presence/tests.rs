@@ -382,6 +382,6 @@ fn a_user_with_many_nodes_leaves_room_for_others() {
     assert_eq!(announce(&mut bench, nodes + 1, 0, Found::ById), Ok(()), "another user");
     bench.0.invariant();
     bench.0.set_user(node(0), None, NOW);
-    assert_eq!(announce(&mut bench, 1, 0, Found::ById), Ok(()), "given back");
+    assert_eq!(announce(&mut bench, nodes, 0, Found::ById), Ok(()), "given back");
     bench.0.invariant();
 }
