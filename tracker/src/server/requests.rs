@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use p2p_proto::grant::GrantBody;
+use p2p_proto::grant::{Grant, GrantBody};
 use p2p_proto::id::{NodeId, RequestId};
 use p2p_proto::limit::{PAGE_ITEMS_MAX, TRACKER_FRAME_BYTES_MAX};
 use p2p_proto::name::GroupName;
@@ -177,9 +177,9 @@ fn query(shared: &Shared, session: &Session, request: Request) -> Reply {
             Ok(Answer::Providers(online.lookup(node, &group, content)))
         }
         Request::Grant { group } => {
-            let reply = grant(shared, state, node, &group);
-            audit::grant(state, session, &group, &reply);
-            reply
+            let granted = grant(shared, state, node, &group);
+            audit::grant(state, session, &group, &granted);
+            granted.map(|issued| Answer::Grant(issued.grant))
         }
         Request::ListNodes => {
             let mut nodes = state.nodes(node)?;
@@ -207,14 +207,26 @@ fn counted(online: &Online, group: &GroupName, mut files: Vec<Listing>) -> Vec<L
     files
 }
 
+/// A grant that was issued.
+pub struct Issued {
+    grant: Grant,
+    /// Whether it takes the place of one that holds still.
+    pub renews: bool,
+}
+
 /// A statement that the node may read the group, for a few minutes.
-fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Reply {
-    let readable = state.may_read(node, group)?;
+fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Result<Issued, Reject> {
+    // Who may not has been revoked before; asked for again, it is no renewal.
+    let readable = state.may_read(node, group).inspect_err(|_| shared.online().granted.revoke(node, group))?;
     let user = state.user_of_node(node).cloned().ok_or_else(refusal::login_needed)?;
     let (cluster, now) = (shared.signer.public_key(), clock::now());
+    let expires = now.plus(shared.grant_life);
+    let renews = shared.online().granted.insert(node, &readable.group, expires, now).map_err(|too_many| {
+        Reject::new(ErrorCode::BUSY, too_many.to_string()).hint("try again when some of its grants have ended")
+    })?;
     let mut body = GrantBody::new(cluster, node, user, readable.group, readable.epoch, now);
-    body.expires = now.plus(shared.grant_life);
-    Ok(Answer::Grant(shared.signer.sign(&body)))
+    body.expires = expires;
+    Ok(Issued { grant: shared.signer.sign(&body), renews })
 }
 
 /// Takes note of what a node has. Items that the group does not list are not announced: the daemon may not have heard of a

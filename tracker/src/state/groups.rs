@@ -379,7 +379,8 @@ impl State {
                 standing: Standing::None,
             });
         }
-        changes.push(Change::GroupEnded { group: group.name.clone() });
+        let nodes = group.members.keys().map(|user| self.users.get(user).nodes.len()).sum();
+        changes.push(Change::GroupEnded { group: group.name.clone(), nodes });
         self.void_grants(group.name, changes);
         if self.public_made && *key == GroupKey::from(&GroupName::public()) {
             self.insert_public(Files::default());
