@@ -104,20 +104,41 @@ pub fn record(state: &State, entry: &Entry, applied: &Applied, address: Option<I
     }
 }
 
-/// Writes that a password was not proved: wrong, or given up by the other end, which finds out by itself that it is wrong
-/// ([`ErrorCode::INTERRUPTED`]).
-pub fn login_refused(session: &Session, user: &UserName, code: ErrorCode) {
-    write_at!(info, &Line { user: Some(user), ..refused("login", session, code) });
+/// A password that is to be proved or set on a session's connection, from its beginning until it has come to a command,
+/// whose entry has a line of its own. However it ends before, that is a line: the other end knows from the first answer
+/// whether the password was right, and need not say so.
+pub struct Attempt<'a> {
+    session: &'a Session,
+    action: &'static str,
+    user: Option<&'a UserName>,
+    by: Option<&'a UserName>,
+    /// Why there is no command; `None` once there is.
+    code: Option<ErrorCode>,
 }
 
-/// The same of the old password, where the user of the session's node wants another.
-pub fn change_refused(session: &Session, by: &UserName, code: ErrorCode) {
-    write_at!(info, &Line { by: Some(by), ..refused("change_password", session, code) });
+impl<'a> Attempt<'a> {
+    /// `action` for `user`, by a node of `by` where it has a user. What is not [`Attempt::ended`] was interrupted.
+    pub fn begin(
+        session: &'a Session,
+        action: &'static str,
+        user: Option<&'a UserName>,
+        by: Option<&'a UserName>,
+    ) -> Attempt<'a> {
+        Attempt { session, action, user, by, code: Some(ErrorCode::INTERRUPTED) }
+    }
+
+    /// It has come to a command, or to this refusal before.
+    pub fn ended(mut self, refused: Option<ErrorCode>) {
+        self.code = refused;
+    }
 }
 
-fn refused(action: &'static str, session: &Session, code: ErrorCode) -> Line<'static> {
-    let (node, address) = (Some(session.node), Some(session.address()));
-    Line { action, code: Some(code), node, address, ..Line::default() }
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let Attempt { session, action, user, by, code: code @ Some(_) } = *self else { return };
+        let (node, address) = (Some(session.node), Some(session.address()));
+        write_at!(info, &Line { action, code, node, address, user, by, ..Line::default() });
+    }
 }
 
 /// Writes that a grant was issued or refused. A renewal is no change; nor does a stranger write the operator's record by
