@@ -200,8 +200,8 @@ mod tests {
     use std::path::PathBuf;
 
     use p2p_proto::grant::ClusterKey;
-
     use p2p_proto::id::NodeId;
+    use p2p_proto::manifest::HashAlgorithm;
     use p2p_proto::time::UnixMillis;
     use p2p_proto::tracker::{self, Envelope, HelloAck};
 
