@@ -80,7 +80,8 @@ pub async fn run(
             }
             shells.perform(output);
         }
-        let deadline = engine.next_deadline().map(|at| tokio::time::Instant::from_std(clock.instant(at)));
+        // Anew at each turn: the time that the machine slept counts, and these timers do not count it.
+        let deadline = engine.next_deadline().map(|at| tokio::time::Instant::from_std(clock.look_again(at)));
         let due = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,

@@ -2,8 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use p2p_proto::tracker::Request;
-use p2p_tests::hostile::{Client, Key};
+use p2p_proto::password::{ClientLogin, ClientRegistration, Password};
+use p2p_proto::reject::ErrorCode;
+use p2p_proto::tracker::{Answer, Request};
+use p2p_tests::hostile::client::named;
+use p2p_tests::hostile::{Client, Heard, Key, runtime};
 use p2p_tests::wait::eventually;
 use p2p_tests::world::PASSWORD;
 use p2p_tests::{Daemon, World};
@@ -21,6 +24,10 @@ fn lines(world: &mut World) -> Vec<String> {
 fn of(world: &mut World, action: &str) -> Vec<String> {
     let start = format!("action={action} ");
     lines(world).into_iter().filter(|line| line.starts_with(&start)).collect()
+}
+
+fn secret(text: &str) -> Password {
+    Password::new(text.to_owned()).expect("neither empty nor too long")
 }
 
 /// What every line of a daemon's says of who asked.
@@ -88,18 +95,76 @@ fn a_password_that_was_not_proved_is_a_line() {
 }
 
 #[test]
-fn a_grant_that_is_refused_is_a_line_once() {
-    let Shared { world, .. } = &mut Shared::new(10);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+fn who_guesses_a_password_and_does_not_say_so_is_a_line() {
+    let mut world = World::new();
+    let _alice = world.user("alice");
     let tracker = world.tracker.address;
-    runtime.block_on(async {
+    let user = || named("alice");
+    // Each finds out from the tracker's answer whether the password is right, and then says something else.
+    type Instead = fn() -> Request;
+    let instead: [(Instead, &str); 3] = [
+        (|| Request::Logout, "malformed"),
+        (|| Request::LoginFinish { proof: vec![7; 3] }, "malformed"),
+        (|| Request::LoginFinish { proof: vec![7; 64] }, "login_refused"),
+    ];
+    runtime().block_on(async {
         let client = Client::connect(IpAddr::V4(Ipv4Addr::LOCALHOST), tracker, &Key::new()).await.expect("connects");
+        for (request, _) in instead {
+            let (_, message) = ClientLogin::start(&secret("a guess")).expect("starts");
+            let mut stream = client.line.stream().await.expect("a stream");
+            let challenge = stream.ask(Request::LoginStart { user: user(), message }).await;
+            assert!(matches!(challenge, Heard::Message(Ok(Answer::Challenge(_)))), "{challenge:?}");
+            assert!(matches!(stream.ask(request()).await, Heard::Message(Err(_))));
+        }
+        let taken = client.register("alice", "mine now").await.expect_err("taken");
+        assert_eq!(taken.code, ErrorCode::USER_EXISTS);
+        let (_, message) = ClientRegistration::start(&secret("mine now")).expect("starts");
+        let mut stream = client.line.stream().await.expect("a stream");
+        let start = Request::RegisterStart { user: named("eve"), message };
+        assert!(matches!(stream.ask(start).await, Heard::Message(Ok(_))));
+        assert!(matches!(stream.ask(Request::RegisterFinish { record: vec![1; 3] }).await, Heard::Message(Err(_))));
+    });
+    let refused = |lines: Vec<String>| -> Vec<String> {
+        lines.into_iter().filter(|line| line.contains(" result=refused ")).collect()
+    };
+    let logins = refused(of(&mut world, "login"));
+    assert_eq!(logins.len(), instead.len(), "{logins:?}");
+    for (line, (_, code)) in logins.iter().zip(instead) {
+        assert!(line.contains(&format!(" code={code} ")) && line.ends_with(r#" by="" address=127.0.0.1 user="alice""#));
+    }
+    let accounts = refused(of(&mut world, "create_user"));
+    let [taken, bad] = &accounts[..] else { panic!("not two lines: {accounts:?}") };
+    assert!(taken.contains(" code=user_exists ") && taken.ends_with(r#" user="alice""#), "{taken}");
+    assert!(bad.contains(" code=malformed ") && bad.ends_with(r#" user="eve""#), "{bad}");
+}
+
+#[test]
+fn a_grant_that_is_refused_is_a_line_and_what_strangers_ask_is_none() {
+    let Shared { world, .. } = &mut Shared::new(10);
+    let tracker = world.tracker.address;
+    let ask = |name: &str| Request::Grant { group: named(name) };
+    runtime().block_on(async {
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let stranger = Client::connect(here, tracker, &Key::new()).await.expect("connects");
+        let eve = Client::enter(here, tracker, &Key::new(), "eve", PASSWORD).await;
+        for number in 0..1_100 {
+            assert!(stranger.ask(ask(&format!("made up {number}"))).await.is_err());
+        }
+        for number in 0..1_100 {
+            assert!(eve.ask(ask(&format!("made up {number}"))).await.is_err());
+        }
         for _ in 0..3 {
-            let grant = Request::Grant { group: "photos".parse().expect("a good name") };
-            assert!(client.ask(grant).await.is_err());
+            assert!(eve.ask(ask("photos")).await.is_ok());
         }
     });
-    let refused: Vec<_> = of(world, "grant").into_iter().filter(|line| line.contains("refused")).collect();
-    assert_eq!(refused.len(), 1, "{refused:?}");
-    assert!(refused[0].contains(r#" code=login_needed "#) && refused[0].contains(r#" by="" address=127.0.0.1 "#));
+    let grants = of(world, "grant");
+    assert!(!grants.iter().any(|line| line.contains(r#" by="" "#)), "strangers write nothing");
+    let of_eve = |line: &&String| line.contains(r#" by="eve" address=127.0.0.1 "#);
+    let (refused, done): (Vec<_>, Vec<_>) =
+        grants.iter().filter(of_eve).partition(|line| line.contains(" result=refused code=group_not_found "));
+    assert_eq!(
+        (refused.len(), done.len()),
+        (1_100, 1),
+        "renewals are none, however much was asked for before: {done:?}"
+    );
 }

@@ -3,10 +3,12 @@
 //! ```text
 //! server → log → state        server: connections, requests, events      log: durable order of all changes
 //!        ↘ presence           presence: who is online, memory only       state: the pure machine behind the log
+//!        ↘ granted            granted: who may be served, memory only
 //! ```
 
 pub mod clock;
 pub mod config;
+pub mod granted;
 pub mod log;
 pub mod presence;
 pub mod run;

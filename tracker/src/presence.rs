@@ -2,9 +2,12 @@
 //!
 //! Invariant: whatever stands here under a group, its node may read the group. The server checks it when an announcement
 //! comes and takes out what is lost by [`Presence::revoke`], so nobody is told of, or sent to, a node that may not.
+//!
+//! Who announces anything in a group may serve there, and listens: it has to hear what is revoked. That does not depend on
+//! whether others find what it announces, nor on room for it.
 
 use std::collections::hash_map::Entry as MapEntry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Bound;
 
@@ -14,13 +17,26 @@ use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{Event, Provider, Providers};
 
-use crate::state::GroupKey;
+use crate::state::bound::GROUPS_PER_USER_MAX;
+use crate::state::{Found, GroupKey};
 
 /// Contents that one node may announce: several times what a daemon is made for. About 200 bytes of memory each.
 pub const ITEMS_PER_NODE_MAX: usize = 50_000;
 
+/// Contents that the nodes of one user may announce together: a fleet under one account, and a twentieth of
+/// [`ITEMS_MAX`], so that no account keeps all others from announcing.
+pub const ITEMS_PER_USER_MAX: usize = 200_000;
+
+/// The same of contents that no listing tells of, for which any id will do: what somebody shares of files whose publishers have
+/// taken them out. Four hundred accounts fill [`ITEMS_MAX`], and making accounts is slowed down.
+pub const UNLISTED_PER_USER_MAX: usize = 10_000;
+
 /// Contents that all nodes together may announce: 800 MiB of memory.
 pub const ITEMS_MAX: usize = 4_000_000;
+
+/// Groups that one node may announce anything in while it is connected: as many as a user may belong to, and some public
+/// ones that it only reads. About 100 bytes of memory each, so some 100 KiB a connection at the most.
+pub const GROUPS_PER_NODE_MAX: usize = GROUPS_PER_USER_MAX + 24;
 
 /// Contents whose last seeder is remembered, the most recently left; about 200 bytes of memory each.
 const LAST_SEEDERS_MAX: usize = 100_000;
@@ -40,8 +56,23 @@ type Item = (GroupKey, ContentId);
 
 /// A node, or all of them, has announced as much as is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more contents are announced than the tracker keeps, {ITEMS_PER_NODE_MAX} a node")]
-pub struct Full;
+pub enum Full {
+    /// In [`GROUPS_PER_NODE_MAX`] groups.
+    #[error("this node announces contents in more than {GROUPS_PER_NODE_MAX} groups")]
+    Groups,
+    /// [`ITEMS_PER_NODE_MAX`] contents.
+    #[error("this node announces more than {ITEMS_PER_NODE_MAX} contents")]
+    OfNode,
+    /// [`ITEMS_PER_USER_MAX`] contents, by all nodes of its user.
+    #[error("the nodes of this user announce more than {ITEMS_PER_USER_MAX} contents")]
+    OfUser,
+    /// [`UNLISTED_PER_USER_MAX`] contents without a listing, by all nodes of its user.
+    #[error("the nodes of this user announce more than {UNLISTED_PER_USER_MAX} contents that are not listed")]
+    Unlisted,
+    /// [`ITEMS_MAX`] contents, by all nodes.
+    #[error("all nodes together announce more than {ITEMS_MAX} contents")]
+    OfAll,
+}
 
 /// An event and the node that it is for.
 pub type Notice = (NodeId, Event);
@@ -51,7 +82,9 @@ pub type Notice = (NodeId, Event);
 pub struct Presence {
     nodes: HashMap<NodeId, Node>,
     contents: HashMap<Item, Holders>,
-    groups: HashMap<GroupKey, GroupRow>,
+    groups: HashMap<GroupKey, Listeners>,
+    /// What the nodes of each user have announced, of those that have.
+    users: HashMap<UserName, Announced>,
     last_seeders: HashMap<Item, (UserName, UnixMillis)>,
     /// Oldest first; one for each of `last_seeders`.
     last_seeders_order: VecDeque<Item>,
@@ -66,7 +99,9 @@ struct Node {
     observed: SocketAddr,
     /// Where it says that its own network finds it; checked, at most [`NODE_ADDRESSES_MAX`].
     local: Vec<SocketAddr>,
-    items: BTreeMap<Item, Have>,
+    items: BTreeMap<Item, Held>,
+    /// Where it listens.
+    groups: BTreeSet<GroupKey>,
 }
 
 /// How a node has a content.
@@ -78,6 +113,22 @@ pub enum Have {
     Partial,
     /// All of it, to be shared again if somebody asks while no seeder is online. Nobody is sent there before.
     Standby,
+}
+
+/// A content that a node has announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Held {
+    have: Have,
+    /// As it was found when it was first announced.
+    found: Found,
+}
+
+/// How much a user's nodes have announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Announced {
+    items: usize,
+    /// Those of them that no listing told of.
+    unlisted: usize,
 }
 
 impl Have {
@@ -92,12 +143,11 @@ impl Have {
     }
 }
 
-/// A group that anything is announced in.
+/// A group that anybody listens in.
 #[derive(Debug)]
-struct GroupRow {
+struct Listeners {
     name: GroupName,
-    /// Number of items by node.
-    nodes: HashMap<NodeId, usize>,
+    nodes: HashSet<NodeId>,
 }
 
 /// Who has a content.
@@ -119,6 +169,20 @@ impl Holders {
 
     fn count(&self) -> usize {
         self.complete.nodes.len() + self.partial.nodes.len() + self.standby.nodes.len()
+    }
+}
+
+impl Announced {
+    /// With another content.
+    fn with(self, found: Found) -> Result<Announced, Full> {
+        if self.items >= ITEMS_PER_USER_MAX {
+            return Err(Full::OfUser);
+        }
+        let unlisted = usize::from(found == Found::ById);
+        if self.unlisted + unlisted > UNLISTED_PER_USER_MAX {
+            return Err(Full::Unlisted);
+        }
+        Ok(Announced { items: self.items + 1, unlisted: self.unlisted + unlisted })
     }
 }
 
@@ -155,7 +219,7 @@ impl Presence {
         self.disconnect(node, now);
         let observed = SocketAddr::new(observed.ip().to_canonical(), observed.port());
         let local = local.iter().filter(|address| usable(address)).copied().take(NODE_ADDRESSES_MAX).collect();
-        self.nodes.insert(node, Node { user, observed, local, items: BTreeMap::new() });
+        self.nodes.insert(node, Node { user, observed, local, items: BTreeMap::new(), groups: BTreeSet::new() });
     }
 
     /// Where a node's packets come from now; whether that is another address than before (it moved, or its router did).
@@ -184,34 +248,61 @@ impl Presence {
         self.nodes.contains_key(&node)
     }
 
-    /// Nodes that have announced anything in a group.
-    pub fn nodes_of_group(&self, group: &GroupName) -> Vec<NodeId> {
-        self.groups.get(&GroupKey::from(group)).map(|row| row.nodes.keys().copied().collect()).unwrap_or_default()
+    /// A node may serve in a group: it is told what is revoked there until it is gone, or may not read the group any more.
+    /// Says whether it listens only from now on, and has to be told what it missed.
+    ///
+    /// # Errors
+    /// [`Full::Groups`]; nothing has changed then.
+    pub fn listen(&mut self, node: NodeId, group: &GroupName) -> Result<bool, Full> {
+        let Some(row) = self.nodes.get_mut(&node) else { return Ok(false) };
+        let key = GroupKey::from(group);
+        if row.groups.contains(&key) {
+            return Ok(false);
+        }
+        if row.groups.len() >= GROUPS_PER_NODE_MAX {
+            return Err(Full::Groups);
+        }
+        // The group's text is kept once, however many nodes and items name it.
+        let key = match self.groups.entry(key) {
+            MapEntry::Occupied(mut entry) => {
+                entry.get_mut().nodes.insert(node);
+                entry.key().clone()
+            }
+            MapEntry::Vacant(entry) => {
+                let key = entry.key().clone();
+                entry.insert(Listeners { name: group.clone(), nodes: HashSet::from([node]) });
+                key
+            }
+        };
+        row.groups.insert(key);
+        Ok(true)
     }
 
-    /// Whether a node has announced anything in a group.
-    pub fn is_in_group(&self, node: NodeId, group: &GroupName) -> bool {
-        self.groups.get(&GroupKey::from(group)).is_some_and(|row| row.nodes.contains_key(&node))
+    /// Nodes that listen in a group.
+    pub fn listeners(&self, group: &GroupName) -> Vec<NodeId> {
+        self.groups.get(&GroupKey::from(group)).map(|row| row.nodes.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// Groups that a node has announced anything in.
+    /// Groups that a node listens in.
     pub fn groups_of_node(&self, node: NodeId) -> Vec<GroupName> {
-        let rows = self.groups.values().filter(|row| row.nodes.contains_key(&node));
-        rows.map(|row| row.name.clone()).collect()
+        let keys = self.nodes.get(&node).into_iter().flat_map(|row| &row.groups);
+        keys.filter_map(|key| self.groups.get(key)).map(|row| row.name.clone()).collect()
     }
 
     /// Forgets everything that a node announced.
     pub fn withdraw_all(&mut self, node: NodeId, now: UnixMillis) {
         let Some(row) = self.nodes.get_mut(&node) else { return };
         let items: Vec<Item> = row.items.keys().cloned().collect();
+        let groups = std::mem::take(&mut row.groups);
         for item in items {
             self.remove(node, &item, now);
         }
+        groups.iter().for_each(|group| self.remove_listener(node, group));
     }
 
-    /// Forgets what a node announced in a group.
+    /// Forgets what a node announced in a group, where it does not listen any more.
     pub fn revoke(&mut self, node: NodeId, group: &GroupName, now: UnixMillis) {
-        let Some(row) = self.nodes.get(&node) else { return };
+        let Some(row) = self.nodes.get_mut(&node) else { return };
         let from = (GroupKey::from(group), ContentId([0; 32]));
         let items: Vec<Item> = row
             .items
@@ -219,16 +310,18 @@ impl Presence {
             .take_while(|(item, _)| item.0 == from.0)
             .map(|(item, _)| item.clone())
             .collect();
+        row.groups.remove(&from.0);
         for item in items {
             self.remove(node, &item, now);
         }
+        self.remove_listener(node, &from.0);
     }
 
     /// Forgets what a node announced in the way of `told`, but these: an announcement replaces the rest by them.
     pub fn keep_only(&mut self, node: NodeId, kept: &[(GroupName, ContentId)], told: Have, now: UnixMillis) {
         let Some(row) = self.nodes.get(&node) else { return };
         let kept: BTreeSet<Item> = kept.iter().map(|(group, content)| (GroupKey::from(group), *content)).collect();
-        let replaced = row.items.iter().filter(|(item, have)| have.is_told_with(told) && !kept.contains(item));
+        let replaced = row.items.iter().filter(|(item, held)| held.have.is_told_with(told) && !kept.contains(item));
         let items: Vec<Item> = replaced.map(|(item, _)| item.clone()).collect();
         for item in items {
             self.remove(node, &item, now);
@@ -238,47 +331,47 @@ impl Presence {
     /// A node no longer has a content as it announced in the way of `told`; what it says of it in the other way stays.
     pub fn withdraw(&mut self, node: NodeId, group: &GroupName, content: ContentId, told: Have, now: UnixMillis) {
         let item = (GroupKey::from(group), content);
-        if self.nodes.get(&node).and_then(|row| row.items.get(&item)).is_some_and(|have| have.is_told_with(told)) {
+        if self.nodes.get(&node).and_then(|row| row.items.get(&item)).is_some_and(|held| held.have.is_told_with(told)) {
             self.remove(node, &item, now);
         }
     }
 
-    /// A node has a content. Says who is to be told: those who download it, when the node is new to it or has become
-    /// complete; and those on standby, when it is wanted now and nobody has all of it.
+    /// A node has a content, which others find as `found` says. Says who is to be told: those who download it, when the node is new to it or has become
+    /// complete; and those on standby, when it is wanted now and nobody has all of it. It listens in the group as by
+    /// [`Presence::listen`].
     ///
     /// # Errors
-    /// [`Full`]; nothing has changed then.
+    /// [`Full`]; the content is not announced then.
     pub fn announce(
         &mut self,
         node: NodeId,
         group: &GroupName,
         content: ContentId,
+        found: Found,
         have: Have,
         now: UnixMillis,
     ) -> Result<Vec<Notice>, Full> {
+        self.listen(node, group)?;
         let Some(row) = self.nodes.get_mut(&node) else { return Ok(Vec::new()) };
-        let mut item = (GroupKey::from(group), content);
-        match row.items.get(&item).copied() {
-            Some(before) if before == have => return Ok(Vec::new()),
+        let Some((key, _)) = self.groups.get_key_value(&GroupKey::from(group)) else { return Ok(Vec::new()) };
+        let item = (key.clone(), content);
+        let before = row.items.get(&item).copied();
+        match before {
+            Some(before) if before.have == have => return Ok(Vec::new()),
             Some(_) => {}
-            None if row.items.len() >= ITEMS_PER_NODE_MAX || self.items >= ITEMS_MAX => return Err(Full),
+            None if row.items.len() >= ITEMS_PER_NODE_MAX => return Err(Full::OfNode),
+            None if self.items >= ITEMS_MAX => return Err(Full::OfAll),
             None => {
-                // The group's text is kept once, however many items name it.
-                item.0 = match self.groups.entry(item.0) {
-                    MapEntry::Occupied(mut entry) => {
-                        *entry.get_mut().nodes.entry(node).or_default() += 1;
-                        entry.key().clone()
-                    }
-                    MapEntry::Vacant(entry) => {
-                        let key = entry.key().clone();
-                        entry.insert(GroupRow { name: group.clone(), nodes: HashMap::from([(node, 1)]) });
-                        key
-                    }
-                };
+                if let Some(user) = &row.user {
+                    let announced = self.users.get(user).copied().unwrap_or_default();
+                    self.users.insert(user.clone(), announced.with(found)?);
+                }
                 self.items += 1;
             }
         }
-        let before = row.items.insert(item.clone(), have);
+        let found = before.map_or(found, |before| before.found);
+        row.items.insert(item.clone(), Held { have, found });
+        let before = before.map(|before| before.have);
         let holders = self.contents.entry(item.clone()).or_default();
         if let Some(before) = before {
             holders.ring(before).nodes.remove(&node);
@@ -301,7 +394,10 @@ impl Presence {
     /// only looks wakes nobody.
     pub fn ask(&mut self, asker: NodeId, group: &GroupName, content: ContentId) -> Vec<Notice> {
         let item = (GroupKey::from(group), content);
-        let downloads = self.nodes.get(&asker).is_some_and(|row| row.items.get(&item) == Some(&Have::Partial));
+        let downloads = self
+            .nodes
+            .get(&asker)
+            .is_some_and(|row| row.items.get(&item).is_some_and(|held| held.have == Have::Partial));
         if downloads { self.wanted(group, &item) } else { Vec::new() }
     }
 
@@ -353,15 +449,16 @@ impl Presence {
 
     /// Takes an item from a node.
     fn remove(&mut self, node: NodeId, item: &Item, now: UnixMillis) {
-        let Some(have) = self.nodes.get_mut(&node).and_then(|row| row.items.remove(item)) else { return };
+        let Some(row) = self.nodes.get_mut(&node) else { return };
+        let Some(Held { have, found }) = row.items.remove(item) else { return };
         self.items -= 1;
-        if let Some(row) = self.groups.get_mut(&item.0) {
-            match row.nodes.get_mut(&node) {
-                Some(count) if *count > 1 => *count -= 1,
-                _ => drop(row.nodes.remove(&node)),
-            }
-            if row.nodes.is_empty() {
-                self.groups.remove(&item.0);
+        if let Some(user) = &row.user
+            && let Some(announced) = self.users.get_mut(user)
+        {
+            announced.items -= 1;
+            announced.unlisted -= usize::from(found == Found::ById);
+            if announced.items == 0 {
+                self.users.remove(user);
             }
         }
         if let Some(holders) = self.contents.get_mut(item) {
@@ -372,6 +469,15 @@ impl Presence {
         }
         if self.contents.get(item).is_some_and(|holders| holders.count() == 0) {
             self.contents.remove(item);
+        }
+    }
+
+    /// Takes a node from those who listen in a group.
+    fn remove_listener(&mut self, node: NodeId, group: &GroupKey) {
+        let Some(row) = self.groups.get_mut(group) else { return };
+        row.nodes.remove(&node);
+        if row.nodes.is_empty() {
+            self.groups.remove(group);
         }
     }
 
@@ -395,19 +501,29 @@ impl Presence {
     #[cfg(test)]
     fn invariant(&self) {
         let mut items = 0;
+        let mut users: HashMap<UserName, Announced> = HashMap::new();
         for (id, node) in &self.nodes {
             items += node.items.len();
-            for (item, have) in &node.items {
+            assert!(node.groups.iter().all(|group| self.groups[group].nodes.contains(id)));
+            for (item, Held { have, found }) in &node.items {
+                if let Some(user) = &node.user {
+                    let announced = users.entry(user.clone()).or_default();
+                    announced.items += 1;
+                    announced.unlisted += usize::from(*found == Found::ById);
+                }
+                assert!(node.groups.contains(&item.0), "who announces in a group listens there");
                 let holders = self.contents.get(item).expect("an announced item has holders");
                 assert_eq!(holders.complete.nodes.contains(id), *have == Have::Complete);
                 assert_eq!(holders.partial.nodes.contains(id), *have == Have::Partial);
                 assert_eq!(holders.standby.nodes.contains(id), *have == Have::Standby);
             }
         }
+        assert_eq!(users, self.users);
         assert_eq!((items, items), (self.items, self.contents.values().map(Holders::count).sum()));
-        assert_eq!(items, self.groups.values().flat_map(|row| row.nodes.values()).sum::<usize>());
+        let listening: usize = self.nodes.values().map(|node| node.groups.len()).sum();
+        assert_eq!(listening, self.groups.values().map(|row| row.nodes.len()).sum::<usize>());
         assert!(self.contents.values().all(|holders| holders.count() > 0), "an item without holders is kept");
-        assert!(self.groups.values().all(|row| !row.nodes.is_empty()), "a group without nodes is kept");
+        assert!(self.groups.values().all(|row| !row.nodes.is_empty()), "a group without listeners is kept");
         assert_eq!(self.last_seeders.len(), self.last_seeders_order.len());
     }
 }

@@ -56,7 +56,10 @@ impl Revoked {
         {
             let (oldest, epoch) = (oldest.clone(), *epoch);
             self.rows.remove(&oldest);
-            self.floor = Some((epoch, now));
+            // What was pushed out before may have been revoked later than this.
+            let floor =
+                self.floor.filter(|(_, since)| is_recent(*since, now)).map_or(epoch, |(floor, _)| floor.max(epoch));
+            self.floor = Some((floor, now));
         }
     }
 

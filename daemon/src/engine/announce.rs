@@ -22,6 +22,9 @@ const GATHER_MS: u64 = 50;
 /// How long after a refused announcement all is announced again.
 const RETRY_MS: u64 = 5_000;
 
+/// How long after one that a tracker had no room for: somebody has to make it first.
+const FULL_RETRY_MS: u64 = 60_000;
+
 impl Engine {
     /// What this node has changed: it is announced in a moment.
     pub(super) fn announce_soon(&mut self) {
@@ -86,6 +89,14 @@ impl Engine {
                 // From now on the tracker tells of seeders that come; those that came before are looked up.
                 self.look_up_where_lonely();
             }
+            Err(reject) if reject.code == ErrorCode::NOT_ALLOWED => {
+                // It has noted what it had room for. The other pages follow all the same: by them it knows the groups in
+                // which to tell what is revoked.
+                self.timers.set(Timer::Announce, self.now.monotonic);
+                let at = self.after(Duration::from_millis(FULL_RETRY_MS));
+                self.timers.set_if_unset(Timer::AnnounceAgain(tracker), at);
+                self.note_problem(format!("a tracker refuses a part of this node's announcement: {reject}"));
+            }
             Err(reject) => {
                 slot.forget_announced();
                 let at = self.after(Duration::from_millis(RETRY_MS));
@@ -98,6 +109,14 @@ impl Engine {
                     self.note_problem(format!("a tracker refuses this node's announcement: {reject}"));
                 }
             }
+        }
+    }
+
+    /// A tracker had no room for all of it: it is told anew.
+    pub(super) fn announce_again(&mut self, tracker: TrackerId) {
+        if let Some(slot) = self.tracker_mut(tracker) {
+            slot.forget_announced();
+            self.announce_soon();
         }
     }
 
@@ -199,5 +218,103 @@ fn next_page(wanted: &Contents, known: &Contents, replace: bool) -> Announce {
         replace,
         present: present.take(PAGE_ITEMS_MAX).collect(),
         withdrawn: withdrawn.take(PAGE_ITEMS_MAX).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use p2p_proto::grant::ClusterKey;
+    use p2p_proto::id::NodeId;
+    use p2p_proto::manifest::HashAlgorithm;
+    use p2p_proto::time::UnixMillis;
+    use p2p_proto::tracker::{self, Envelope, HelloAck};
+
+    use super::super::input::AskId;
+    use super::super::record::{Account, Restored, Shape, ShareRecord, SourceStamp};
+    use super::super::{Config, Input, Limits, Now, Output};
+    use super::*;
+
+    fn at(now: Duration) -> Now {
+        Now { monotonic: now, wall: UnixMillis(1_000_000 + now.as_millis() as u64) }
+    }
+
+    /// An engine that shares a page and a half, each in a group of its own, at the end of whose name stands its number.
+    fn sharing() -> Engine {
+        let user: p2p_proto::name::UserName = "alice".parse().expect("a good name");
+        let share = |number: usize| {
+            let mut content = [0; 32];
+            content[..8].copy_from_slice(&number.to_le_bytes());
+            ShareRecord {
+                resting: false,
+                user: user.clone(),
+                group: format!("g{number:04}").parse().expect("a good name"),
+                name: "f".parse().expect("a good name"),
+                content: ContentId(content),
+                shape: Shape { length: 1, piece_length: 1 << 16, hash: HashAlgorithm::Blake3 },
+                path: PathBuf::from(format!("/{number}")),
+                stamp: SourceStamp { length: 1, modified_ns: 0, device: 1, inode: number as u64 },
+                added: UnixMillis(0),
+                born: Some(UnixMillis(0)),
+            }
+        };
+        let shares = (0..PAGE_ITEMS_MAX * 3 / 2).map(share).collect();
+        let cluster = ClusterKey([1; 32]);
+        let account = Some(Account { user: user.clone(), cluster });
+        let config = Config {
+            node: NodeId([1; 32]),
+            software: "p2pd 0".to_owned(),
+            trackers: vec!["192.0.2.10:9000".to_owned()],
+            seed: 1,
+            process_id: 1,
+            limits: Limits::default(),
+        };
+        let start = at(Duration::ZERO);
+        let restored = Restored { account, shares, ..Restored::default() };
+        let mut engine = Engine::new(config, restored, start);
+        let ack = HelloAck {
+            version: 1,
+            software: "tracker 0".to_owned(),
+            cluster,
+            time: UnixMillis(1_000_000),
+            observed: "192.0.2.7:4000".parse().expect("an address"),
+            user: Some(user),
+            leader: true,
+        };
+        let (tracker, node, key_exchange) = (TrackerId(0), NodeId([2; 32]), "none".to_owned());
+        let round_trip = Duration::from_millis(1);
+        engine.handle(start, Input::TrackerConnected { tracker, node, ack, round_trip, key_exchange });
+        engine
+    }
+
+    /// Lets time pass until the next announcement: when that is, its question and its page.
+    fn next_page(engine: &mut Engine) -> (Duration, AskId, Announce) {
+        loop {
+            while let Some(output) = engine.poll_output() {
+                if let Output::AskTracker(ask, _, Envelope { request: Request::Announce(page), .. }) = output {
+                    return (engine.now.monotonic, ask, page);
+                }
+            }
+            let due = engine.next_deadline().expect("something is to be announced").max(engine.now.monotonic);
+            engine.tick(at(due));
+        }
+    }
+
+    #[test]
+    fn a_page_that_a_tracker_has_no_room_for_keeps_no_other_from_it() {
+        let mut engine = sharing();
+        let (_, ask, page) = next_page(&mut engine);
+        assert_eq!((page.present.len(), page.replace), (PAGE_ITEMS_MAX, true));
+        let full = Reject::new(ErrorCode::NOT_ALLOWED, "no room");
+        let now = engine.now;
+        engine.handle(now, Input::TrackerAnswered(ask, Err(full)));
+        let (second, ask, page) = next_page(&mut engine);
+        assert_eq!((page.present.len(), page.replace), (PAGE_ITEMS_MAX / 2, false));
+        let now = engine.now;
+        engine.handle(now, Input::TrackerAnswered(ask, Ok(tracker::Answer::Done)));
+        let (again, _, page) = next_page(&mut engine);
+        assert_eq!((page.present.len(), page.replace), (PAGE_ITEMS_MAX, true), "all of it");
+        assert!(again >= second + Duration::from_millis(FULL_RETRY_MS / 2), "{second:?} {again:?}");
     }
 }

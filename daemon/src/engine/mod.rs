@@ -73,7 +73,7 @@ use disk_room::RoomWaits;
 use downloads::Download;
 use events::Listeners;
 use grants::GroupGrant;
-use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId};
+use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId, TrackerId};
 use join_requests::JoinRequests;
 use peers::Peer;
 use queue::Places;
@@ -161,6 +161,8 @@ enum Timer {
     Held(AskId),
     /// What changed is announced.
     Announce,
+    /// A tracker is told all of it again, which it had no room for.
+    AnnounceAgain(TrackerId),
     /// Providers of a content are looked up again.
     Lookup(ContentId),
     /// A group's grant is renewed, or asked for again.
@@ -416,6 +418,7 @@ impl Engine {
             match timer {
                 Timer::Held(ask) => self.held_too_long(ask),
                 Timer::Announce => self.announce(),
+                Timer::AnnounceAgain(tracker) => self.announce_again(tracker),
                 Timer::Lookup(content) => {
                     self.look_up(content);
                     // A transfer that waits for a seeder gives its place to one that does not.

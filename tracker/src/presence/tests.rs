@@ -37,7 +37,7 @@ impl Bench {
     fn announce(&mut self, number: u16, complete: bool) -> Vec<NodeId> {
         let notices = self
             .0
-            .announce(node(number), &group("g"), CONTENT, Have::announced(complete), NOW)
+            .announce(node(number), &group("g"), CONTENT, Found::Listed, Have::announced(complete), NOW)
             .expect("within the bounds");
         self.0.invariant();
         let newcomer = |event: &Event| match event {
@@ -143,30 +143,34 @@ fn a_revoked_node_is_gone_from_that_group_only() {
     let mut bench = Bench::default();
     bench.online(1);
     bench.announce(1, true);
-    bench.0.announce(node(1), &group("h"), CONTENT, Have::Complete, NOW).expect("within the bounds");
+    bench.0.announce(node(1), &group("h"), CONTENT, Found::Listed, Have::Complete, NOW).expect("within the bounds");
     assert_eq!(bench.0.groups_of_node(node(1)).len(), 2);
     bench.0.revoke(node(1), &group("g"), NOW);
     bench.0.invariant();
     assert_eq!(bench.0.counts(&group("g"), CONTENT), (0, 0));
     assert_eq!(bench.0.counts(&group("h"), CONTENT), (1, 0));
-    assert_eq!(bench.0.nodes_of_group(&group("g")), []);
+    assert_eq!(bench.0.listeners(&group("g")), []);
     bench.0.set_user(node(1), None, NOW);
     assert_eq!(bench.0.counts(&group("h"), CONTENT), (0, 0));
+}
+
+fn content(number: usize) -> ContentId {
+    let mut id = [0; 32];
+    id[..8].copy_from_slice(&number.to_le_bytes());
+    ContentId(id)
 }
 
 #[test]
 fn what_is_announced_is_bounded() {
     let mut bench = Bench::default();
     bench.online(1);
-    let content = |number: usize| {
-        let mut id = [0; 32];
-        id[..8].copy_from_slice(&number.to_le_bytes());
-        ContentId(id)
-    };
     for number in 0..ITEMS_PER_NODE_MAX {
-        bench.0.announce(node(1), &group("g"), content(number), Have::Complete, NOW).expect("within the bounds");
+        bench
+            .0
+            .announce(node(1), &group("g"), content(number), Found::Listed, Have::Complete, NOW)
+            .expect("within the bounds");
     }
-    assert_eq!(bench.0.announce(node(1), &group("g"), CONTENT, Have::Complete, NOW), Err(Full));
+    assert_eq!(bench.0.announce(node(1), &group("g"), CONTENT, Found::Listed, Have::Complete, NOW), Err(Full::OfNode));
     bench.0.keep_only(node(1), &[(group("G"), content(5))], Have::Complete, NOW);
     bench.0.invariant();
     assert_eq!(bench.0.items, 1);
@@ -211,7 +215,10 @@ fn no_dial_is_aimed_at_many_machines_or_at_a_service() {
 
 /// Puts a node on standby; who is woken by that.
 fn stand_by(bench: &mut Bench, number: u16) -> Vec<NodeId> {
-    let notices = bench.0.announce(node(number), &group("g"), CONTENT, Have::Standby, NOW).expect("within the bounds");
+    let notices = bench
+        .0
+        .announce(node(number), &group("g"), CONTENT, Found::Listed, Have::Standby, NOW)
+        .expect("within the bounds");
     bench.0.invariant();
     woken(notices)
 }
@@ -225,7 +232,10 @@ fn woken(notices: Vec<Notice>) -> Vec<NodeId> {
 
 /// A node begins to download; who is woken by that.
 fn download(bench: &mut Bench, number: u16) -> Vec<NodeId> {
-    let notices = bench.0.announce(node(number), &group("g"), CONTENT, Have::Partial, NOW).expect("within the bounds");
+    let notices = bench
+        .0
+        .announce(node(number), &group("g"), CONTENT, Found::Listed, Have::Partial, NOW)
+        .expect("within the bounds");
     bench.0.invariant();
     woken(notices.into_iter().filter(|(_, event)| matches!(event, Event::Wanted { .. })).collect())
 }
@@ -287,7 +297,7 @@ fn a_few_at_a_time_are_woken_in_turn() {
 #[test]
 fn what_is_announced_and_what_is_on_standby_are_withdrawn_and_replaced_apart() {
     let mut bench = bench_of(1);
-    let held = |bench: &Bench| bench.0.nodes[&node(1)].items.values().copied().collect::<Vec<_>>();
+    let held = |bench: &Bench| bench.0.nodes[&node(1)].items.values().map(|held| held.have).collect::<Vec<_>>();
     stand_by(&mut bench, 1);
     bench.0.withdraw(node(1), &group("g"), CONTENT, Have::Complete, NOW);
     bench.0.keep_only(node(1), &[], Have::Complete, NOW);
@@ -307,7 +317,71 @@ fn what_is_announced_and_what_is_on_standby_are_withdrawn_and_replaced_apart() {
 fn who_may_no_longer_read_is_not_woken() {
     let mut bench = bench_of(2);
     stand_by(&mut bench, 1);
-    assert_eq!(bench.0.nodes_of_group(&group("g")), [node(1)], "so that it hears of revocations");
+    assert_eq!(bench.0.listeners(&group("g")), [node(1)], "so that it hears of revocations");
     bench.0.revoke(node(1), &group("g"), NOW);
     assert_eq!(download(&mut bench, 2), []);
+}
+
+#[test]
+fn who_has_announced_in_a_group_listens_there_until_it_is_gone_or_may_not_read_it() {
+    let mut bench = bench_of(2);
+    assert_eq!(bench.0.listen(node(1), &group("g")), Ok(true));
+    assert_eq!(bench.0.listen(node(1), &group("G")), Ok(false), "already");
+    bench.announce(2, true);
+    bench.0.withdraw(node(2), &group("g"), CONTENT, Have::Complete, NOW);
+    bench.0.keep_only(node(2), &[], Have::Complete, NOW);
+    bench.0.invariant();
+    let listeners = |bench: &Bench| BTreeSet::from_iter(bench.0.listeners(&group("g")));
+    assert_eq!(listeners(&bench), BTreeSet::from([node(1), node(2)]), "it may serve something that nobody finds");
+    bench.0.revoke(node(1), &group("G"), NOW);
+    bench.0.invariant();
+    assert_eq!(listeners(&bench), BTreeSet::from([node(2)]));
+    bench.0.disconnect(node(2), NOW);
+    bench.0.invariant();
+    assert_eq!(listeners(&bench), BTreeSet::new());
+}
+
+#[test]
+fn a_node_listens_in_so_many_groups_and_no_more() {
+    let mut bench = bench_of(2);
+    for number in 0..GROUPS_PER_NODE_MAX {
+        assert_eq!(bench.0.listen(node(1), &group(&format!("g{number}"))), Ok(true));
+    }
+    bench.0.invariant();
+    assert_eq!(bench.0.listen(node(1), &group("g")), Err(Full::Groups));
+    assert_eq!(bench.0.announce(node(1), &group("g"), CONTENT, Found::Listed, Have::Complete, NOW), Err(Full::Groups));
+    assert_eq!(bench.0.listen(node(1), &group("g7")), Ok(false));
+    assert_eq!(bench.0.listen(node(2), &group("g")), Ok(true), "which is nothing to others");
+    bench.0.invariant();
+}
+
+#[test]
+fn a_user_with_many_nodes_leaves_room_for_others() {
+    let mut bench = Bench::default();
+    let nodes = u16::try_from(ITEMS_PER_USER_MAX / ITEMS_PER_NODE_MAX).expect("few");
+    let user: UserName = "fleet".parse().expect("an allowed name");
+    for number in 0..=nodes {
+        bench.online(number);
+        bench.0.set_user(node(number), Some(user.clone()), NOW);
+    }
+    let announce = |bench: &mut Bench, number: u16, item: usize, found| {
+        bench.0.announce(node(number), &group("g"), content(item), found, Have::Complete, NOW).map(drop)
+    };
+    for item in 0..UNLISTED_PER_USER_MAX {
+        assert_eq!(announce(&mut bench, 0, item, Found::ById), Ok(()));
+    }
+    assert_eq!(announce(&mut bench, 1, 0, Found::ById), Err(Full::Unlisted));
+    for item in UNLISTED_PER_USER_MAX..ITEMS_PER_USER_MAX {
+        let number = u16::try_from(item / ITEMS_PER_NODE_MAX).expect("few");
+        assert_eq!(announce(&mut bench, number, item, Found::Listed), Ok(()));
+    }
+    assert_eq!(announce(&mut bench, nodes, 0, Found::Listed), Err(Full::OfUser));
+    assert_eq!(announce(&mut bench, 0, 0, Found::Listed), Ok(()), "said already");
+    assert!(bench.0.listeners(&group("g")).contains(&node(nodes)), "it hears of revocations nevertheless");
+    bench.online(nodes + 1);
+    assert_eq!(announce(&mut bench, nodes + 1, 0, Found::ById), Ok(()), "another user");
+    bench.0.invariant();
+    bench.0.set_user(node(0), None, NOW);
+    assert_eq!(announce(&mut bench, nodes, 0, Found::ById), Ok(()), "given back");
+    bench.0.invariant();
 }

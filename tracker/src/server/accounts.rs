@@ -16,7 +16,7 @@ use quinn::{RecvStream, SendStream};
 use tracing::debug;
 
 use super::attempts::{Attempts, Place};
-use super::audit;
+use super::audit::Attempt;
 use super::session::{ExchangeTurn, Session};
 use super::{Shared, frames, requests};
 use crate::state::{Command, refusal};
@@ -59,45 +59,63 @@ type Count = fn(&Attempts, IpAddr, &UserName, Instant) -> Result<(), Duration>;
 impl Exchange<'_> {
     /// Makes an account.
     pub async fn register(&mut self, user: UserName, message: &[u8]) -> Result<Reply, End> {
+        let session = self.session;
+        let admitted = admit(self.shared, session, &user, Attempts::account).await?;
+        let by = self.shared.consensus.query(|state| state.user_of_node(session.node).cloned());
+        let attempt = Attempt::begin(session, "create_user", Some(&user), by.as_ref());
+        written(attempt, self.register_admitted(&admitted, &user, message).await)
+    }
+
+    async fn register_admitted(
+        &mut self,
+        admitted: &Admitted<'_>,
+        user: &UserName,
+        message: &[u8],
+    ) -> Result<Reply, End> {
         let (shared, session) = (self.shared, self.session);
-        let admitted = admit(shared, session, &user, Attempts::account).await?;
         // Told before the daemon stretches a key for nothing; what counts is decided when the entry is applied.
-        shared.consensus.query(|state| state.may_create(&user))?;
-        let challenge = password::register(&shared.passwords, &user, message).map_err(refused)?;
+        shared.consensus.query(|state| state.may_create(user))?;
+        let challenge = password::register(&shared.passwords, user, message).map_err(refused)?;
         let Envelope { id, request } = self.second_round(Answer::Challenge(challenge)).await?;
         let Request::RegisterFinish { record } = request else { return Err(out_of_place().into()) };
         let record = password::record_from_upload(&record).map_err(refused)?;
-        shared.attempts.succeeded(admitted.address, &user);
-        Ok(requests::change(shared, session.node, id, Command::CreateUser { user, record }).await)
+        shared.attempts.succeeded(admitted.address, user);
+        Ok(requests::change(shared, session.node, id, Command::CreateUser { user: user.clone(), record }).await)
     }
 
     /// Checks a password and enrols the connection's key.
     pub async fn login(&mut self, user: UserName, message: &[u8]) -> Result<Reply, End> {
+        let session = self.session;
+        let admitted = admit(self.shared, session, &user, Attempts::password).await?;
+        let by = self.shared.consensus.query(|state| state.user_of_node(session.node).cloned());
+        let attempt = Attempt::begin(session, "login", Some(&user), by.as_ref());
+        written(attempt, self.login_admitted(&admitted, &user, by.as_ref(), message).await)
+    }
+
+    async fn login_admitted(
+        &mut self,
+        admitted: &Admitted<'_>,
+        user: &UserName,
+        enrolled: Option<&UserName>,
+        message: &[u8],
+    ) -> Result<Reply, End> {
         let (shared, session) = (self.shared, self.session);
-        let admitted = admit(shared, session, &user, Attempts::password).await?;
-        let (enrolled, known) = shared.consensus.query(|state| {
-            let known = state.record(&user).map(|(name, record)| (name.clone(), record.to_vec()));
-            (state.user_of_node(session.node).cloned(), known)
-        });
         if let Some(other) = enrolled.filter(|enrolled| enrolled.key() != user.key()) {
-            return Err(refusal::already_logged_in(&other).into());
+            return Err(refusal::already_logged_in(other).into());
         }
+        let known =
+            shared.consensus.query(|state| state.record(user).map(|(name, record)| (name.clone(), record.to_vec())));
         let record = known.as_ref().map(|(_, record)| record.as_slice());
-        let (login, challenge) = start(shared, session, record, &user, message)?;
-        let second = self.second_round(Answer::Challenge(challenge)).await;
-        let Envelope { id, request } =
-            second.inspect_err(|_| audit::login_refused(session, &user, ErrorCode::INTERRUPTED))?;
+        let (login, challenge) = start(shared, session, record, user, message)?;
+        let Envelope { id, request } = self.second_round(Answer::Challenge(challenge)).await?;
         let Request::LoginFinish { proof } = request else { return Err(out_of_place().into()) };
         match (login.finish(&proof), known) {
-            (Ok(()), Some((user, proved))) => {
-                shared.attempts.succeeded(admitted.address, &user);
-                Ok(requests::change(shared, session.node, id, Command::Login { user, proved }).await)
+            (Ok(()), Some((known, proved))) => {
+                shared.attempts.succeeded(admitted.address, user);
+                Ok(requests::change(shared, session.node, id, Command::Login { user: known, proved }).await)
             }
             (Err(PasswordError::Malformed(what)), _) => Err(refused(PasswordError::Malformed(what)).into()),
-            _ => {
-                audit::login_refused(session, &user, ErrorCode::LOGIN_REFUSED);
-                Err(refusal::login_refused().into())
-            }
+            _ => Err(refusal::login_refused().into()),
         }
     }
 
@@ -118,24 +136,33 @@ impl Exchange<'_> {
             Err(answer) => return Ok(Ok(answer)),
         };
         let admitted = admit(shared, session, &user, Attempts::password).await?;
-        let (exchange, login) = start(shared, session, Some(&proved), &user, login)?;
-        let registration = password::register(&shared.passwords, &user, registration).map_err(refused)?;
-        let second = self.second_round(Answer::PasswordChallenge { login, registration }).await;
-        let second = second.inspect_err(|_| audit::change_refused(session, &user, ErrorCode::INTERRUPTED))?;
+        let attempt = Attempt::begin(session, "change_password", None, Some(&user));
+        written(attempt, self.change_admitted(&admitted, id, &user, proved, [login, registration]).await)
+    }
+
+    async fn change_admitted(
+        &mut self,
+        admitted: &Admitted<'_>,
+        id: RequestId,
+        user: &UserName,
+        proved: Vec<u8>,
+        [login, registration]: [&[u8]; 2],
+    ) -> Result<Reply, End> {
+        let (shared, session) = (self.shared, self.session);
+        let (exchange, login) = start(shared, session, Some(&proved), user, login)?;
+        let registration = password::register(&shared.passwords, user, registration).map_err(refused)?;
+        let second = self.second_round(Answer::PasswordChallenge { login, registration }).await?;
         let Request::ChangePasswordFinish { proof, record, log_out_everywhere } = second.request else {
             return Err(out_of_place().into());
         };
         let record = password::record_from_upload(&record).map_err(refused)?;
         match exchange.finish(&proof) {
             Ok(()) => {
-                shared.attempts.succeeded(admitted.address, &user);
+                shared.attempts.succeeded(admitted.address, user);
                 let command = Command::ChangePassword { proved, record, log_out_everywhere };
                 Ok(requests::change(shared, session.node, id, command).await)
             }
-            Err(PasswordError::Refused) => {
-                audit::change_refused(session, &user, ErrorCode::LOGIN_REFUSED);
-                Err(refusal::old_password_refused().into())
-            }
+            Err(PasswordError::Refused) => Err(refusal::old_password_refused().into()),
             Err(error) => Err(refused(error).into()),
         }
     }
@@ -148,6 +175,16 @@ impl Exchange<'_> {
         let next = frames::read_patiently(self.recv, requests::SMALL_FRAME_BYTES_MAX, STRETCHING_DEADLINE).await;
         next.map_err(|error| requests::refuse(error).map_or(End::Gone, End::Refused))
     }
+}
+
+/// Has it written how an exchange ended that has come to no command.
+fn written(attempt: Attempt<'_>, ended: Result<Reply, End>) -> Result<Reply, End> {
+    attempt.ended(match &ended {
+        Ok(_) => None,
+        Err(End::Refused(reject)) => Some(reject.code),
+        Err(End::Gone) => Some(ErrorCode::INTERRUPTED),
+    });
+    ended
 }
 
 /// Lets an exchange begin: before anything is looked up or computed for it.

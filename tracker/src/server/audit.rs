@@ -10,10 +10,11 @@ use std::net::IpAddr;
 
 use p2p_proto::id::NodeId;
 use p2p_proto::name::{FileName, GroupName, UserName};
-use p2p_proto::reject::ErrorCode;
-use p2p_proto::tracker::{JoinPolicy, Reply};
+use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::tracker::{JoinPolicy, Standing};
 use tracing::{debug, info};
 
+use super::requests::Issued;
 use super::session::Session;
 use crate::state::{Applied, Change, Command, Entry, Outcome, State};
 
@@ -59,8 +60,9 @@ macro_rules! write_at {
     }};
 }
 
-/// Writes what has come of an entry that a node at `address` has asked for, where that is known. `state` is as it is behind it.
-pub fn record(state: &State, entry: &Entry, applied: &Applied, address: Option<IpAddr>) {
+/// Writes what has come of an entry that a node at `address` has asked for, where that is known. `state` is as it is behind it;
+/// `readers` lost by it what they could read without belonging to it.
+pub fn record(state: &State, entry: &Entry, applied: &Applied, address: Option<IpAddr>, readers: &BTreeSet<NodeId>) {
     let Applied { reply, changes } = applied;
     if reply.is_ok() && changes.is_empty() {
         return;
@@ -79,48 +81,79 @@ pub fn record(state: &State, entry: &Entry, applied: &Applied, address: Option<I
     if let Ok(Outcome::Waiting { owner }) = reply {
         line.waiting_for = Some(owner);
     }
-    line.cut_off = cut_off(changes);
+    line.cut_off = cut_off(changes, readers);
     // One's own listings come and go all the time, and tell nothing of rights.
     if line.file.is_some() && line.user.is_none() {
         return write_at!(debug, &line);
     }
     write_at!(info, &line);
-    if let Command::ChangePassword { .. } = entry.command {
-        for (device, _) in changes.iter().filter_map(withdrawn) {
-            write_at!(info, &Line { action: "logout", device: Some(device), cut_off: None, ..line.clone() });
+    let more = Line { policy: None, cut_off: None, ..line };
+    match entry.command {
+        Command::ChangePassword { .. } => {
+            for (device, _) in changes.iter().filter_map(withdrawn) {
+                write_at!(info, &Line { action: "logout", device: Some(device), ..more.clone() });
+            }
         }
+        // Who waited is let in by it.
+        Command::SetPolicy { .. } => {
+            for user in changes.iter().filter_map(admitted) {
+                write_at!(info, &Line { action: "accept_request", user: Some(user), ..more.clone() });
+            }
+        }
+        _ => {}
     }
 }
 
-/// Writes that a password was not proved: wrong, or given up by the other end, which finds out by itself that it is wrong
-/// ([`ErrorCode::INTERRUPTED`]).
-pub fn login_refused(session: &Session, user: &UserName, code: ErrorCode) {
-    write_at!(info, &Line { user: Some(user), ..refused("login", session, code) });
+/// A password that is to be proved or set on a session's connection, from its beginning until it has come to a command,
+/// whose entry has a line of its own. However it ends before, that is a line: the other end knows from the first answer
+/// whether the password was right, and need not say so.
+pub struct Attempt<'a> {
+    session: &'a Session,
+    action: &'static str,
+    user: Option<&'a UserName>,
+    by: Option<&'a UserName>,
+    /// Why there is no command; `None` once there is.
+    code: Option<ErrorCode>,
 }
 
-/// The same of the old password, where the user of the session's node wants another.
-pub fn change_refused(session: &Session, by: &UserName, code: ErrorCode) {
-    write_at!(info, &Line { by: Some(by), ..refused("change_password", session, code) });
+impl<'a> Attempt<'a> {
+    /// `action` for `user`, by a node of `by` where it has a user. What is not [`Attempt::ended`] was interrupted.
+    pub fn begin(
+        session: &'a Session,
+        action: &'static str,
+        user: Option<&'a UserName>,
+        by: Option<&'a UserName>,
+    ) -> Attempt<'a> {
+        Attempt { session, action, user, by, code: Some(ErrorCode::INTERRUPTED) }
+    }
+
+    /// It has come to a command, or to this refusal before.
+    pub fn ended(mut self, refused: Option<ErrorCode>) {
+        self.code = refused;
+    }
 }
 
-fn refused(action: &'static str, session: &Session, code: ErrorCode) -> Line<'static> {
-    let (node, address) = (Some(session.node), Some(session.address()));
-    Line { action, code: Some(code), node, address, ..Line::default() }
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let Attempt { session, action, user, by, code: code @ Some(_) } = *self else { return };
+        let (node, address) = (Some(session.node), Some(session.address()));
+        write_at!(info, &Line { action, code, node, address, user, by, ..Line::default() });
+    }
 }
 
-/// Writes that a grant was issued or refused. The same again on one connection is a renewal, and no change.
-pub fn grant(state: &State, session: &Session, group: &GroupName, reply: &Reply) {
-    let code = reply.as_ref().err().map(|reject| reject.code);
+/// Writes that a grant was issued or refused. A renewal is no change; nor does a stranger write the operator's record by
+/// asking for what only users get.
+pub fn grant(state: &State, session: &Session, group: &GroupName, granted: &Result<Issued, Reject>) {
     let line = Line {
         action: "grant",
-        code,
+        code: granted.as_ref().err().map(|reject| reject.code),
         node: Some(session.node),
         by: state.user_of_node(session.node),
         address: Some(session.address()),
         group: Some(group),
         ..Line::default()
     };
-    if session.is_renewal(group, code) {
+    if line.by.is_none() || granted.as_ref().is_ok_and(|issued| issued.renews) {
         write_at!(debug, &line);
     } else {
         write_at!(info, &line);
@@ -167,7 +200,7 @@ fn subject<'a>(state: &'a State, entry: &'a Entry, changes: &'a [Change]) -> Opt
 fn group_of(change: &Change) -> Option<&GroupName> {
     match change {
         Change::GroupCreated { group, .. }
-        | Change::GroupEnded { group }
+        | Change::GroupEnded { group, .. }
         | Change::PolicyChanged { group, .. }
         | Change::Membership { group, .. }
         | Change::JoinRequested { group, .. }
@@ -183,12 +216,24 @@ fn group_of(change: &Change) -> Option<&GroupName> {
     }
 }
 
-/// How many nodes lost access to anything; `None` where none did.
-fn cut_off(changes: &[Change]) -> Option<usize> {
-    let nodes = changes.iter().filter_map(|change| match change {
-        Change::AccessLost { nodes, .. } => Some(nodes),
+/// Who was let into a group.
+fn admitted(change: &Change) -> Option<&UserName> {
+    match change {
+        Change::Membership { user, standing: Standing::Member, .. } => Some(user),
         _ => None,
-    });
-    let nodes: BTreeSet<_> = nodes.flatten().collect();
-    (!nodes.is_empty()).then_some(nodes.len())
+    }
+}
+
+/// How many nodes lost access to anything; `None` where none did.
+fn cut_off(changes: &[Change], readers: &BTreeSet<NodeId>) -> Option<usize> {
+    let mut named: BTreeSet<&NodeId> = readers.iter().collect();
+    let mut members = 0;
+    for change in changes {
+        match change {
+            Change::AccessLost { nodes, .. } => named.extend(nodes),
+            Change::GroupEnded { nodes, .. } => members += nodes,
+            _ => {}
+        }
+    }
+    Some(members + named.len()).filter(|nodes| *nodes > 0)
 }

@@ -1,8 +1,8 @@
 //! The tracker on the network: a QUIC listener, one session per connection, requests in, answers and events out.
 //!
 //! ```text
-//! listener ── admission ── session ─┬─ requests ─┬─ log (changes)      state → changes → audit
-//!                                   │            └─ state, online                     → online → events
+//! listener ── admission ── session ─┬─ requests ─┬─ log (changes)      state → changes → online → events
+//!                                   │            └─ state, online                     → audit
 //!                                   ├─ accounts (OPAQUE) ── attempts
 //!                                   └─ events of this node
 //! ```
@@ -126,11 +126,11 @@ impl Server {
         let consensus = Consensus::start(
             store,
             Box::new(move |state, entry, applied| {
-                let address = lock(&told).address(entry.actor);
-                audit::record(state, entry, applied, address);
-                if !applied.changes.is_empty() {
-                    lock(&told).changed(state, &applied.changes, clock::now());
-                }
+                let mut online = lock(&told);
+                let address = online.address(entry.actor);
+                let readers = online.changed(state, &applied.changes, clock::now());
+                drop(online);
+                audit::record(state, entry, applied, address, &readers);
             }),
         )?;
         let setup = initialize(&consensus, identity.node_id()).await?;

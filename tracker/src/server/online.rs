@@ -1,6 +1,6 @@
 //! The nodes connected here: their event queues and their presence, and what each of them hears of a change.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use p2p_proto::id::{ContentId, NodeId};
@@ -12,11 +12,12 @@ use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use crate::granted::Granted;
 use crate::presence::{Notice, Presence};
 use crate::state::{Change, Revocation, State};
 
 /// Events that wait for one node to read them, some hundred bytes each. A node with more is disconnected: it announces and
-/// looks up anew when it comes back, so it misses nothing.
+/// looks up anew when it comes back, so it misses nothing. [`Online::tell_revocations`] keeps one change from filling it.
 const EVENTS_MAX: usize = 4_096;
 
 /// Everybody who is connected.
@@ -24,6 +25,8 @@ const EVENTS_MAX: usize = 4_096;
 pub struct Online {
     /// Who has what.
     pub presence: Presence,
+    /// Who may be served, also while it is not here.
+    pub granted: Granted,
     sessions: HashMap<NodeId, Session>,
     /// Given to the last session.
     serial: u64,
@@ -112,8 +115,14 @@ impl Online {
         if moved { self.presence.lookup(asker, group, content) } else { found }
     }
 
-    /// Takes note of changes and tells everybody whom they concern.
-    pub fn changed(&mut self, state: &State, changes: &[Change], now: UnixMillis) {
+    /// Takes note of changes and tells everybody whom they concern. Gives the nodes that lost what they could read without
+    /// belonging to it, which the changes do not name.
+    pub fn changed(&mut self, state: &State, changes: &[Change], now: UnixMillis) -> BTreeSet<NodeId> {
+        let mut readers = BTreeSet::new();
+        for (group, nodes) in self.only_read(changes) {
+            self.revoked(&group, &nodes, state.epoch(), now);
+            readers.extend(nodes);
+        }
         for change in changes {
             match change {
                 Change::Enrolled { node, user } => {
@@ -121,13 +130,6 @@ impl Online {
                     self.tell(*node, Event::Enrolment { user: Some(user.clone()) });
                 }
                 Change::Withdrawn { node, .. } => {
-                    // Groups that it belongs to follow as AccessLost; the others are public ones that it only read.
-                    let followed: BTreeSet<&GroupName> = changes.iter().filter_map(lost_group).collect();
-                    for group in self.presence.groups_of_node(*node) {
-                        if !followed.contains(&group) {
-                            self.revoked(&group, &[*node], state.epoch(), now);
-                        }
-                    }
                     self.presence.set_user(*node, None, now);
                     self.tell(*node, Event::Enrolment { user: None });
                 }
@@ -142,7 +144,9 @@ impl Online {
                     }
                 }
                 Change::AccessLost { group, nodes, epoch } => self.revoked(group, nodes, *epoch, now),
-                Change::GrantsVoided { group, epoch } => self.voided(state, group, *epoch, changes, now),
+                Change::GrantsVoided { group, epoch } => {
+                    readers.extend(self.voided(state, group, *epoch, changes, now));
+                }
                 Change::UserCreated { .. }
                 | Change::PasswordChanged { .. }
                 | Change::GroupCreated { .. }
@@ -153,14 +157,31 @@ impl Online {
                 | Change::Unpublished { .. } => {}
             }
         }
+        readers
     }
 
-    /// A node announces something in a group that it has announced nothing in before: it is told what was revoked there
-    /// while it was not. One by one where its queue has room for that, or else at once for everybody.
+    /// The groups that nodes which are logged out read without belonging to them, or may still be served in. Those that
+    /// they belonged to follow as [`Change::AccessLost`].
+    fn only_read(&self, changes: &[Change]) -> BTreeMap<GroupName, Vec<NodeId>> {
+        let followed: BTreeSet<&GroupName> = changes.iter().filter_map(lost_group).collect();
+        let mut groups: BTreeMap<GroupName, Vec<NodeId>> = BTreeMap::new();
+        for change in changes {
+            let &Change::Withdrawn { node, .. } = change else { continue };
+            let (listened, granted) = (self.presence.groups_of_node(node), self.granted.groups_of_node(node));
+            let of_node: BTreeSet<GroupName> = listened.into_iter().chain(granted).collect();
+            for group in of_node.into_iter().filter(|group| !followed.contains(group)) {
+                groups.entry(group).or_default().push(node);
+            }
+        }
+        groups
+    }
+
+    /// Tells a node that listens in a group what is revoked there. One by one where its queue has room for that, or else at
+    /// once for everybody: however many are logged out of however many groups, nobody is disconnected for it.
     pub fn tell_revocations(&self, node: NodeId, group: &GroupName, revocations: &[Revocation]) {
-        let Some((last, _)) = revocations.split_last() else { return };
+        let Some(last) = revocations.iter().map(|revocation| revocation.epoch).max() else { return };
         let room = self.sessions.get(&node).map_or(0, |session| session.events.capacity());
-        let all_at_once = [Revocation { node: None, epoch: last.epoch }];
+        let all_at_once = [Revocation { node: None, epoch: last }];
         let told = if revocations.len() <= room / 2 { revocations } else { &all_at_once };
         for &Revocation { node: whose, epoch } in told {
             self.tell(node, Event::Revoked { group: group.clone(), node: whose, epoch });
@@ -171,17 +192,25 @@ impl Online {
     fn revoked(&mut self, group: &GroupName, nodes: &[NodeId], epoch: u64, now: UnixMillis) {
         for node in nodes {
             self.presence.revoke(*node, group, now);
+            self.granted.revoke(*node, group);
         }
-        for server in self.presence.nodes_of_group(group) {
-            for &node in nodes {
-                self.tell(server, Event::Revoked { group: group.clone(), node: Some(node), epoch });
-            }
+        let revocations: Vec<Revocation> = nodes.iter().map(|node| Revocation { node: Some(*node), epoch }).collect();
+        for server in self.presence.listeners(group) {
+            self.tell_revocations(server, group, &revocations);
         }
     }
 
     /// Whoever reads a group has to be granted it anew. Those who may are told so. Those who may not (a public group that
-    /// is not any more, or is gone) are told that they stand nowhere in it, unless they were told as its members.
-    fn voided(&mut self, state: &State, group: &GroupName, epoch: u64, changes: &[Change], now: UnixMillis) {
+    /// is not any more, or is gone) are told that they stand nowhere in it, and given back, unless they were told as its
+    /// members.
+    fn voided(
+        &mut self,
+        state: &State,
+        group: &GroupName,
+        epoch: u64,
+        changes: &[Change],
+        now: UnixMillis,
+    ) -> Vec<NodeId> {
         let told: BTreeSet<NodeId> = changes
             .iter()
             .filter_map(|change| match change {
@@ -191,8 +220,10 @@ impl Online {
             .flatten()
             .collect();
         // Another group may have the name already, the built-in one: nothing of this one is in it.
-        let ended = changes.iter().any(|change| matches!(change, Change::GroupEnded { group: of } if of == group));
-        for node in self.presence.nodes_of_group(group) {
+        let ended = changes.iter().any(|change| matches!(change, Change::GroupEnded { group: of, .. } if of == group));
+        let (listening, granted) = (self.presence.listeners(group), self.granted.readers(group));
+        let mut cut_off = Vec::new();
+        for node in listening.into_iter().chain(granted).collect::<BTreeSet<_>>() {
             if state.may_read(node, group).is_ok() {
                 if ended {
                     self.presence.revoke(node, group, now);
@@ -201,10 +232,13 @@ impl Online {
                 continue;
             }
             self.presence.revoke(node, group, now);
+            self.granted.revoke(node, group);
             if !told.contains(&node) {
                 self.tell(node, Event::Membership { group: group.clone(), standing: Standing::None });
+                cut_off.push(node);
             }
         }
+        cut_off
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use p2p_proto::grant::GrantBody;
+use p2p_proto::grant::{Grant, GrantBody};
 use p2p_proto::id::{NodeId, RequestId};
 use p2p_proto::limit::{PAGE_ITEMS_MAX, TRACKER_FRAME_BYTES_MAX};
 use p2p_proto::name::GroupName;
@@ -177,9 +177,9 @@ fn query(shared: &Shared, session: &Session, request: Request) -> Reply {
             Ok(Answer::Providers(online.lookup(node, &group, content)))
         }
         Request::Grant { group } => {
-            let reply = grant(shared, state, node, &group);
-            audit::grant(state, session, &group, &reply);
-            reply
+            let granted = grant(shared, state, node, &group);
+            audit::grant(state, session, &group, &granted);
+            granted.map(|issued| Answer::Grant(issued.grant))
         }
         Request::ListNodes => {
             let mut nodes = state.nodes(node)?;
@@ -207,21 +207,33 @@ fn counted(online: &Online, group: &GroupName, mut files: Vec<Listing>) -> Vec<L
     files
 }
 
-/// A statement that the node may read the group, for a few minutes.
-fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Reply {
-    let readable = state.may_read(node, group)?;
-    let user = state.user_of_node(node).cloned().ok_or_else(refusal::login_needed)?;
-    let (cluster, now) = (shared.signer.public_key(), clock::now());
-    let mut body = GrantBody::new(cluster, node, user, readable.group, readable.born, readable.epoch, now);
-    body.expires = now.plus(shared.grant_life);
-    Ok(Answer::Grant(shared.signer.sign(&body)))
+/// A grant that was issued.
+pub struct Issued {
+    grant: Grant,
+    /// Whether it takes the place of one that holds still.
+    pub renews: bool,
 }
 
-/// Takes note of what a node has. Items that the group does not list are passed over: the daemon may not have heard of a
-/// change yet, and the rest of its announcement still counts. Of a group that it may not read any more it is told so: it
-/// may have been away when it lost it. So it is of what others have lost in a group meanwhile, and where it speaks of
-/// another group than the one that has the name now. `have` makes what a node has of what it says of an item's
-/// completeness.
+/// A statement that the node may read the group, for a few minutes.
+fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Result<Issued, Reject> {
+    // Who may not has been revoked before; asked for again, it is no renewal.
+    let readable = state.may_read(node, group).inspect_err(|_| shared.online().granted.revoke(node, group))?;
+    let user = state.user_of_node(node).cloned().ok_or_else(refusal::login_needed)?;
+    let (cluster, now) = (shared.signer.public_key(), clock::now());
+    let expires = now.plus(shared.grant_life);
+    let renews = shared.online().granted.insert(node, &readable.group, expires, now).map_err(|too_many| {
+        Reject::new(ErrorCode::BUSY, too_many.to_string()).hint("try again when some of its grants have ended")
+    })?;
+    let mut body = GrantBody::new(cluster, node, user, readable.group, readable.born, readable.epoch, now);
+    body.expires = expires;
+    Ok(Issued { grant: shared.signer.sign(&body), renews })
+}
+
+/// Takes note of what a node has. Items that the group does not list are not announced: the daemon may not have heard of a
+/// change yet, and the rest of its announcement still counts. But it serves them, and so it listens in their group, and is
+/// told what others have lost there meanwhile. Of a group that it may not read any more it is told so: it may have been
+/// away when it lost it. So it is where it speaks of another group than the one that has the name now. `have` makes what a
+/// node has of what it says of an item's completeness. Where there is no room, all else is noted before that is said.
 fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce, have: impl Fn(bool) -> Have) -> Reply {
     let node = session.node;
     if announce.present.len() > PAGE_ITEMS_MAX || announce.withdrawn.len() > PAGE_ITEMS_MAX {
@@ -245,33 +257,34 @@ fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce, 
     for (group, content) in &announce.withdrawn {
         online.presence.withdraw(node, group, *content, have(true), now);
     }
-    let (mut lost, mut another) = (BTreeSet::new(), BTreeSet::new());
+    let (mut lost, mut another, mut full) = (BTreeSet::new(), BTreeSet::new(), None);
     for item in &announce.present {
-        let born = match state.may_read(node, &item.group) {
-            Ok(readable) => readable.born,
-            Err(_) => {
-                if lost.insert(&item.group) {
-                    online.tell(node, Event::Membership { group: item.group.clone(), standing: Standing::None });
-                }
-                continue;
-            }
-        };
-        if item.born != Some(born) {
-            online.presence.withdraw(node, &item.group, item.content, have(true), now);
-            if another.insert(&item.group) {
-                online.tell(node, Event::Born { group: item.group.clone(), born });
+        let Ok(readable) = state.may_read(node, &item.group) else {
+            if lost.insert(&item.group) {
+                online.tell(node, Event::Membership { group: item.group.clone(), standing: Standing::None });
             }
             continue;
+        };
+        if item.born != Some(readable.born) {
+            online.presence.withdraw(node, &item.group, item.content, have(true), now);
+            if another.insert(&item.group) {
+                online.tell(node, Event::Born { group: item.group.clone(), born: readable.born });
+            }
+            continue;
+        };
+        match online.presence.listen(node, &readable.group) {
+            Ok(true) => online.tell_revocations(node, &readable.group, &state.revocations(&readable.group, now)),
+            Ok(false) => {}
+            Err(reason) => full = Some(reason),
         }
-        let Ok(readable) = state.may_read_content(node, &item.group, &item.content) else { continue };
-        let newcomer = !online.presence.is_in_group(node, &readable.group);
-        match online.presence.announce(node, &readable.group, item.content, have(item.complete), now) {
+        let Some(found) = state.found(&readable.group, &item.content) else { continue };
+        match online.presence.announce(node, &readable.group, item.content, found, have(item.complete), now) {
             Ok(notices) => online.tell_all(notices),
-            Err(full) => return Err(Reject::new(ErrorCode::NOT_ALLOWED, full.to_string())),
-        }
-        if newcomer {
-            online.tell_revocations(node, &readable.group, &state.revocations(&readable.group, now));
+            Err(reason) => full = Some(reason),
         }
     }
-    Ok(Answer::Done)
+    match full {
+        Some(reason) => Err(Reject::new(ErrorCode::NOT_ALLOWED, reason.to_string())),
+        None => Ok(Answer::Done),
+    }
 }

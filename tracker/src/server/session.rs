@@ -1,16 +1,12 @@
 //! One connection, from handshake to close: Hello, then requests in and events out until either end has had enough.
 
-use std::collections::HashMap;
-use std::hash::BuildHasher as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use p2p_proto::id::NodeId;
 use p2p_proto::limit::{HELLO_FRAME_BYTES_MAX, NODE_ADDRESSES_MAX, SOFTWARE_BYTES_MAX};
-use p2p_proto::name::GroupName;
 use p2p_proto::peer::close_code;
-use p2p_proto::reject::ErrorCode;
 use p2p_proto::tls;
 use p2p_proto::tracker::{Event, Hello, HelloAck};
 use p2p_proto::version::{SOFTWARE, TRACKER_PROTOCOL};
@@ -25,7 +21,6 @@ use super::listener::HELLO_DEADLINE;
 use super::online::Entered;
 use super::{Shared, frames, requests};
 use crate::clock;
-use crate::state::bound::GROUPS_PER_USER_MAX;
 
 /// What a session's requests share.
 #[derive(Debug)]
@@ -37,12 +32,7 @@ pub struct Session {
     pub connection: Connection,
     /// Password exchanges in progress on this connection.
     pub exchanges: AtomicUsize,
-    /// What the last request for a grant of each group, by its hash, came to: issued, or refused with a code.
-    grants: Mutex<HashMap<u64, Option<ErrorCode>>>,
 }
-
-/// Groups for which a session remembers that: as many as a user may belong to, 28 KiB.
-const GRANTS_REMEMBERED_MAX: usize = GROUPS_PER_USER_MAX;
 
 /// Runs one connection to its end.
 pub async fn run(shared: Arc<Shared>, connecting: Connecting, mut pass: Pass) {
@@ -67,8 +57,8 @@ pub async fn run(shared: Arc<Shared>, connecting: Connecting, mut pass: Pass) {
     let entered = greet(&shared, node, &connection, send, &hello).await;
     debug!(%node, %address, "node connected");
     let serial = entered.serial;
-    let (exchanges, grants) = (AtomicUsize::new(0), Mutex::default());
-    let session = Arc::new(Session { node, serial, connection: connection.clone(), exchanges, grants });
+    let exchanges = AtomicUsize::new(0);
+    let session = Arc::new(Session { node, serial, connection: connection.clone(), exchanges });
     // Each ends when the connection does; whichever ends first ends the session.
     tokio::select! {
         () = take_requests(&shared, &session) => {}
@@ -168,17 +158,6 @@ impl Session {
     /// Where the node is connected from.
     pub fn address(&self) -> IpAddr {
         self.connection.remote_address().ip()
-    }
-
-    /// Whether the request for a grant before came to the same; remembers what this one came to.
-    pub fn is_renewal(&self, group: &GroupName, code: Option<ErrorCode>) -> bool {
-        let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = grants.hasher().hash_one(group.key());
-        // Whoever asks for more than anybody belongs to is not written down anew each time.
-        if grants.len() >= GRANTS_REMEMBERED_MAX && !grants.contains_key(&key) {
-            return true;
-        }
-        grants.insert(key, code) == Some(code)
     }
 }
 

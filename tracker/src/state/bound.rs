@@ -28,7 +28,11 @@ pub const LISTINGS_PER_GROUP_MAX: usize = 1_000_000;
 /// making accounts is slowed down.
 pub const PUBLIC_LISTINGS_PER_USER_MAX: usize = 1_000;
 
-/// Listings of the tracker. About 300 bytes of memory each, so a little over a gibibyte.
+/// Listings of one user in all groups: who leaves a group takes theirs out of it at once, and everybody else waits for
+/// that, some tenths of a second at the most. Forty accounts fill the tracker.
+pub const LISTINGS_PER_USER_MAX: usize = 100_000;
+
+/// Listings of the tracker. About 330 bytes of memory each, so a little over a gibibyte.
 pub const LISTINGS_MAX: usize = 4_000_000;
 
 /// Longest OPAQUE registration record, in bytes; the suite in use makes 192.

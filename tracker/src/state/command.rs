@@ -253,6 +253,8 @@ pub enum Change {
     GroupEnded {
         /// Its name.
         group: GroupName,
+        /// Number of its members' nodes.
+        nodes: usize,
     },
     /// A user stands otherwise to a group than before.
     Membership {

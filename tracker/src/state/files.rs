@@ -1,6 +1,6 @@
 //! A group's table of listings, and the commands on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use p2p_proto::id::{ContentId, NodeId};
@@ -8,7 +8,7 @@ use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::reject::Reject;
 use p2p_proto::time::UnixMillis;
 
-use super::bound::{LISTINGS_MAX, LISTINGS_PER_GROUP_MAX};
+use super::bound::{LISTINGS_MAX, LISTINGS_PER_GROUP_MAX, LISTINGS_PER_USER_MAX};
 use super::command::{Change, Outcome};
 use super::key::{FileKey, UserKey};
 use super::policy::{self, Right};
@@ -31,8 +31,8 @@ pub(super) struct Files {
     listings: BTreeMap<(FileKey, UserKey), Listed>,
     /// How many listings each content has; derived.
     contents: BTreeMap<ContentId, u32>,
-    /// How many listings each owner has; derived.
-    owned: BTreeMap<UserKey, u32>,
+    /// Which listings each owner has; derived. Who goes takes theirs along without a look at those of others.
+    owned: BTreeMap<UserKey, BTreeSet<FileKey>>,
 }
 
 impl Files {
@@ -65,68 +65,71 @@ impl Files {
             .map(|((_, owner), listed)| (owner, listed))
     }
 
-    /// Everybody who has a listing.
-    pub fn owners(&self) -> impl Iterator<Item = &UserKey> {
-        self.owned.keys()
+    /// Everybody who has a listing, and how many.
+    pub fn owners(&self) -> impl Iterator<Item = (&UserKey, usize)> {
+        self.owned.iter().map(|(owner, names)| (owner, names.len()))
     }
 
     /// How many listings an owner has.
     pub fn count_of(&self, owner: &UserKey) -> usize {
-        self.owned.get(owner).map_or(0, |count| *count as usize)
+        self.owned.get(owner).map_or(0, BTreeSet::len)
     }
 
     /// Adds a listing, or replaces the owner's of that name.
     pub fn insert(&mut self, owner: UserKey, listed: Listed) {
+        let name = FileKey::from(&listed.name);
         *self.contents.entry(listed.content).or_default() += 1;
-        *self.owned.entry(owner.clone()).or_default() += 1;
-        if let Some(replaced) = self.listings.insert((FileKey::from(&listed.name), owner.clone()), listed) {
-            forget(&mut self.contents, &replaced.content);
-            forget(&mut self.owned, &owner);
+        self.owned.entry(owner.clone()).or_default().insert(name.clone());
+        if let Some(replaced) = self.listings.insert((name, owner), listed) {
+            self.forget_content(&replaced.content);
         }
     }
 
     fn remove(&mut self, name: &FileName, owner: &UserKey) -> Option<Listed> {
-        let listed = self.listings.remove(&(FileKey::from(name), owner.clone()))?;
-        forget(&mut self.contents, &listed.content);
-        forget(&mut self.owned, owner);
+        let key = (FileKey::from(name), owner.clone());
+        let listed = self.listings.remove(&key)?;
+        self.forget_content(&listed.content);
+        if let Some(names) = self.owned.get_mut(owner) {
+            names.remove(&key.0);
+            if names.is_empty() {
+                self.owned.remove(owner);
+            }
+        }
         Some(listed)
     }
 
     /// Takes all listings of one member out and says how many there were.
     pub fn remove_owner(&mut self, owner: &UserKey) -> usize {
-        let before = self.listings.len();
-        let Files { listings, contents, owned } = self;
-        owned.remove(owner);
-        listings.retain(|(_, of), listed| {
-            let stays = of != owner;
-            if !stays {
-                forget(contents, &listed.content);
+        let names = self.owned.remove(owner).unwrap_or_default();
+        let count = names.len();
+        for name in names {
+            if let Some(listed) = self.listings.remove(&(name, owner.clone())) {
+                self.forget_content(&listed.content);
             }
-            stays
-        });
-        before - self.listings.len()
+        }
+        count
+    }
+
+    /// Counts one listing of a content less.
+    fn forget_content(&mut self, content: &ContentId) {
+        if let Some(count) = self.contents.get_mut(content) {
+            *count -= 1;
+            if *count == 0 {
+                self.contents.remove(content);
+            }
+        }
     }
 
     pub fn invariant(&self) {
         assert!(self.listings.len() <= LISTINGS_PER_GROUP_MAX, "a group has more listings than allowed");
-        let (mut contents, mut owned) = (BTreeMap::new(), BTreeMap::new());
+        let (mut contents, mut owned) = (BTreeMap::new(), BTreeMap::<_, BTreeSet<_>>::new());
         for ((key, owner), listed) in &self.listings {
             assert_eq!(*key, FileKey::from(&listed.name), "a listing is filed under another name's key");
             *contents.entry(listed.content).or_insert(0u32) += 1;
-            *owned.entry(owner.clone()).or_insert(0u32) += 1;
+            owned.entry(owner.clone()).or_default().insert(key.clone());
         }
         assert_eq!(contents, self.contents, "the count of listings by content is wrong");
-        assert_eq!(owned, self.owned, "the count of listings by owner is wrong");
-    }
-}
-
-/// Counts one listing of a content, or of an owner, less.
-fn forget<K: Ord>(counts: &mut BTreeMap<K, u32>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
+        assert_eq!(owned, self.owned, "the listings by owner are wrong");
     }
 }
 
@@ -162,6 +165,9 @@ impl State {
         if is_new && found.files.count_of(&user) >= mine_max {
             return Err(refusal::full(format!("`{}` lists {mine_max} files in group `{}`", row.name, found.name)));
         }
+        if is_new && row.listings >= LISTINGS_PER_USER_MAX {
+            return Err(refusal::full(format!("`{}` lists {LISTINGS_PER_USER_MAX} files in all groups", row.name)));
+        }
         if is_new && self.listings >= LISTINGS_MAX {
             return Err(refusal::full(format!("this tracker lists {LISTINGS_MAX} files")));
         }
@@ -171,7 +177,9 @@ impl State {
             owner: row.name.clone(),
             content,
         });
-        self.listings += usize::from(is_new);
+        if is_new {
+            self.count_listings(&user, 1);
+        }
         let listed = Listed { name: name.clone(), content, length, added: at };
         self.groups.get_mut(&key).files.insert(user, listed);
         Ok(Outcome::Done)
@@ -211,9 +219,21 @@ impl State {
         }
         let owner_name = row.name.clone();
         if let Some(listed) = self.groups.get_mut(&key).files.remove(name, &owner) {
-            self.listings -= 1;
+            self.discount_listings(&owner, 1);
             changes.push(Change::Unpublished { group, name: listed.name, owner: owner_name });
         }
         Ok(Outcome::Done)
+    }
+
+    /// Counts listings of a user more.
+    pub(super) fn count_listings(&mut self, owner: &UserKey, count: usize) {
+        self.listings += count;
+        self.users.get_mut(owner).listings += count;
+    }
+
+    /// Counts listings of a user less.
+    pub(super) fn discount_listings(&mut self, owner: &UserKey, count: usize) {
+        self.listings -= count;
+        self.users.get_mut(owner).listings -= count;
     }
 }

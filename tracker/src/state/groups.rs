@@ -108,7 +108,7 @@ impl Groups {
             assert!(group.requests.len() <= REQUESTS_PER_GROUP_MAX, "a group has more requests than allowed");
             group.files.invariant();
             assert!(
-                group.is_built_in() || group.files.owners().all(|owner| group.members.contains_key(owner)),
+                group.is_built_in() || group.files.owners().all(|(owner, _)| group.members.contains_key(owner)),
                 "a listing's owner is not a member"
             );
         }
@@ -361,7 +361,9 @@ impl State {
     fn drop_member(&mut self, key: &GroupKey, user: &UserKey, changes: &mut Vec<Change>) {
         let group = self.groups.get_mut(key);
         group.members.remove(user);
-        self.listings -= group.files.remove_owner(user);
+        let listings = group.files.remove_owner(user);
+        self.discount_listings(user, listings);
+        let group = self.groups.get(key);
         let row = self.users.get_mut(user);
         row.groups.remove(key);
         changes.push(Change::Membership {
@@ -379,7 +381,9 @@ impl State {
     /// one comes into being.
     fn end_group(&mut self, key: &GroupKey, changes: &mut Vec<Change>) {
         let Some(group) = self.groups.by_key.remove(key) else { return };
-        self.listings -= group.files.len();
+        for (owner, count) in group.files.owners() {
+            self.discount_listings(owner, count);
+        }
         for user in group.members.keys().chain(group.requests.keys()) {
             let row = self.users.get_mut(user);
             row.groups.remove(key);
@@ -390,7 +394,8 @@ impl State {
                 standing: Standing::None,
             });
         }
-        changes.push(Change::GroupEnded { group: group.name.clone() });
+        let nodes = group.members.keys().map(|user| self.users.get(user).nodes.len()).sum();
+        changes.push(Change::GroupEnded { group: group.name.clone(), nodes });
         self.void_grants(group.name, changes);
         if self.public_made && *key == GroupKey::from(&GroupName::public()) {
             self.insert_public(Files::default());
@@ -409,7 +414,9 @@ impl State {
 
     /// Puts the built-in group into the table.
     pub(super) fn insert_public(&mut self, files: Files) {
-        self.listings += files.len();
+        for (owner, count) in files.owners() {
+            self.count_listings(owner, count);
+        }
         let row = Group {
             name: GroupName::public(),
             owner: None,

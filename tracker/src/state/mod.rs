@@ -28,7 +28,7 @@ mod users;
 
 pub use command::{Applied, Change, Command, Entry, Outcome, Setup};
 pub(crate) use key::GroupKey;
-pub use query::Readable;
+pub use query::{Found, Readable};
 pub use revocations::Revocation;
 pub use snapshot::SnapshotError;
 
@@ -127,12 +127,16 @@ impl State {
         assert!(self.groups.last_birth() <= self.last_birth, "a group was born after the last one");
         let listings: usize = self.groups.by_key.values().map(|group| group.files.len()).sum();
         assert_eq!(self.listings, listings, "the count of all listings is wrong");
+        let of_users: usize = self.users.by_key.values().map(|user| user.listings).sum();
+        assert_eq!(self.listings, of_users, "the count of all users' listings is wrong");
         let (mut memberships, mut requests) = (0, 0);
         for (user, row) in &self.users.by_key {
             assert!(row.groups.len() <= bound::GROUPS_PER_USER_MAX, "a user belongs to more groups than allowed");
             assert!(row.requested.len() <= bound::REQUESTS_PER_USER_MAX, "a user has more requests than allowed");
             assert!(row.groups.iter().all(|group| self.groups.get(group).members.contains_key(user)));
             assert!(row.requested.iter().all(|group| self.groups.get(group).requests.contains_key(user)));
+            let listed = self.groups.by_key.values().map(|group| group.files.count_of(user)).sum();
+            assert_eq!(row.listings, listed, "the count of a user's listings is wrong");
             memberships += row.groups.len();
             requests += row.requested.len();
         }

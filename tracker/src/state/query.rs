@@ -29,6 +29,15 @@ pub struct Readable {
     pub born: UnixMillis,
 }
 
+/// How a content is found through a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// A file with it is listed.
+    Listed,
+    /// By its id alone.
+    ById,
+}
+
 impl State {
     /// The cluster's secrets, once they have been made.
     pub fn setup(&self) -> Option<&Setup> {
@@ -91,10 +100,15 @@ impl State {
     /// As [`State::may_read`], and this content must be one to be found through the group.
     pub fn may_read_content(&self, node: NodeId, group: &GroupName, content: &ContentId) -> Result<Readable, Reject> {
         let group = self.readable(node, group)?;
-        if !group.files.holds(content) && !policy::finds_unlisted(group) {
+        if found_in(group, content).is_none() {
             return Err(refusal::content_not_listed(&group.name));
         }
         Ok(Readable { group: group.name.clone(), epoch: self.epoch, born: group.born })
+    }
+
+    /// How a content is found through a group, if it is.
+    pub fn found(&self, group: &GroupName, content: &ContentId) -> Option<Found> {
+        self.groups.find(group).ok().and_then(|(_, group)| found_in(group, content))
     }
 
     /// All groups, or those that the node's user belongs to, behind `after`.
@@ -258,4 +272,11 @@ impl State {
             born: group.born,
         }
     }
+}
+
+fn found_in(group: &Group, content: &ContentId) -> Option<Found> {
+    if group.files.holds(content) {
+        return Some(Found::Listed);
+    }
+    policy::finds_unlisted(group).then_some(Found::ById)
 }

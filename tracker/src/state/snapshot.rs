@@ -225,7 +225,9 @@ impl State {
             requests: Default::default(),
             files: self.files(row.files)?,
         };
-        self.listings += group.files.len();
+        for (owner, count) in group.files.owners() {
+            self.count_listings(owner, count);
+        }
         for (user, since) in row.members {
             let user = self.known(user)?;
             self.users.get_mut(&user).groups.insert(key.clone());

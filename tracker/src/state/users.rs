@@ -27,6 +27,8 @@ pub(super) struct User {
     pub groups: BTreeSet<GroupKey>,
     /// Groups that the user has asked to join; derived from the groups' table.
     pub requested: BTreeSet<GroupKey>,
+    /// Number of the user's listings in all groups; derived from the groups' table.
+    pub listings: usize,
 }
 
 /// Whose a node is.
@@ -69,8 +71,8 @@ impl Users {
     }
 
     pub fn insert(&mut self, name: UserName, record: Vec<u8>, created: UnixMillis) {
-        let user =
-            User { name, record, created, nodes: BTreeSet::new(), groups: BTreeSet::new(), requested: BTreeSet::new() };
+        let (nodes, groups, requested) = Default::default();
+        let user = User { name, record, created, nodes, groups, requested, listings: 0 };
         self.by_key.insert(UserKey::from(&user.name), user);
     }
 

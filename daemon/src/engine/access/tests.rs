@@ -66,6 +66,22 @@ fn too_many_revocations_void_more_and_not_less() {
 }
 
 #[test]
+fn what_was_pushed_out_stays_void_when_older_ones_follow() {
+    let mut revoked = Revoked::default();
+    let many = REVOKED_MAX as u64;
+    // Trackers that are not of one mind: what is heard first was revoked last.
+    for number in 0..=many {
+        revoked.insert(&group("g"), Some(node(number)), 100, NOW);
+    }
+    let pushed_out = (0..=many).find(|number| !revoked.rows.contains_key(&(group("g"), Some(node(*number)))));
+    let pushed_out = node(pushed_out.expect("one had to make room"));
+    assert!(revoked.voids(&group("g"), pushed_out, 99, NOW));
+    revoked.insert(&group("h"), None, 1, NOW);
+    assert!(!revoked.rows.contains_key(&(group("h"), None)), "the oldest of them makes room");
+    assert!(revoked.voids(&group("g"), pushed_out, 99, NOW), "still");
+}
+
+#[test]
 fn another_cluster_counts_by_itself() {
     let mut revoked = Revoked::default();
     revoked.keep_for(ClusterKey([1; 32]));

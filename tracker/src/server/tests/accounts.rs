@@ -29,7 +29,13 @@ impl Change {
 impl Client {
     /// Changes the password of `user`, all under one request id as a daemon does. Who finds the old one wrong sends a proof
     /// nevertheless.
-    async fn change_password(&self, id: u8, user: &str, [old, new]: [&str; 2], log_out_everywhere: bool) -> Reply {
+    pub(super) async fn change_password(
+        &self,
+        id: u8,
+        user: &str,
+        [old, new]: [&str; 2],
+        log_out_everywhere: bool,
+    ) -> Reply {
         let Change { client, registration, start } = Change::new(old, new);
         let frame = |request| frame::encode(&Envelope { id: RequestId([id; 16]), request });
         let (mut send, mut recv) = self.connection.open_bi().await.expect("connected");
@@ -67,7 +73,7 @@ impl Client {
 }
 
 /// Another node of a user.
-async fn device(tracker: SocketAddr, user: &str, password: &str) -> (Client, Identity) {
+pub async fn device(tracker: SocketAddr, user: &str, password: &str) -> (Client, Identity) {
     let identity = Identity::generate().expect("made");
     let client = Client::connect(tracker, &identity).await;
     client.login(user, password).await.expect("logged in");

@@ -1,5 +1,6 @@
 //! What the operator's record says of each kind of change. What needs connections is tested with the real programs.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
@@ -17,11 +18,13 @@ struct Record {
     state: State,
     step: u8,
     text: Arc<Mutex<Vec<u8>>>,
+    /// Who loses what it only read, by what happens next.
+    readers: BTreeSet<NodeId>,
 }
 
 impl Record {
     fn new() -> Record {
-        Record { state: State::default(), step: 0, text: Arc::default() }
+        Record { state: State::default(), step: 0, text: Arc::default(), readers: BTreeSet::new() }
     }
 
     /// Applies a command of a node and gives the lines that it is worth, without the two that every line has: who asked, and
@@ -43,7 +46,7 @@ impl Record {
         let applied = self.state.apply(entry);
         let address = "192.0.2.7".parse().expect("an address");
         tracing::subscriber::with_default(subscriber, || {
-            audit::record(&self.state, entry, &applied, Some(address));
+            audit::record(&self.state, entry, &applied, Some(address), &self.readers);
         });
         let written = std::mem::take(&mut *self.text.lock().expect("whole"));
         let written = String::from_utf8(written).expect("text");
@@ -155,7 +158,7 @@ fn each_change_is_a_line() {
         (
             ALICE,
             Command::DeleteGroup { group: group() },
-            r#"action=delete_group result=done by="Alice" group="Photos""#,
+            r#"action=delete_group result=done by="Alice" group="Photos" cut_off=1"#,
         ),
         (PHONE, login(alice()), r#"action=login result=done by="Alice" user="Alice""#),
         (ALICE, password(7, 2, true), r#"action=change_password result=refused code=login_refused by="Alice""#),
@@ -205,4 +208,29 @@ fn listings_have_lines_for_who_looks_closer() {
     let unpublish = Command::Unpublish { group: named("g"), name: named("b") };
     let expected = r#"DEBUG action=remove_file result=done by="alice" group="g" file="b""#;
     assert_eq!(record.lines(Level::DEBUG, ALICE, unpublish), [expected]);
+}
+
+#[test]
+fn a_policy_that_lets_in_or_cuts_off_says_whom_and_how_many() {
+    let mut record = Record::new();
+    for (node, user) in [(ALICE, "alice"), (PHONE, "phil"), (BOB, "bob")] {
+        record.lines(Level::INFO, node, Command::CreateUser { user: named(user), record: vec![1] });
+        record.lines(Level::INFO, node, Command::Login { user: named(user), proved: vec![1] });
+    }
+    let policy = |policy| Command::SetPolicy { group: named("g"), policy };
+    record.lines(Level::INFO, ALICE, Command::CreateGroup { group: named("g"), policy: JoinPolicy::Approval });
+    for node in [PHONE, BOB] {
+        record.lines(Level::INFO, node, Command::JoinGroup { group: named("g") });
+    }
+    let expected = [
+        r#"INFO action=set_policy result=done by="alice" group="g" policy=Public"#,
+        r#"INFO action=accept_request result=done by="alice" user="phil" group="g""#,
+        r#"INFO action=accept_request result=done by="alice" user="bob" group="g""#,
+    ];
+    assert_eq!(record.lines(Level::INFO, ALICE, policy(JoinPolicy::Public)), expected);
+    record.readers = BTreeSet::from([NodeId([1; 32]), NodeId([2; 32])]);
+    let expected = [r#"INFO action=set_policy result=done by="alice" group="g" policy=Open cut_off=2"#];
+    assert_eq!(record.lines(Level::INFO, ALICE, policy(JoinPolicy::Open)), expected);
+    let expected = [r#"INFO action=delete_group result=done by="alice" group="g" cut_off=5"#];
+    assert_eq!(record.lines(Level::INFO, ALICE, Command::DeleteGroup { group: named("g") }), expected);
 }

@@ -1,14 +1,22 @@
 //! What honest nodes do.
 
-use p2p_proto::id::ContentId;
+use std::collections::BTreeSet;
+
+use p2p_proto::grant::GrantSigner;
+use p2p_proto::id::{ContentId, NodeId, RequestId};
 use p2p_proto::identity::Identity;
+use p2p_proto::name::GroupName;
+use p2p_proto::password::{self, ClientRegistration, ServerSetup};
 use p2p_proto::peer::close_code;
 use p2p_proto::reject::ErrorCode;
 use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{Announce, Answer, Event, JoinPolicy, Joined, Presence, Providers, Request, Standing};
 use quinn::{ConnectionError, TransportConfig, VarInt};
 
-use super::harness::{Client, Tracker, named, run};
+use super::accounts::device;
+use super::harness::{Client, Tracker, named, run, secret};
+use crate::state::bound::NODES_PER_USER_MAX;
+use crate::state::{Command, Entry, Setup};
 
 const CONTENT: ContentId = ContentId([7; 32]);
 
@@ -362,5 +370,149 @@ fn what_is_announced_of_another_group_of_the_name_does_not_count_and_is_answered
         // Who takes it back has no such content any more.
         bob.ok(Request::Announce(announce(old))).await;
         assert!(providers(&mallory, "g").await.providers.is_empty());
+    });
+}
+
+#[test]
+fn who_serves_what_is_not_listed_hears_what_is_revoked_before_and_after() {
+    let tracker = Tracker::start();
+    run(async {
+        let (alice, _) = Client::enter(tracker.address, "alice").await;
+        let (bob, bob_key) = Client::enter(tracker.address, "bob").await;
+        let (carol, _) = Client::enter(tracker.address, "carol").await;
+        let (mallory, mallory_key) = Client::enter(tracker.address, "mallory").await;
+        let (eve, eve_key) = Client::enter(tracker.address, "eve").await;
+        alice.create_group("g", JoinPolicy::Open).await;
+        for member in [&bob, &carol, &mallory, &eve] {
+            member.ok(Request::JoinGroup { group: named("g") }).await;
+        }
+        carol.publish("g", "f", CONTENT).await.expect("published");
+        bob.announce("g", &[CONTENT], true).await.expect("noted");
+        bob.connection.close(VarInt::from_u32(close_code::DONE), b"");
+        carol.ok(Request::LeaveGroup { group: named("g"), force: false }).await;
+        alice.ok(Request::RemoveMember { group: named("g"), user: named("eve") }).await;
+        // Nothing is listed any more, and he serves it all the same.
+        let mut bob = Client::connect(tracker.address, &bob_key).await;
+        bob.announce("g", &[CONTENT], true).await.expect("noted");
+        let mut missed = BTreeSet::new();
+        for _ in 0..2 {
+            let Event::Revoked { node: Some(node), .. } = bob.event().await else { panic!("not a revocation") };
+            missed.insert(node);
+        }
+        assert!(missed.contains(&eve_key.node_id()));
+        alice.ok(Request::RemoveMember { group: named("g"), user: named("mallory") }).await;
+        let revoked = Event::Revoked { group: named("g"), node: Some(mallory_key.node_id()), epoch: 3 };
+        assert_eq!(bob.event().await, revoked);
+        assert_eq!(alice.refused(lookup("g")).await, ErrorCode::FILE_NOT_FOUND, "nobody is sent to him");
+    });
+}
+
+#[test]
+fn who_serves_what_was_taken_out_hears_that_a_group_is_not_public_any_more() {
+    let tracker = Tracker::start();
+    run(async {
+        let (alice, _) = Client::enter(tracker.address, "alice").await;
+        let (_, bob_key) = Client::enter(tracker.address, "bob").await;
+        alice.create_group("g", JoinPolicy::Public).await;
+        let mut bob = Client::connect(tracker.address, &bob_key).await;
+        bob.ok(Request::JoinGroup { group: named("g") }).await;
+        assert!(matches!(bob.event().await, Event::Membership { standing: Standing::Member, .. }));
+        alice.publish("g", "f", CONTENT).await.expect("published");
+        alice.ok(Request::Unpublish { group: named("g"), name: named("f"), owner: None }).await;
+        bob.announce("g", &[CONTENT], true).await.expect("noted");
+        alice.ok(Request::SetPolicy { group: named("g"), policy: JoinPolicy::Open }).await;
+        assert_eq!(bob.event().await, Event::Revoked { group: named("g"), node: None, epoch: 1 });
+    });
+}
+
+#[test]
+fn a_node_that_logs_out_is_revoked_where_it_was_granted_to_read_though_it_announced_nothing_and_is_gone() {
+    let tracker = Tracker::start();
+    run(async {
+        let (mut alice, _) = Client::enter(tracker.address, "alice").await;
+        let (bob, _) = Client::enter(tracker.address, "bob").await;
+        let (phone, phone_key) = device(tracker.address, "bob", "a password").await;
+        alice.create_group("g", JoinPolicy::Public).await;
+        assert!(matches!(alice.event().await, Event::Membership { standing: Standing::Owner, .. }));
+        alice.publish("g", "f", CONTENT).await.expect("published");
+        alice.announce("g", &[CONTENT], true).await.expect("noted");
+        alice.announce("public", &[CONTENT], true).await.expect("noted");
+        for group in ["g", "public"] {
+            assert!(matches!(phone.ok(Request::Grant { group: named(group) }).await, Answer::Grant(_)));
+        }
+        phone.connection.close(VarInt::from_u32(close_code::DONE), b"");
+        phone.endpoint.wait_idle().await;
+        bob.ok(Request::WithdrawNode { node: phone_key.node_id() }).await;
+        let mut revoked = BTreeSet::new();
+        for _ in 0..2 {
+            let Event::Revoked { group, node, epoch: 1 } = alice.event().await else { panic!("not a revocation") };
+            assert_eq!(node, Some(phone_key.node_id()));
+            revoked.insert(group);
+        }
+        assert_eq!(revoked, BTreeSet::from([named("g"), named("public")]));
+    });
+}
+
+/// Bob's nodes, as many as a user may have, all of them logged out of the groups that he shares with alice.
+#[test]
+fn who_serves_a_user_of_many_nodes_hears_of_all_of_them_at_once() {
+    let (alice_key, bob_key) = (Identity::generate().expect("made"), Identity::generate().expect("made"));
+    let groups: Vec<String> = (0..8).map(|number| format!("g{number}")).collect();
+    let (setup, record) = (ServerSetup::generate(), ClientRegistration::start(&secret("a password")).expect("starts"));
+    let challenge = password::register(&setup, &named("bob"), &record.1).expect("answers");
+    let upload = record.0.finish(&named("bob"), &challenge).expect("finishes");
+    let record = password::record_from_upload(&upload).expect("a record");
+    let cluster_key = GrantSigner::generate_document().expect("made");
+    let alice = alice_key.node_id();
+    let bob = bob_key.node_id();
+    let mut commands = vec![
+        (alice, Command::Initialize(Setup { server_setup: setup.to_bytes(), cluster_key })),
+        (alice, Command::CreateUser { user: named("alice"), record: vec![1; 192] }),
+        (alice, Command::EnrolNode { user: named("alice") }),
+        (bob, Command::CreateUser { user: named("bob"), record }),
+        (bob, Command::EnrolNode { user: named("bob") }),
+    ];
+    for group in &groups {
+        commands.push((alice, Command::CreateGroup { group: named(group), policy: JoinPolicy::Open }));
+        commands.push((bob, Command::JoinGroup { group: named(group) }));
+    }
+    for number in 1..NODES_PER_USER_MAX {
+        let mut node = [0; 32];
+        node[..8].copy_from_slice(&number.to_le_bytes());
+        commands.push((NodeId(node), Command::EnrolNode { user: named("bob") }));
+    }
+    let entries: Vec<Entry> = (1..)
+        .zip(commands)
+        .map(|(number, (actor, command))| Entry {
+            request: RequestId(u128::to_le_bytes(number)),
+            actor,
+            at: UnixMillis(1),
+            command,
+        })
+        .collect();
+    let tracker = Tracker::with_log(&entries);
+    run(async {
+        let mut alice = Client::connect(tracker.address, &alice_key).await;
+        for group in &groups {
+            alice.announce(group, &[CONTENT], true).await.expect("noted");
+        }
+        let bob = Client::connect(tracker.address, &bob_key).await;
+        bob.change_password(1, "bob", ["a password", "another"], true).await.expect("changed");
+        let mut open: BTreeSet<GroupName> = groups.iter().map(|group| named(group)).collect();
+        let mut named_nodes = 0;
+        while !open.is_empty() {
+            match alice.event().await {
+                // For everybody: bob's nodes among them.
+                Event::Revoked { group, node: None, .. } => assert!(open.remove(&group)),
+                Event::Revoked { group, node: Some(_), .. } => {
+                    named_nodes += 1;
+                    if named_nodes % (NODES_PER_USER_MAX - 1) == 0 {
+                        open.remove(&group);
+                    }
+                }
+                other => panic!("not a revocation: {other:?}"),
+            }
+        }
+        assert!(alice.connection.close_reason().is_none(), "she goes on");
     });
 }

@@ -4,9 +4,10 @@ use p2p_proto::limit::{CLOCK_LEEWAY_SECONDS, GRANT_LIFE_SECONDS, PAGE_ITEMS_MAX}
 use p2p_proto::tracker::Standing;
 
 use super::super::bound::{
-    GROUPS_PER_USER_MAX, NODES_PER_USER_MAX, RECORD_BYTES_MAX, REMEMBERED_MAX, REQUESTS_PER_USER_MAX, REVOCATIONS_MAX,
+    GROUPS_PER_USER_MAX, LISTINGS_PER_USER_MAX, NODES_PER_USER_MAX, RECORD_BYTES_MAX, REMEMBERED_MAX,
+    REQUESTS_PER_USER_MAX, REVOCATIONS_MAX,
 };
-use super::super::{Change, Setup, SnapshotError};
+use super::super::{Change, Found, Setup, SnapshotError};
 use super::JoinPolicy::{Approval, Open, Public};
 use super::*;
 
@@ -331,6 +332,35 @@ fn tables_do_not_grow_beyond_their_bounds() {
         bench.state.apply(&entry).reply.expect("within the bound");
     }
     assert_eq!(bench.refused("one more", enrol("bob")), ErrorCode::NOT_ALLOWED);
+}
+
+#[test]
+fn a_user_lists_so_many_files_in_all_groups_and_no_more() {
+    let mut bench = Bench::with_users(&["alice", "bob"]);
+    for group in ["g", "h"] {
+        bench.ok("alice", create(group, Open));
+        bench.ok("bob", join(group));
+        bench.ok("alice", publish(group, "hers", 1));
+    }
+    for number in 0..LISTINGS_PER_USER_MAX {
+        let group = if number % 2 == 0 { "g" } else { "h" };
+        let entry = bench.entry("bob", publish(group, &format!("f{number}"), 7));
+        bench.state.apply(&entry).reply.expect("within the bound");
+    }
+    for group in ["g", "h"] {
+        assert_eq!(bench.refused("bob", publish(group, "one more", 7)), ErrorCode::NOT_ALLOWED);
+    }
+    bench.ok("alice", publish("g", "another", 2));
+    assert_eq!(bench.ok("bob", publish("g", "f0", 7)), Outcome::Done, "listed already");
+    bench.ok("bob", unpublish("g", "f0"));
+    bench.ok("bob", publish("h", "one more", 7));
+    bench.ok("bob", leave("g", false));
+    let found = |bench: &Bench, group, content| bench.state.found(&name(group), &super::content(content));
+    assert_eq!((found(&bench, "g", 7), found(&bench, "g", 1)), (None, Some(Found::Listed)), "hers stay");
+    assert_eq!(found(&bench, "h", 7), Some(Found::Listed));
+    bench.ok("alice", Command::DeleteGroup { group: name("h") });
+    bench.ok("bob", join("g"));
+    bench.ok("bob", publish("g", "room again", 7));
 }
 
 #[test]

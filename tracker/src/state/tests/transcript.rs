@@ -171,7 +171,7 @@ fn shown(change: &Change) -> String {
         Change::Withdrawn { node, user } => format!("withdrawn: node {} of {user}", label(node)),
         Change::GroupCreated { group, owner, policy } => format!("group created: {group} of {owner}, {policy:?}"),
         Change::PublicGroupMade => "the group public is built in from now on".to_owned(),
-        Change::GroupEnded { group } => format!("group ended: {group}"),
+        Change::GroupEnded { group, .. } => format!("group ended: {group}"),
         Change::Membership { group, user, standing } => format!("in {group}, {user} is now: {standing:?}"),
         Change::JoinRequested { group, owner, user } => format!("in {group}, {owner} decides about {user}"),
         Change::AccessLost { group, nodes, epoch } => {
