@@ -125,13 +125,13 @@ impl Default for World {
 }
 
 /// A folder with a short path: the control socket's has to fit 107 bytes.
-fn new_folder() -> Result<TempDir, String> {
+pub(crate) fn new_folder() -> Result<TempDir, String> {
     tempfile::Builder::new().prefix("p2p-").tempdir().map_err(|error| format!("no temporary folder: {error}"))
 }
 
 /// A loopback address that no other world has, where the whole of 127.0.0.0/8 is this machine (Linux): a port that is
 /// free while a program restarts is then taken by nobody else. Elsewhere 127.0.0.1.
-fn own_address() -> IpAddr {
+pub(crate) fn own_address() -> IpAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     if !cfg!(target_os = "linux") {
         return Ipv4Addr::LOCALHOST.into();

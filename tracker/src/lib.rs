@@ -5,10 +5,13 @@
 //!        ↘ presence           presence: who is online, memory only       state: the pure machine behind the log
 //! ```
 
+mod admin;
 pub mod clock;
 pub mod config;
+mod frames;
 pub mod log;
 pub mod presence;
 pub mod run;
 pub mod server;
 pub mod state;
+pub mod status;

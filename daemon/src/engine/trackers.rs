@@ -94,17 +94,27 @@ pub(super) struct PendingCall {
     retries_left: u8,
     /// Waits for a tracker, rather than for its answer.
     held: bool,
+    /// Who was asked last.
+    asked: Option<TrackerId>,
+    /// Who was asked last and did not answer, or knows no majority: another one is asked next.
+    failed: Option<TrackerId>,
+}
+
+impl PendingCall {
+    fn new(call: Call, id: RequestId, retries_left: u8) -> PendingCall {
+        PendingCall { call, id, retries_left, held: false, asked: None, failed: None }
+    }
 }
 
 impl Engine {
     /// Asks a tracker for a command: waits for one a while if none answers now.
     pub(super) fn ask(&mut self, step: Step, call: Call) {
         let ask = AskId(self.number());
-        let has_id = matches!(call, Call::Request(_) | Call::ChangePassword(_));
-        let retries_left = if has_id { RETRIES_MAX } else { 0 };
+        // An account that was made is in the way of making it again; all else has an id, or may be done twice.
+        let retries_left = if matches!(call, Call::Register(..)) { 0 } else { RETRIES_MAX };
         let id = RequestId(self.random.u128(..).to_le_bytes());
         self.steps.insert(ask, step);
-        self.calls.insert(ask, PendingCall { call, id, retries_left, held: false });
+        self.calls.insert(ask, PendingCall::new(call, id, retries_left));
         if self.calls.values().filter(|call| call.held).count() >= self.config.limits.held_calls_max {
             self.answer_call(ask, Err(Reject::new(ErrorCode::BUSY, "too many commands wait for a tracker")));
         } else {
@@ -120,7 +130,7 @@ impl Engine {
         let ask = AskId(self.number());
         let id = RequestId(self.random.u128(..).to_le_bytes());
         self.steps.insert(ask, step);
-        self.calls.insert(ask, PendingCall { call: Call::Request(request), id, retries_left: 0, held: false });
+        self.calls.insert(ask, PendingCall::new(Call::Request(request), id, 0));
         self.send_or_hold(ask);
         true
     }
@@ -135,9 +145,16 @@ impl Engine {
 
     /// The tracker to ask: the leader if it answers, else any that does.
     pub(super) fn chosen_tracker(&self) -> Option<TrackerId> {
-        let mut answering = self.trackers.iter().enumerate().filter(|(_, tracker)| tracker.state == TrackerState::Ok);
+        self.chosen_tracker_but(None)
+    }
+
+    /// The same among all but one.
+    fn chosen_tracker_but(&self, failed: Option<TrackerId>) -> Option<TrackerId> {
+        let answering = self.trackers.iter().enumerate().filter(|(_, tracker)| tracker.state == TrackerState::Ok);
+        let answering = answering.map(|(place, tracker)| (TrackerId(place as u64), tracker));
+        let mut answering = answering.filter(|(tracker, _)| Some(*tracker) != failed);
         let first = answering.clone().next();
-        answering.find(|(_, tracker)| tracker.leader).or(first).map(|(place, _)| TrackerId(place as u64))
+        answering.find(|(_, tracker)| tracker.leader).or(first).map(|(tracker, _)| tracker)
     }
 
     /// The table entry of a tracker; `None` for a number that the shell made up.
@@ -169,7 +186,12 @@ impl Engine {
         self.tracker_clock = Some((ack.time, self.now.monotonic));
         self.watch_grants();
         // The tracker's word counts: it knows of a logout made elsewhere.
-        self.change_account(ack.user.map(|user| Account { user, cluster: ack.cluster }));
+        if ack.current {
+            self.change_account(ack.user.map(|user| Account { user, cluster: ack.cluster }));
+        }
+        for call in self.calls.values_mut().filter(|call| call.failed == Some(tracker)) {
+            call.failed = None;
+        }
         let held: Vec<AskId> = self.calls.iter().filter(|(_, call)| call.held).map(|(ask, _)| *ask).collect();
         for ask in held {
             self.send_or_hold(ask);
@@ -210,11 +232,16 @@ impl Engine {
     }
 
     pub(super) fn tracker_answered(&mut self, ask: AskId, reply: Reply) {
-        let lost = matches!(&reply, Err(reject) if reject.code == ErrorCode::NO_TRACKER);
+        let code = reply.as_ref().err().map(|reject| reject.code);
+        let asked = self.calls.get(&ask).and_then(|call| call.asked);
+        let another_answers = self.chosen_tracker_but(asked).is_some();
+        // A tracker that is cut off from the others may not be the only one that this node reaches.
+        let failed = code == Some(ErrorCode::NO_TRACKER) || code == Some(ErrorCode::NO_MAJORITY) && another_answers;
         match self.calls.get_mut(&ask) {
-            Some(call) if lost && call.retries_left > 0 => {
+            Some(call) if failed && call.retries_left > 0 => {
                 call.retries_left -= 1;
-                self.hold(ask);
+                call.failed = asked;
+                self.send_or_hold(ask);
             }
             _ => self.answer_call(ask, reply),
         }
@@ -261,13 +288,14 @@ impl Engine {
 
     /// Sends a call to a tracker that answers, or keeps it until one does.
     fn send_or_hold(&mut self, ask: AskId) {
-        let Some(tracker) = self.chosen_tracker() else {
+        let failed = self.calls.get(&ask).and_then(|call| call.failed);
+        let Some(tracker) = self.chosen_tracker_but(failed) else {
             self.hold(ask);
             return;
         };
         self.timers.clear(&Timer::Held(ask));
         let Some(pending) = self.calls.get_mut(&ask) else { return };
-        pending.held = false;
+        (pending.held, pending.asked) = (false, Some(tracker));
         self.outputs.push_back(match pending.call.clone() {
             Call::Request(request) => Output::ask_tracker(ask, tracker, pending.id, request),
             Call::Register(user, password) => Output::Register(ask, tracker, user, password),

@@ -13,11 +13,11 @@ use p2p_proto::tracker::{Announce, Answer, Envelope, Event, Listing, Reply, Requ
 use quinn::{RecvStream, SendStream, VarInt};
 
 use super::accounts::{End, Exchange};
-use super::frames::{self, ReadError};
 use super::online::Online;
 use super::session::Session;
 use super::{Shared, audit};
 use crate::clock;
+use crate::frames::{self, ReadError};
 use crate::presence::Have;
 use crate::state::{Command, Entry, State, refusal};
 
@@ -27,12 +27,16 @@ pub const SMALL_FRAME_BYTES_MAX: usize = 2 * 1024;
 /// Serves one stream.
 pub async fn serve(shared: Arc<Shared>, session: Arc<Session>, mut send: SendStream, mut recv: RecvStream) {
     let reply = match read(&shared, &session, &mut recv).await {
-        Ok(Envelope { id, request }) => match request {
-            Request::RegisterStart { .. } | Request::LoginStart { .. } | Request::ChangePasswordStart { .. } => {
-                exchange(&shared, &session, &mut send, &mut recv, Envelope { id, request }).await
+        Ok(Envelope { id, request }) => {
+            // What this node has changed at another tracker counts here as well, as far as that can be known.
+            shared.consensus.catch_up().await;
+            match request {
+                Request::RegisterStart { .. } | Request::LoginStart { .. } | Request::ChangePasswordStart { .. } => {
+                    exchange(&shared, &session, &mut send, &mut recv, Envelope { id, request }).await
+                }
+                request => answer(&shared, &session, id, request).await,
             }
-            request => answer(&shared, &session, id, request).await,
-        },
+        }
         Err(refusal) => refusal.map_or_else(|| None, |reject| Some(Err(reject))),
     };
     let Some(reply) = reply else {
@@ -211,10 +215,10 @@ fn counted(online: &Online, group: &GroupName, mut files: Vec<Listing>) -> Vec<L
 fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Reply {
     let readable = state.may_read(node, group)?;
     let user = state.user_of_node(node).cloned().ok_or_else(refusal::login_needed)?;
-    let (cluster, now) = (shared.signer.public_key(), clock::now());
+    let (cluster, now) = (shared.signer().public_key(), clock::now());
     let mut body = GrantBody::new(cluster, node, user, readable.group, readable.epoch, now);
     body.expires = now.plus(shared.grant_life);
-    Ok(Answer::Grant(shared.signer.sign(&body)))
+    Ok(Answer::Grant(shared.signer().sign(&body)))
 }
 
 /// Takes note of what a node has. Items that the group does not list are passed over: the daemon may not have heard of a
