@@ -1,11 +1,16 @@
 //! Three trackers: one of them is killed, all of them are, too few are left; and one that grows to three.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use p2p_tests::Daemon;
 use p2p_tests::cluster::Cluster;
 use p2p_tests::file::{assert_equal, random_file};
 use p2p_tests::wait::eventually;
 
 use crate::{MIB, made_groups, number, only_download, text};
+
+/// How often a tracker is killed under a stream of changes.
+const KILLS: usize = 6;
 
 /// Makes a group, as often as it is refused for want of trackers: never for long.
 fn make_group(daemon: &Daemon, name: &str) {
@@ -51,6 +56,53 @@ fn the_leader_is_killed_and_nothing_is_lost() {
     make_group(&alice, "after-all");
     assert_eq!(made_groups(&bob), ["after-all", "photos", "with-all", "without-one"]);
     cluster.agreed_digest();
+}
+
+#[test]
+fn every_acknowledged_group_is_there_after_kills_of_any_tracker() {
+    let mut cluster = Cluster::new();
+    let alice = cluster.user("alice");
+    let (acknowledged, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let names = std::thread::scope(|scope| {
+        let stream = scope.spawn(|| {
+            let mut names = Vec::new();
+            for number in 0.. {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let name = format!("group-{number:04}");
+                // Refused while nobody leads: such a group may be there or not.
+                if alice.ctl().output(&["create_group", &name]).status.success() {
+                    names.push(name);
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            names
+        });
+        for kill in 0..KILLS {
+            // A different moment each time: in the middle of whatever number of acknowledgements later.
+            let enough = acknowledged.load(Ordering::Relaxed) + 1 + kill % 3;
+            eventually("groups are acknowledged", || {
+                (acknowledged.load(Ordering::Relaxed) >= enough || stream.is_finished()).then_some(())
+            });
+            // Who leads at the time, every other time: what it had alone must not come back.
+            let victim = if kill % 2 == 0 { cluster.leader(&[0, 1, 2]) } else { kill % 3 };
+            cluster.trackers[victim].kill();
+            let enough = acknowledged.load(Ordering::Relaxed) + 1;
+            eventually("groups are acknowledged without it", || {
+                (acknowledged.load(Ordering::Relaxed) >= enough || stream.is_finished()).then_some(())
+            });
+            cluster.trackers[victim].restart();
+        }
+        over.store(true, Ordering::Relaxed);
+        stream.join().expect("the stream of commands does not panic")
+    });
+    cluster.agreed_digest();
+    let there = made_groups(&alice);
+    let lost: Vec<_> = names.iter().filter(|name| !there.contains(name)).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    // Once each: what was retried in between was not made twice, and cannot be made again.
+    assert_eq!(alice.refusal(&["create_group", &names[0]]).code, "group_exists");
 }
 
 #[test]

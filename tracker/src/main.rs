@@ -7,7 +7,6 @@ use p2p_tracker::config::{Config, ConfigError, Task};
 use p2p_tracker::run::run;
 use p2p_tracker::status;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 /// What its log calls the library that the cluster rests on.
 const OPENRAFT: &str = "openraft";
@@ -21,10 +20,11 @@ fn main() -> ExitCode {
         Err(ConfigError::Usage(usage)) => usage.exit(),
         Err(ConfigError::Refused(reject)) => return tell(&reject),
     };
-    let asked = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|asked| !asked.trim().is_empty());
+    let asked = asked.unwrap_or_else(|| "info".to_owned());
     // What openraft does, the log tells in its own words; whoever wants to know more has to name it.
     let asked = if asked.contains(OPENRAFT) { asked } else { format!("{asked},{OPENRAFT}=off") };
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse_lossy(asked);
+    let filter = EnvFilter::builder().parse_lossy(asked);
     // What is kept here (the signing key, OPAQUE's secrets) is for this user alone, whoever makes the file.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(false).init();

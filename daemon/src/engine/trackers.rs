@@ -5,10 +5,10 @@ use std::time::Duration;
 use p2p_proto::control::{Happening, Password, TrackerState};
 use p2p_proto::grant::ClusterKey;
 use p2p_proto::id::{NodeId, RequestId};
-use p2p_proto::name::UserName;
+use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::{Event, HelloAck, Reply, Request};
+use p2p_proto::tracker::{Event, HelloAck, Reply, Request, Standing};
 
 use super::announce::Told;
 use super::input::{AskId, TrackerId};
@@ -29,6 +29,10 @@ const LONG_LOST_MS: u64 = 5_000;
 
 /// How often a call is asked again after its answer was lost. Its id makes that safe.
 const RETRIES_MAX: u8 = 2;
+
+/// Groups for which it is known what trackers told last: as many as a user belongs to. Beyond, what all of them tell may be
+/// heard more than once.
+const TOLD_STANDINGS_MAX: usize = 1_000;
 
 /// One tracker.
 #[derive(Debug)]
@@ -199,6 +203,7 @@ impl Engine {
         // What happened to memberships while no tracker was heard is not told again: taken as it was, and refused by
         // grants where it is not.
         self.left_groups.clear();
+        self.told_standings.clear();
         self.ask_missing_grants();
         self.ask_join_requests();
         self.timers.set(Timer::Announce, self.now.monotonic);
@@ -265,7 +270,12 @@ impl Engine {
                     (Some(_), None) => (),
                 }
             }
-            Event::Membership { group, standing } => self.membership_changed(&group, standing),
+            Event::Membership { group, standing } => {
+                if !self.was_told_elsewhere(&group, standing) {
+                    self.membership_changed(&group, standing);
+                }
+            }
+            Event::JoinRequested { group, user } if self.is_echo(&group, &user) => {}
             Event::JoinRequested { group, user } => {
                 self.outputs.push_back(Output::Note(format!("{user} asks to join {group}")));
                 self.join_requested(group, user);
@@ -274,6 +284,14 @@ impl Engine {
             Event::Revoked { group, node, epoch } => self.revoke(&group, node, epoch),
             Event::Wanted { group, content } => self.wake_shares(&group, content),
         }
+    }
+
+    /// Whether this is where the user stood already, by the word of another tracker of the cluster: each of them tells it.
+    fn was_told_elsewhere(&mut self, group: &GroupName, standing: Standing) -> bool {
+        if self.told_standings.len() >= TOLD_STANDINGS_MAX {
+            self.told_standings.clear();
+        }
+        self.told_standings.insert(group.clone(), standing) == Some(standing) && self.trackers.len() > 1
     }
 
     /// Why no tracker can be asked.

@@ -47,6 +47,7 @@ impl Failure {
     }
 
     /// The result as openraft takes it; an error is told first.
+    #[expect(clippy::result_large_err, reason = "its size is openraft's")]
     pub fn check<T>(&self, verb: ErrorVerb, result: Result<T, LogError>) -> Result<T, StorageError> {
         result.map_err(|failure| {
             let shown = AnyError::error(failure.to_string());

@@ -178,6 +178,14 @@ impl Links {
     pub(super) fn new(me: TrackerId, peers: Peers, shared: Arc<Shared>, store: Arc<Store>) -> Result<Links, LogError> {
         let Peers { key, listed, dialler, .. } = peers;
         let met = store.keys()?.into_iter().collect();
+        for (id, member) in shared.members().membership().nodes() {
+            let pin = listed.get(id).and_then(|listed| listed.pin);
+            if let (Some(pin), Some(key)) = (pin, member.key)
+                && pin != key
+            {
+                warn!(tracker = id, %pin, %key, "tracker_info.txt names another key than the cluster knows, which counts");
+            }
+        }
         let others = listed.keys().filter(|id| **id != me);
         let connections = others.map(|id| (*id, Arc::default())).collect();
         Ok(Links { me, key, listed, dialler, shared, store, met: RwLock::new(met), connections })

@@ -23,8 +23,9 @@ use crate::state::{Entry, Outcome};
 /// one message to a follower stay within a few megabytes.
 pub(super) const BATCH_ENTRIES_MAX: usize = 1_024;
 
-/// How long a change may wait for a leader and a majority, with an election in between; a daemon waits a little longer.
-const DEADLINE: Duration = Duration::from_secs(8);
+/// How long a change may wait for a leader and a majority, with an election in between. A daemon waits ten seconds, of which
+/// two may have gone to see what is current.
+const DEADLINE: Duration = Duration::from_secs(7);
 
 /// Pause before a batch is tried again: an election takes seconds, the word of its end comes by itself.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -33,6 +34,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// What the queue holds.
+#[expect(clippy::large_enum_variant, reason = "all but the last are proposals")]
 pub(super) enum Message {
     /// Agree on an entry, apply it, answer.
     Propose(Proposal),

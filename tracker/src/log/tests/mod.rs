@@ -4,6 +4,7 @@ mod alone;
 mod bytes;
 mod disk;
 mod suite;
+mod three;
 
 use p2p_proto::id::{NodeId, RequestId};
 use p2p_proto::time::UnixMillis;
