@@ -7,7 +7,7 @@ use openraft::{AnyError, ErrorSubject, ErrorVerb};
 use tokio::sync::watch;
 use tracing::error;
 
-use super::storage::LogError;
+use super::error::LogError;
 use super::types::StorageError;
 
 /// Where a failure is told. Clones share it.

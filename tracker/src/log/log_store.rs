@@ -7,8 +7,9 @@ use std::sync::Arc;
 use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{ErrorVerb, OptionalSend, RaftLogReader};
 
+use super::error::LogError;
 use super::failure::Failure;
-use super::storage::{LogError, Store};
+use super::storage::Store;
 use super::types::{LogEntry, LogId, StorageError, Types, Vote};
 
 /// Entries read at once for a follower that is behind, in bytes: what half a second of a slow link may carry.

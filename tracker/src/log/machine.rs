@@ -9,8 +9,9 @@ use tokio::sync::{Notify, watch};
 use tracing::info;
 
 use super::Observer;
+use super::error::LogError;
 use super::failure::Failure;
-use super::storage::{LogError, Store};
+use super::storage::Store;
 use super::types::{Batch, LogEntry, LogId, Replies, SnapshotMeta, StorageError, StoredMembership, Types};
 use crate::state::{Applied, Entry, State};
 

@@ -12,6 +12,7 @@
 //! ```
 
 mod answers;
+mod error;
 mod failure;
 mod forming;
 mod log_store;
@@ -33,11 +34,13 @@ use std::thread::JoinHandle;
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use p2p_proto::reject::{ErrorCode, Reject};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 pub use answers::serve;
+pub use error::LogError;
 pub use network::{Dialler, Links, Listed, Peers};
 pub use record::RecordError;
-pub use storage::{FILE_NAME, LogError, Store};
+pub use storage::{FILE_NAME, Store};
 #[cfg(test)]
 pub(crate) use takeover::write_log_of_format_1;
 pub use types::TrackerId;
@@ -177,7 +180,7 @@ impl Consensus {
     fn submit(&self, entry: Entry, forwarded: bool) -> Result<oneshot::Receiver<Answered>, Reject> {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().expect("taken only while dropping");
-        match queue.try_send(Message::Propose(Proposal { entry, forwarded, reply })) {
+        match queue.try_send(Message::Propose(Proposal { entry, forwarded, since: Instant::now(), reply })) {
             Ok(()) => Ok(answer),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 Err(Reject::new(ErrorCode::BUSY, "the tracker has too many changes waiting for its disk")

@@ -23,8 +23,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
+use super::error::LogError;
 use super::machine::Shared;
-use super::storage::{LogError, Store};
+use super::storage::Store;
 use super::types::{Batch, Member, Replies, SnapshotMeta, TrackerId, Types, Vote};
 use crate::frames;
 

@@ -27,6 +27,9 @@ pub(super) const BATCH_ENTRIES_MAX: usize = 1_024;
 /// two may have gone to see what is current.
 const DEADLINE: Duration = Duration::from_secs(7);
 
+/// How long an attempt may take at least, whatever was waited before it: a slow disk, twice.
+const ATTEMPT: Duration = Duration::from_secs(1);
+
 /// Pause before a batch is tried again: an election takes seconds, the word of its end comes by itself.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -47,6 +50,8 @@ pub(super) struct Proposal {
     pub entry: Entry,
     /// Comes from another tracker, and goes to no third one.
     pub forwarded: bool,
+    /// Since when it waits.
+    pub since: Instant,
     pub reply: oneshot::Sender<Answered>,
 }
 
@@ -90,11 +95,14 @@ impl Proposer {
         }
     }
 
-    /// Agrees on a batch and answers it.
+    /// Agrees on a batch and answers it. One that has waited too long already, behind others that found no leader, is tried
+    /// once.
     async fn submit(&self, mut proposals: Vec<Proposal>) {
-        let deadline = Instant::now() + DEADLINE;
+        let now = Instant::now();
+        let deadline = proposals.iter().map(|proposal| proposal.since).min().unwrap_or(now) + DEADLINE;
+        let deadline = deadline.max(now + ATTEMPT);
         let mut leader = self.raft.metrics();
-        while Instant::now() < deadline {
+        loop {
             let leads = leader.borrow_and_update().current_leader;
             if leads != Some(self.links.me()) {
                 let (forwarded, own): (Vec<_>, _) = proposals.into_iter().partition(|proposal| proposal.forwarded);
@@ -105,10 +113,18 @@ impl Proposer {
                 }
             }
             let batch = Batch(proposals.iter().map(|proposal| proposal.entry.clone()).collect());
-            let taken = match leads {
-                Some(leads) if leads == self.links.me() => self.write(batch, deadline).await,
-                Some(leads) => self.forward(leads, batch, deadline).await,
-                None => Taken::NotYet,
+            let attempt = async {
+                match leads {
+                    Some(leads) if leads == self.links.me() => self.write(batch, deadline).await,
+                    Some(leads) => self.forward(leads, batch, deadline).await,
+                    None => Taken::NotYet,
+                }
+            };
+            let taken = tokio::select! {
+                biased;
+                taken = attempt => taken,
+                // Whoever was asked may be dead, and would be waited for in vain.
+                _ = leader.wait_for(|metrics| metrics.current_leader != leads) => Taken::NotYet,
             };
             match taken {
                 Taken::Applied(Replies(replies), place) if replies.len() == proposals.len() => {
@@ -121,13 +137,15 @@ impl Proposer {
                 Taken::Applied(..) | Taken::Never => {
                     return answer(proposals, |_| Answered::Refused(refusal_unknown()));
                 }
+                Taken::NotYet if Instant::now() >= deadline => {
+                    return answer(proposals, |_| Answered::Refused(no_majority()));
+                }
                 Taken::NotYet => {
                     // Whoever leads now is known at once; a leader that was lost is found out in time.
                     tokio::select! { _ = leader.changed() => {}, () = sleep(PAUSE) => {} }
                 }
             }
         }
-        answer(proposals, |_| Answered::Refused(no_majority()));
     }
 
     /// Agrees on a batch as the leader.
@@ -150,8 +168,7 @@ impl Proposer {
                 let _ = timeout_at(Instant::now() + CATCH_UP, self.shared.wait_for(place)).await;
                 Taken::Applied(replies, place)
             }
-            Ok(Ok(Forwarded::NotLeader)) | Err(_) => Taken::NotYet,
-            Ok(Ok(Forwarded::Refused)) => Taken::NotYet,
+            Ok(Ok(Forwarded::NotLeader | Forwarded::Refused)) | Err(_) => Taken::NotYet,
             Ok(Err(error)) => {
                 debug!(%error, tracker = leads, "the leader was not reached");
                 Taken::NotYet

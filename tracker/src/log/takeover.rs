@@ -15,8 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use openraft::{CommittedLeaderId, Membership};
 use redb::ReadableTable as _;
 
+use super::error::{LogError, disk};
 use super::record;
-use super::storage::{ENTRIES, LogError, Store, disk};
+use super::storage::{ENTRIES, Store};
 use super::types::{LogId, Member, SnapshotMeta, StoredMembership, TrackerId};
 use crate::state::State;
 
