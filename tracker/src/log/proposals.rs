@@ -23,8 +23,7 @@ use crate::state::{Entry, Outcome};
 /// one message to a follower stay within a few megabytes.
 pub(super) const BATCH_ENTRIES_MAX: usize = 1_024;
 
-/// How long a change may wait for a leader and a majority, with an election in between. A daemon waits ten seconds, of which
-/// two may have gone to see what is current.
+/// How long a change may wait for a leader and a majority, with an election in between; a daemon waits ten seconds.
 const DEADLINE: Duration = Duration::from_secs(7);
 
 /// How long an attempt may take at least, whatever was waited before it: a slow disk, twice.

@@ -15,8 +15,8 @@ use super::machine::Shared;
 use super::network::Links;
 use super::types::Types;
 
-/// How long those who read wait for a leader that is silent, the first time.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long those who read wait for a leader that is silent, the first time: until there is another one, where there can be.
+const PATIENCE: Duration = Duration::from_secs(6);
 
 /// And from then on, until one answers again.
 const PATIENCE_WITHOUT_LEADER: Duration = Duration::from_millis(100);
@@ -50,9 +50,16 @@ impl Readers {
     /// Serves those who come, one round for all who wait; never ends.
     pub async fn serve(&self, raft: &Raft<Types>, links: &Arc<Links>, shared: &Shared) {
         let mut came = self.came.subscribe();
-        let mut current = true;
-        while came.changed().await.is_ok() {
+        let (mut served, mut current) = (0, true);
+        loop {
             let number = *came.borrow_and_update();
+            // Somebody may have come before this began to listen.
+            if number == served {
+                // The sender is this one, so that it is not closed.
+                let _ = came.changed().await;
+                continue;
+            }
+            served = number;
             let patience = if current { PATIENCE } else { PATIENCE_WITHOUT_LEADER };
             current = timeout(patience, catch_up(raft, links, shared)).await.is_ok();
             self.served.send_replace((number, current));
@@ -65,10 +72,18 @@ async fn catch_up(raft: &Raft<Types>, links: &Arc<Links>, shared: &Shared) {
     let mut leader = raft.metrics();
     loop {
         let leads = leader.borrow_and_update().current_leader;
-        let known = match leads {
-            Some(leads) if leads == links.me() => place_to_read(raft).await,
-            Some(leads) => links.place_to_read(leads).await.map_err(|error| error.to_string()),
-            None => Err("nobody leads".to_owned()),
+        let asked = async {
+            match leads {
+                Some(leads) if leads == links.me() => place_to_read(raft).await,
+                Some(leads) => links.place_to_read(leads).await.map_err(|error| error.to_string()),
+                None => Err("nobody leads".to_owned()),
+            }
+        };
+        let known = tokio::select! {
+            biased;
+            known = asked => known,
+            // Whoever was asked may be dead, and would be waited for in vain.
+            _ = leader.wait_for(|metrics| metrics.current_leader != leads) => continue,
         };
         match known {
             Ok(place) => return shared.wait_for(place).await,

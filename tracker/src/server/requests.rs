@@ -27,16 +27,13 @@ pub const SMALL_FRAME_BYTES_MAX: usize = 2 * 1024;
 /// Serves one stream.
 pub async fn serve(shared: Arc<Shared>, session: Arc<Session>, mut send: SendStream, mut recv: RecvStream) {
     let reply = match read(&shared, &session, &mut recv).await {
-        Ok(Envelope { id, request }) => {
-            // What this node has changed at another tracker counts here as well, as far as that can be known.
-            shared.consensus.catch_up().await;
-            match request {
-                Request::RegisterStart { .. } | Request::LoginStart { .. } | Request::ChangePasswordStart { .. } => {
-                    exchange(&shared, &session, &mut send, &mut recv, Envelope { id, request }).await
-                }
-                request => answer(&shared, &session, id, request).await,
+        Ok(Envelope { id, request }) => match request {
+            Request::RegisterStart { .. } | Request::LoginStart { .. } | Request::ChangePasswordStart { .. } => {
+                shared.consensus.catch_up().await;
+                exchange(&shared, &session, &mut send, &mut recv, Envelope { id, request }).await
             }
-        }
+            request => answer(&shared, &session, id, request).await,
+        },
         Err(refusal) => refusal.map_or_else(|| None, |reject| Some(Err(reject))),
     };
     let Some(reply) = reply else {
@@ -102,7 +99,11 @@ pub fn refuse(error: ReadError) -> Option<Reject> {
 async fn answer(shared: &Shared, session: &Session, id: RequestId, request: Request) -> Option<Reply> {
     Some(match command(request) {
         Ok(command) => change(shared, session.node, id, command).await,
-        Err(request) => query(shared, session, *request),
+        Err(request) => {
+            // What this node has changed at another tracker is seen here as well, as far as that can be known.
+            shared.consensus.catch_up().await;
+            query(shared, session, *request)
+        }
     })
 }
 
@@ -110,8 +111,13 @@ async fn answer(shared: &Shared, session: &Session, id: RequestId, request: Requ
 pub async fn change(shared: &Shared, actor: NodeId, request: RequestId, command: Command) -> Reply {
     let open_to_all = matches!(command, Command::CreateUser { .. } | Command::Login { .. });
     // The state refuses it as well; here it costs no write, so strangers cannot keep the disk busy.
-    if !open_to_all && shared.consensus.query(|state| state.user_of_node(actor).is_none()) {
-        return Err(refusal::login_needed());
+    let is_nobody = || shared.consensus.query(|state| state.user_of_node(actor).is_none());
+    if !open_to_all && is_nobody() {
+        // It may have logged in at another tracker a moment ago.
+        shared.consensus.catch_up().await;
+        if is_nobody() {
+            return Err(refusal::login_needed());
+        }
     }
     let entry = Entry { request, actor, at: clock::now(), command };
     shared.consensus.propose(entry).await.map(Answer::from)

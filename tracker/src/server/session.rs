@@ -5,6 +5,7 @@ use std::hash::BuildHasher as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use p2p_proto::id::NodeId;
 use p2p_proto::limit::{HELLO_FRAME_BYTES_MAX, NODE_ADDRESSES_MAX, SOFTWARE_BYTES_MAX};
@@ -42,6 +43,9 @@ pub struct Session {
     /// What the last request for a grant of each group, by its hash, came to: issued, or refused with a code.
     grants: Mutex<HashMap<u64, Option<ErrorCode>>>,
 }
+
+/// How long a greeting waits to be current: well within what a daemon waits for it.
+const GREETING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Groups for which a session remembers that: as many as a user may belong to, 28 KiB.
 const GRANTS_REMEMBERED_MAX: usize = GROUPS_PER_USER_MAX;
@@ -114,7 +118,7 @@ async fn read_hello(connection: &Connection) -> Result<(SendStream, Hello), &'st
 
 /// Enters the node among those online and answers its Hello.
 async fn greet(shared: &Shared, node: NodeId, connection: &Connection, mut send: SendStream, hello: &Hello) -> Entered {
-    let current = shared.consensus.catch_up().await;
+    let current = timeout(GREETING_PATIENCE, shared.consensus.catch_up()).await.unwrap_or(false);
     let now = clock::now();
     // Under the state's lock, so that no change of the node's user is missed between the two.
     let (entered, user) = shared.consensus.query(|state| {
