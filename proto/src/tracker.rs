@@ -45,6 +45,8 @@ pub struct HelloAck {
     pub user: Option<UserName>,
     /// Whether changes are decided here (always, for a single tracker).
     pub leader: bool,
+    /// Whether `user` is true now. Without a majority of its cluster a tracker tells what it knew last.
+    pub current: bool,
 }
 
 /// One request, with the id that makes a retry safe.

@@ -6,6 +6,7 @@
 //! programs tell is followed, and what they do not tell is asked for until it is so ([`wait::eventually`]).
 
 pub mod binaries;
+pub mod cluster;
 pub mod ctl;
 pub mod daemon;
 pub mod file;
@@ -24,6 +25,7 @@ pub mod wait;
 pub mod world;
 
 pub use binaries::Binaries;
+pub use cluster::Cluster;
 pub use ctl::Ctl;
 pub use daemon::Daemon;
 pub use relay::Relay;

@@ -19,6 +19,10 @@ pub struct Tracker {
     pub address: SocketAddr,
     /// Its key's name, 64 hexadecimal digits.
     pub id: String,
+    /// What it is called in a cluster.
+    name: String,
+    /// Its line in a `tracker_info.txt`, where it has one.
+    listed: Option<(PathBuf, u64)>,
     /// What it is given beside home and address.
     arguments: Vec<String>,
     namespace: Option<Arc<Namespace>>,
@@ -40,18 +44,62 @@ impl Tracker {
     ) -> Result<Tracker, String> {
         let (binaries, folder, home) = (binaries.clone(), folder.to_owned(), folder.join("tracker"));
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let (name, listed) = ("tracker".to_owned(), None);
         let (id, process) = (String::new(), None);
-        let mut tracker = Tracker { binaries, folder, home, address, id, arguments, namespace, process };
+        let mut tracker = Tracker { binaries, folder, home, address, id, name, listed, arguments, namespace, process };
         tracker.run()?;
         Ok(tracker)
+    }
+
+    /// A tracker that does not run yet: number `id` of a `tracker_info.txt`, with its home in `folder`.
+    pub fn listed(binaries: &Binaries, folder: &Path, file: PathBuf, id: u64) -> Tracker {
+        let name = format!("tracker-{id}");
+        Tracker {
+            binaries: binaries.clone(),
+            folder: folder.to_owned(),
+            home: folder.join(&name),
+            address: SocketAddr::from(([0; 4], 0)),
+            id: String::new(),
+            name,
+            listed: Some((file, id)),
+            arguments: Vec::new(),
+            namespace: None,
+            process: None,
+        }
+    }
+
+    /// Makes it number `id` of a `tracker_info.txt` from the next start on.
+    pub fn become_listed(&mut self, file: PathBuf, id: u64) {
+        self.listed = Some((file, id));
+    }
+
+    /// Runs it until it is ready.
+    ///
+    /// # Errors
+    /// Why it is not ready.
+    pub fn try_restart(&mut self) -> Result<(), String> {
+        self.run()
+    }
+
+    /// What it says of itself, which runs.
+    pub fn status(&self) -> serde_json::Value {
+        let mut command = clean_command(&self.binaries.path("tracker"), &self.folder);
+        let output = command.arg("status").arg("--json").arg("--home").arg(&self.home).output().expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("one document")
     }
 
     /// Runs it at the address that it has.
     fn run(&mut self) -> Result<(), String> {
         let mut command = clean_command(&self.binaries.path("tracker"), &self.folder);
-        command.arg("--home").arg(&self.home).arg(self.address.to_string()).args(&self.arguments);
+        command.arg("--home").arg(&self.home).args(&self.arguments);
+        match &self.listed {
+            Some((file, id)) => command.arg(file).arg(id.to_string()),
+            None => command.arg(self.address.to_string()),
+        };
         let command = Namespace::wrap(self.namespace.as_deref(), command);
-        let process = Process::start("tracker", command, self.folder.join("tracker.log"), "tracker ready ")?;
+        let process =
+            Process::start(&self.name, command, self.folder.join(format!("{}.log", self.name)), "tracker ready ")?;
         let words: Vec<&str> = process.ready_line.split(' ').collect();
         match words[..] {
             ["tracker", "ready", address, "id", id] => {

@@ -125,7 +125,7 @@ impl Default for World {
 }
 
 /// A folder with a short path: the control socket's has to fit 107 bytes.
-fn new_folder() -> Result<TempDir, String> {
+pub(crate) fn new_folder() -> Result<TempDir, String> {
     tempfile::Builder::new().prefix("p2p-").tempdir().map_err(|error| format!("no temporary folder: {error}"))
 }
 

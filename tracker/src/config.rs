@@ -1,15 +1,18 @@
 //! What the tracker is told when it starts: where to listen, where to keep its state.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{CommandFactory as _, Parser};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use p2p_proto::id::NodeId;
 use p2p_proto::limit::GRANT_LIFE_SECONDS;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker_info::{TrackerAddress, parse_tracker_info, tracker_info_text};
+
+use crate::log::{Listed, TrackerId};
 
 /// Where a tracker listens that is told nothing.
 const DEFAULT_PLACE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
@@ -22,8 +25,12 @@ const GRANT_LIFE_SECONDS_MIN: u64 = 10;
 #[command(name = "tracker", version)]
 struct Arguments {
     /// Folder of the whole state, in its subfolder `tracker` [default: the platform's folder for state]
-    #[arg(long, env = "P2P_HOME", value_name = "DIR")]
+    #[arg(long, env = "P2P_HOME", value_name = "DIR", global = true)]
     home: Option<PathBuf>,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    verb: Option<Verb>,
 
     /// Where to listen: an address and port, a port of this machine alone, or a file with a line `IP PORT [TRACKER-ID]`
     /// [default: 127.0.0.1:9000]
@@ -32,7 +39,7 @@ struct Arguments {
 
     /// Which line of tracker_info.txt this tracker is, from 1 [default: 1]
     #[arg(value_name = "ID")]
-    id: Option<usize>,
+    id: Option<TrackerId>,
 
     /// How long a grant to read a group lives, from 10 to 600: who loses access is cut off at once by everybody online,
     /// and, while no tracker answers, after this time at the latest
@@ -45,6 +52,33 @@ struct Arguments {
     man: bool,
 }
 
+/// What can be asked of a tracker that runs.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Shows what the tracker of this folder is doing: who leads, how far it is, what its state comes to
+    ///
+    /// Example: tracker status --home /srv/p2p --json
+    Status {
+        /// As one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What the program is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// Serve.
+    Serve(Config),
+    /// Show the status of the tracker that runs on a folder.
+    Status {
+        /// Its state folder.
+        folder: PathBuf,
+        /// As JSON.
+        json: bool,
+    },
+}
+
 /// The checked form of all that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -52,10 +86,21 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Which key this tracker must have, where the file says so.
     pub pin: Option<NodeId>,
+    /// With whom it makes a cluster.
+    pub cluster: Cluster,
     /// Where the state is.
     pub folder: PathBuf,
     /// How long a grant lives.
     pub grant_life: Duration,
+}
+
+/// The trackers of a `tracker_info.txt`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cluster {
+    /// Which of them this one is; `None` where there is no file.
+    pub asked: Option<TrackerId>,
+    /// All of them by their place in the file, from 1.
+    pub listed: BTreeMap<TrackerId, Listed>,
 }
 
 /// Why the arguments are not usable.
@@ -80,25 +125,29 @@ impl Config {
     ///
     /// # Errors
     /// Every [`ConfigError`].
-    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Config, ConfigError> {
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Task, ConfigError> {
         let arguments = Arguments::try_parse_from(arguments).map_err(ConfigError::Usage)?;
         if arguments.man {
             return Err(ConfigError::ManualPage(Box::new(Arguments::command())));
         }
-        let (listen, pin) = match arguments.place.as_deref() {
-            None => (DEFAULT_PLACE, None),
+        if let Some(Verb::Status { json }) = arguments.verb {
+            return Ok(Task::Status { folder: state_folder(arguments.home.as_deref())?, json });
+        }
+        let (listen, pin, cluster) = match arguments.place.as_deref() {
+            None => (DEFAULT_PLACE, None, Cluster::default()),
             Some(place) => match address(place) {
                 Some(_) if arguments.id.is_some() => {
                     return Err(
                         usage(format!("an ID goes with a tracker_info.txt, not with the address `{place}`")).into()
                     );
                 }
-                Some(address) => (address, None),
+                Some(address) => (address, None, Cluster::default()),
                 None => from_file(Path::new(place), arguments.id.unwrap_or(1))?,
             },
         };
         let grant_life = Duration::from_secs(arguments.grant_life);
-        Ok(Config { listen, pin, folder: state_folder(arguments.home.as_deref())?, grant_life })
+        let folder = state_folder(arguments.home.as_deref())?;
+        Ok(Task::Serve(Config { listen, pin, cluster, folder, grant_life }))
     }
 }
 
@@ -108,26 +157,26 @@ fn address(place: &str) -> Option<SocketAddr> {
     place.parse().ok().or_else(port)
 }
 
-/// The line of a `tracker_info.txt` that this tracker is.
-fn from_file(path: &Path, id: usize) -> Result<(SocketAddr, Option<NodeId>), Reject> {
+/// The line of a `tracker_info.txt` that this tracker is, and all the others.
+fn from_file(path: &Path, id: TrackerId) -> Result<(SocketAddr, Option<NodeId>, Cluster), Reject> {
     let shown = path.display();
     let text = tracker_info_text(path).map_err(|error| {
         Reject::new(ErrorCode::USAGE, format!("`{shown}` is neither ADDR:PORT, nor a port, nor a file: {error}"))
             .hint("an example: tracker 192.0.2.10:9000")
     })?;
     let trackers = parse_tracker_info(&text).map_err(|error| usage(format!("`{shown}`: {error}")))?;
-    if trackers.len() > 1 {
-        let message = format!("`{shown}` lists {} trackers, and this version runs one", trackers.len());
-        return Err(usage(message).hint("keep one line; clusters of trackers come with a later version"));
+    let mut listed = BTreeMap::new();
+    for (id, TrackerAddress { host_port, pin }) in (1..).zip(trackers) {
+        let Ok(address) = host_port.parse() else {
+            let message = format!("`{shown}`: `{host_port}` has a host name where a tracker needs its IP address");
+            return Err(usage(message));
+        };
+        listed.insert(id, Listed { address, pin });
     }
-    let Some(TrackerAddress { host_port, pin }) = id.checked_sub(1).and_then(|index| trackers.into_iter().nth(index))
-    else {
+    let Some(&Listed { address, pin }) = listed.get(&id) else {
         return Err(usage(format!("`{shown}` has no tracker {id}")).hint("the ID counts its trackers, from 1"));
     };
-    match host_port.parse() {
-        Ok(address) => Ok((address, pin)),
-        Err(_) => Err(usage(format!("`{shown}`: `{host_port}` has a host name where a tracker needs its IP address"))),
-    }
+    Ok((address, pin, Cluster { asked: Some(id), listed }))
 }
 
 /// The tracker's own folder: apart from a daemon's, which may share the home.
@@ -157,7 +206,8 @@ mod tests {
     fn read(arguments: &[&str]) -> Result<Config, String> {
         let home = ["tracker", "--home", "/srv/t"].into_iter();
         match Config::read(home.chain(arguments.iter().copied()).map(OsString::from)) {
-            Ok(config) => Ok(config),
+            Ok(Task::Serve(config)) => Ok(config),
+            Ok(Task::Status { .. }) => Err("the status".to_owned()),
             Err(ConfigError::Refused(reject)) => Err(reject.message),
             Err(ConfigError::Usage(error)) => Err(error.to_string()),
             Err(ConfigError::ManualPage(_)) => Err("the manual page".to_owned()),
@@ -176,6 +226,15 @@ mod tests {
         assert_eq!(listens(&["0.0.0.0:9002"]), "0.0.0.0:9002");
         assert_eq!(listens(&["[::1]:9003"]), "[::1]:9003");
         assert_eq!(read(&[]).expect("usable").folder, Path::new("/srv/t/tracker"));
+    }
+
+    #[test]
+    fn the_status_is_of_the_same_folder() {
+        for arguments in [["status", "--json", "--home", "/srv/t"], ["--home", "/srv/t", "status", "--json"]] {
+            let words = ["tracker"].into_iter().chain(arguments).map(OsString::from);
+            let task = Config::read(words).expect("usable");
+            assert_eq!(task, Task::Status { folder: "/srv/t/tracker".into(), json: true });
+        }
     }
 
     #[test]
@@ -207,7 +266,8 @@ mod tests {
         assert!(read(&[path, "2"]).expect_err("one line").contains("no tracker 2"));
         assert!(read(&[path, "0"]).is_err());
         std::fs::write(path, "127.0.0.1 9100\n127.0.0.1 9101\n").expect("writes");
-        assert!(read(&[path, "2"]).expect_err("a cluster").contains("this version runs one"));
+        let config = read(&[path, "2"]).expect("usable");
+        assert_eq!((config.listen.port(), config.cluster.asked, config.cluster.listed.len()), (9101, Some(2), 2));
         std::fs::write(path, "t.example 9100\n").expect("writes");
         assert!(read(&[path]).expect_err("a host name").contains("host name"));
     }

@@ -6,11 +6,14 @@
 //!        ↘ granted            granted: who may be served, memory only
 //! ```
 
+mod admin;
 pub mod clock;
 pub mod config;
+mod frames;
 pub mod granted;
 pub mod log;
 pub mod presence;
 pub mod run;
 pub mod server;
 pub mod state;
+pub mod status;

@@ -4,14 +4,20 @@ use std::process::ExitCode;
 
 use p2p_proto::escape::HarmlessLines;
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_tracker::config::{Config, ConfigError};
+use p2p_tracker::config::{Config, ConfigError, Task};
 use p2p_tracker::run::run;
+use p2p_tracker::status;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+
+/// What its log calls the library that the cluster rests on.
+const OPENRAFT: &str = "openraft";
 
 fn main() -> ExitCode {
     let config = match Config::read(std::env::args_os()) {
-        Ok(config) => config,
+        Ok(Task::Serve(config)) => config,
+        Ok(Task::Status { folder, json }) => {
+            return status::show(&folder, json).map_or_else(|it| tell(&it), |()| ExitCode::SUCCESS);
+        }
         Err(ConfigError::Usage(usage)) => usage.exit(),
         Err(ConfigError::ManualPage(program)) => {
             // Whoever asked may have stopped reading.
@@ -20,7 +26,11 @@ fn main() -> ExitCode {
         }
         Err(ConfigError::Refused(reject)) => return tell(&reject),
     };
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|asked| !asked.trim().is_empty());
+    let asked = asked.unwrap_or_else(|| "info".to_owned());
+    // What openraft does, the log tells in its own words; whoever wants to know more has to name it.
+    let asked = if asked.contains(OPENRAFT) { asked } else { format!("{asked},{OPENRAFT}=off") };
+    let filter = EnvFilter::builder().parse_lossy(asked);
     // What is kept here (the signing key, OPAQUE's secrets) is for this user alone, whoever makes the file.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     tracing_subscriber::fmt()

@@ -1,5 +1,6 @@
 //! The life of the process: folder, lock, identity, server, ready line, signals, end.
 
+use std::convert::Infallible;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -12,6 +13,7 @@ use rustix::fs::{FlockOperation, Mode, flock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
+use crate::admin;
 use crate::config::Config;
 use crate::log::{self, LogError, Store};
 use crate::server::{Server, ServerError};
@@ -39,16 +41,23 @@ pub async fn run(config: Config) -> Result<(), Reject> {
     }
     // Before the ready line, so that nobody can signal a process that would not hear.
     let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-    let server = Server::start(&identity, config.listen, store, config.grant_life).await.map_err(server_refusal)?;
+    let server = Server::start(&identity, config.listen, &config.cluster, store, config.grant_life);
+    let server = server.await.map_err(server_refusal)?;
     let address = server.address().map_err(|error| Reject::new(ErrorCode::INTERNAL, error.to_string()))?;
-    info!(%address, %node, folder = %config.folder.display(), "tracker ready");
-    // Whoever started the tracker may have stopped reading.
-    let _ = writeln!(io::stdout(), "tracker ready {address} id {node}").and_then(|()| io::stdout().flush());
-    if let Err(error) = service::ready() {
-        warn!(%error, "the service manager cannot be told that the tracker is ready");
-    }
+    let _admin = admin::listen(&config.folder, server.reporter());
+    let serving = async {
+        server.ready().await.map_err(server_refusal)?;
+        info!(%address, %node, folder = %config.folder.display(), "tracker ready");
+        // Whoever started the tracker may have stopped reading.
+        let _ = writeln!(io::stdout(), "tracker ready {address} id {node}").and_then(|()| io::stdout().flush());
+        if let Err(error) = service::ready() {
+            warn!(%error, "the service manager cannot be told that the tracker is ready");
+        }
+        std::future::pending::<Result<Infallible, Reject>>().await
+    };
     let [terminate, interrupt] = &mut signals;
     tokio::select! {
+        Err(refusal) = serving => return Err(refusal),
         error = server.failed() => {
             return Err(Reject::new(ErrorCode::DISK_ERROR, error.to_string()).hint(error.hint()));
         }
@@ -121,12 +130,18 @@ fn refuse_lost_log(folder: &Path) -> Result<(), Reject> {
 
 fn log_refusal(error: LogError) -> Reject {
     let code = match error {
-        LogError::Open { .. } | LogError::Folder { .. } | LogError::Disk(_) | LogError::Died => ErrorCode::DISK_ERROR,
+        LogError::Open { .. } | LogError::Folder { .. } | LogError::Disk(_) | LogError::Died | LogError::Ended(_) => {
+            ErrorCode::DISK_ERROR
+        }
+        LogError::Thread(_) => ErrorCode::INTERNAL,
+        LogError::OtherTracker { .. } => ErrorCode::USAGE,
         LogError::Format(_) => ErrorCode::UNSUPPORTED,
         LogError::Damaged { .. }
         | LogError::Missing(_)
         | LogError::Unexpected(_)
         | LogError::Entry { .. }
+        | LogError::Unreadable { .. }
+        | LogError::OldSnapshot
         | LogError::Snapshot(_) => ErrorCode::INTEGRITY,
     };
     Reject::new(code, error.to_string()).hint(error.hint())

@@ -48,6 +48,7 @@ impl Engine {
         // With the user the tracker has forgotten what this node announced.
         self.trackers.iter_mut().for_each(Tracker::forget_announced);
         self.left_groups.clear();
+        self.told_standings.clear();
         self.announce_soon();
         self.join_requests.known.clear();
         self.ask_join_requests();

@@ -274,6 +274,7 @@ mod tests {
         let restored = Restored { account, shares, ..Restored::default() };
         let mut engine = Engine::new(config, restored, start);
         let ack = HelloAck {
+            current: true,
             version: 1,
             software: "tracker 0".to_owned(),
             cluster,

@@ -142,6 +142,7 @@ mod tests {
             observed: "192.0.2.7:4000".parse().expect("an address"),
             user: Some("alice".parse().expect("a good name")),
             leader: true,
+            current: true,
         };
         let round_trip = Duration::from_millis(1);
         let (tracker, node, key_exchange) = (TrackerId(0), NodeId([0xee; 32]), "none".to_owned());

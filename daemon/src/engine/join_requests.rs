@@ -1,5 +1,8 @@
 //! Who waits to be let into this user's groups, as far as a tracker has told: what `status` shows an owner.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use p2p_proto::control::{Answer, Happening};
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::tracker::{self, OwnedRequest, Reply, Request};
@@ -16,7 +19,13 @@ pub(super) struct JoinRequests {
     asking: bool,
     /// Something changed since it was asked.
     again: bool,
+    /// Whose requests trackers have told of lately, and when.
+    told: BTreeMap<(GroupName, UserName), Duration>,
 }
+
+/// How far apart the trackers of a cluster tell of one request at the most; a request that is made again that soon is not
+/// told twice.
+const TOLD_APART: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Asks a tracker who waits, if one answers.
@@ -41,6 +50,22 @@ impl Engine {
         if std::mem::take(&mut self.join_requests.again) {
             self.ask_join_requests();
         }
+    }
+
+    /// Whether another tracker of the cluster has just told of this request: each of them does.
+    pub(super) fn is_echo(&mut self, group: &GroupName, user: &UserName) -> bool {
+        let now = self.now.monotonic;
+        let told = &mut self.join_requests.told;
+        told.retain(|_, at| now.saturating_sub(*at) < TOLD_APART);
+        let key = (group.clone(), user.clone());
+        if self.trackers.len() < 2 || told.contains_key(&key) {
+            return self.trackers.len() > 1;
+        }
+        // Beyond a page of them nobody reads them one by one.
+        if told.len() < p2p_proto::limit::PAGE_ITEMS_MAX {
+            told.insert(key, now);
+        }
+        false
     }
 
     /// Somebody asks to join a group of this user.

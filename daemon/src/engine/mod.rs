@@ -65,6 +65,7 @@ use p2p_proto::control::Answer;
 use p2p_proto::id::{ContentId, DownloadId, NodeId};
 use p2p_proto::name::GroupName;
 use p2p_proto::time::UnixMillis;
+use p2p_proto::tracker::Standing;
 
 use access::Revoked;
 use copies::CopyWaits;
@@ -233,6 +234,8 @@ pub struct Engine {
     served_by: BTreeMap<(ConnectionId, ContentId), ServedId>,
     /// Groups that this user has left, or that have ended, since the login: nobody is served through them.
     left_groups: BTreeSet<GroupName>,
+    /// Where trackers said last that this user stands.
+    told_standings: BTreeMap<GroupName, Standing>,
     revoked: Revoked,
     uploads: Uploads,
     rates: Rates,
@@ -284,6 +287,7 @@ impl Engine {
             served: BTreeMap::new(),
             served_by: BTreeMap::new(),
             left_groups: BTreeSet::new(),
+            told_standings: BTreeMap::new(),
             revoked: Revoked::default(),
             uploads: Uploads::new(
                 config.limits.uploads_active_max,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use p2p_proto::control::{Happening, Password, TrackerState};
 use p2p_proto::grant::ClusterKey;
 use p2p_proto::id::{NodeId, RequestId};
-use p2p_proto::name::UserName;
+use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::{Event, HelloAck, Reply, Request};
+use p2p_proto::tracker::{Event, HelloAck, Reply, Request, Standing};
 
 use super::announce::Told;
 use super::input::{AskId, TrackerId};
@@ -29,6 +29,10 @@ const LONG_LOST_MS: u64 = 5_000;
 
 /// How often a call is asked again after its answer was lost. Its id makes that safe.
 const RETRIES_MAX: u8 = 2;
+
+/// Groups for which it is known what trackers told last: as many as a user belongs to. Beyond, what all of them tell may be
+/// heard more than once.
+const TOLD_STANDINGS_MAX: usize = 1_000;
 
 /// One tracker.
 #[derive(Debug)]
@@ -94,17 +98,27 @@ pub(super) struct PendingCall {
     retries_left: u8,
     /// Waits for a tracker, rather than for its answer.
     held: bool,
+    /// Who was asked last.
+    asked: Option<TrackerId>,
+    /// Who was asked last and did not answer, or knows no majority: another one is asked next.
+    failed: Option<TrackerId>,
+}
+
+impl PendingCall {
+    fn new(call: Call, id: RequestId, retries_left: u8) -> PendingCall {
+        PendingCall { call, id, retries_left, held: false, asked: None, failed: None }
+    }
 }
 
 impl Engine {
     /// Asks a tracker for a command: waits for one a while if none answers now.
     pub(super) fn ask(&mut self, step: Step, call: Call) {
         let ask = AskId(self.number());
-        let has_id = matches!(call, Call::Request(_) | Call::ChangePassword(_));
-        let retries_left = if has_id { RETRIES_MAX } else { 0 };
+        // An account that was made is in the way of making it again; all else has an id, or may be done twice.
+        let retries_left = if matches!(call, Call::Register(..)) { 0 } else { RETRIES_MAX };
         let id = RequestId(self.random.u128(..).to_le_bytes());
         self.steps.insert(ask, step);
-        self.calls.insert(ask, PendingCall { call, id, retries_left, held: false });
+        self.calls.insert(ask, PendingCall::new(call, id, retries_left));
         if self.calls.values().filter(|call| call.held).count() >= self.config.limits.held_calls_max {
             self.answer_call(ask, Err(Reject::new(ErrorCode::BUSY, "too many commands wait for a tracker")));
         } else {
@@ -120,7 +134,7 @@ impl Engine {
         let ask = AskId(self.number());
         let id = RequestId(self.random.u128(..).to_le_bytes());
         self.steps.insert(ask, step);
-        self.calls.insert(ask, PendingCall { call: Call::Request(request), id, retries_left: 0, held: false });
+        self.calls.insert(ask, PendingCall::new(Call::Request(request), id, 0));
         self.send_or_hold(ask);
         true
     }
@@ -135,9 +149,16 @@ impl Engine {
 
     /// The tracker to ask: the leader if it answers, else any that does.
     pub(super) fn chosen_tracker(&self) -> Option<TrackerId> {
-        let mut answering = self.trackers.iter().enumerate().filter(|(_, tracker)| tracker.state == TrackerState::Ok);
+        self.chosen_tracker_but(None)
+    }
+
+    /// The same among all but one.
+    fn chosen_tracker_but(&self, failed: Option<TrackerId>) -> Option<TrackerId> {
+        let answering = self.trackers.iter().enumerate().filter(|(_, tracker)| tracker.state == TrackerState::Ok);
+        let answering = answering.map(|(place, tracker)| (TrackerId(place as u64), tracker));
+        let mut answering = answering.filter(|(tracker, _)| Some(*tracker) != failed);
         let first = answering.clone().next();
-        answering.find(|(_, tracker)| tracker.leader).or(first).map(|(place, _)| TrackerId(place as u64))
+        answering.find(|(_, tracker)| tracker.leader).or(first).map(|(tracker, _)| tracker)
     }
 
     /// The table entry of a tracker; `None` for a number that the shell made up.
@@ -169,7 +190,12 @@ impl Engine {
         self.tracker_clock = Some((ack.time, self.now.monotonic));
         self.watch_grants();
         // The tracker's word counts: it knows of a logout made elsewhere.
-        self.change_account(ack.user.map(|user| Account { user, cluster: ack.cluster }));
+        if ack.current {
+            self.change_account(ack.user.map(|user| Account { user, cluster: ack.cluster }));
+        }
+        for call in self.calls.values_mut().filter(|call| call.failed == Some(tracker)) {
+            call.failed = None;
+        }
         let held: Vec<AskId> = self.calls.iter().filter(|(_, call)| call.held).map(|(ask, _)| *ask).collect();
         for ask in held {
             self.send_or_hold(ask);
@@ -177,6 +203,7 @@ impl Engine {
         // What happened to memberships while no tracker was heard is not told again: taken as it was, and refused by
         // grants where it is not.
         self.left_groups.clear();
+        self.told_standings.clear();
         self.ask_missing_grants();
         self.ask_join_requests();
         self.timers.set(Timer::Announce, self.now.monotonic);
@@ -210,11 +237,16 @@ impl Engine {
     }
 
     pub(super) fn tracker_answered(&mut self, ask: AskId, reply: Reply) {
-        let lost = matches!(&reply, Err(reject) if reject.code == ErrorCode::NO_TRACKER);
+        let code = reply.as_ref().err().map(|reject| reject.code);
+        let asked = self.calls.get(&ask).and_then(|call| call.asked);
+        let another_answers = self.chosen_tracker_but(asked).is_some();
+        // A tracker that is cut off from the others may not be the only one that this node reaches.
+        let failed = code == Some(ErrorCode::NO_TRACKER) || code == Some(ErrorCode::NO_MAJORITY) && another_answers;
         match self.calls.get_mut(&ask) {
-            Some(call) if lost && call.retries_left > 0 => {
+            Some(call) if failed && call.retries_left > 0 => {
                 call.retries_left -= 1;
-                self.hold(ask);
+                call.failed = asked;
+                self.send_or_hold(ask);
             }
             _ => self.answer_call(ask, reply),
         }
@@ -238,7 +270,12 @@ impl Engine {
                     (Some(_), None) => (),
                 }
             }
-            Event::Membership { group, standing } => self.membership_changed(&group, standing),
+            Event::Membership { group, standing } => {
+                if !self.was_told_elsewhere(&group, standing) {
+                    self.membership_changed(&group, standing);
+                }
+            }
+            Event::JoinRequested { group, user } if self.is_echo(&group, &user) => {}
             Event::JoinRequested { group, user } => {
                 self.outputs.push_back(Output::Note(format!("{user} asks to join {group}")));
                 self.join_requested(group, user);
@@ -248,6 +285,14 @@ impl Engine {
             Event::Wanted { group, content } => self.wake_shares(&group, content),
             Event::Born { group, born } => self.group_born(&group, born),
         }
+    }
+
+    /// Whether this is where the user stood already, by the word of another tracker of the cluster: each of them tells it.
+    fn was_told_elsewhere(&mut self, group: &GroupName, standing: Standing) -> bool {
+        if self.told_standings.len() >= TOLD_STANDINGS_MAX {
+            self.told_standings.clear();
+        }
+        self.told_standings.insert(group.clone(), standing) == Some(standing) && self.trackers.len() > 1
     }
 
     /// Why no tracker can be asked.
@@ -262,13 +307,14 @@ impl Engine {
 
     /// Sends a call to a tracker that answers, or keeps it until one does.
     fn send_or_hold(&mut self, ask: AskId) {
-        let Some(tracker) = self.chosen_tracker() else {
+        let failed = self.calls.get(&ask).and_then(|call| call.failed);
+        let Some(tracker) = self.chosen_tracker_but(failed) else {
             self.hold(ask);
             return;
         };
         self.timers.clear(&Timer::Held(ask));
         let Some(pending) = self.calls.get_mut(&ask) else { return };
-        pending.held = false;
+        (pending.held, pending.asked) = (false, Some(tracker));
         self.outputs.push_back(match pending.call.clone() {
             Call::Request(request) => Output::ask_tracker(ask, tracker, pending.id, request),
             Call::Register(user, password) => Output::Register(ask, tracker, user, password),

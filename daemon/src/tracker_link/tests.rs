@@ -65,6 +65,7 @@ impl FakeTracker {
             observed: connection.remote_address(),
             user: None,
             leader: true,
+            current: true,
         };
         write_frame(&mut send, &ack, PATIENCE).await.expect("writes");
         send.finish().expect("finishes");

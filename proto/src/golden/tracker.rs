@@ -77,8 +77,9 @@ fn hello_acks() -> Vec<(&'static str, HelloAck)> {
         observed: "192.0.2.7:9100".parse().expect("an address"),
         user: None,
         leader: true,
+        current: true,
     };
-    let alice = HelloAck { user: Some(name("alice")), leader: false, ..stranger.clone() };
+    let alice = HelloAck { user: Some(name("alice")), leader: false, current: false, ..stranger.clone() };
     vec![("stranger", stranger), ("alice", alice)]
 }
 

@@ -160,6 +160,7 @@ async fn serve(connection: Connection, signer: Arc<GrantSigner>, books: Arc<Mute
         books.users.get(&node).cloned()
     };
     let ack = HelloAck {
+        current: true,
         version: TRACKER_PROTOCOL,
         software: "hostile".to_owned(),
         cluster: signer.public_key(),

@@ -317,6 +317,7 @@ impl World {
             observed: "192.0.2.1:4433".parse().expect("an address"),
             user: self.tracker.enrolled.get(&id).cloned(),
             leader: true,
+            current: true,
         };
         self.tell(
             place,

@@ -1,101 +1,246 @@
-//! The durable order of all changes, behind a seam that says nothing of how it is kept.
+//! The durable order of all changes, agreed on by all trackers of a cluster, behind a seam that says nothing of how.
 //!
-//! [`Consensus::propose`] puts an entry into the log and answers once it is on disk and applied; [`Consensus::query`] reads
-//! the state. A cluster of several trackers keeps this seam and changes what is behind it.
+//! [`Consensus::propose`] puts an entry into the log and answers once it is on disk (on a majority of disks, where there are
+//! several) and applied; [`Consensus::query`] reads the state. Behind it is openraft, on a thread and in a runtime of its own:
+//! however busy the sessions are, the other trackers hear of this one in time. One tracker is a cluster of one.
+//!
+//! ```text
+//! propose → proposals → openraft ─┬─ log_store ─┬─ storage (redb)
+//!            │    ▲               ├─ machine ───┘   └ applied → observer
+//!            ▼    │               │
+//!           network (p2p-raft/1) ─┘  ◀──▶  the other trackers
+//! ```
 
+mod answers;
+mod error;
+mod failure;
+mod forming;
+mod log_store;
+mod machine;
+mod network;
+mod proposals;
+mod reading;
 mod record;
 mod storage;
+mod takeover;
 #[cfg(test)]
 mod tests;
-mod writer;
+mod types;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use p2p_proto::reject::{ErrorCode, Reject};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
+pub use answers::serve;
+pub use error::LogError;
+pub use network::{Dialler, Links, Listed, Peers};
 pub use record::RecordError;
-pub use storage::{FILE_NAME, LogError, Recovered, Store};
+pub use storage::{FILE_NAME, Store};
+#[cfg(test)]
+pub(crate) use takeover::write_log_of_format_1;
+pub use types::TrackerId;
 
 use crate::state::{Applied, Entry, Outcome, State};
-use writer::{Message, Proposal, Writer};
+use crate::status::{MemberStatus, Role};
+use failure::Failure;
+use log_store::LogStore;
+use machine::{Shared, StateMachine};
+use proposals::{Answered, Message, Proposal, Proposer, refusal_unknown};
+use reading::Readers;
+use types::{Member, Types};
 
 /// Proposals that may wait for the disk: some seconds of a slow one, a few megabytes of memory. More are answered BUSY.
 const QUEUE_PROPOSALS_MAX: usize = 4_096;
 
-/// Is told each applied entry, in order, before the entry is answered; with the state as it is then. Runs on the log's
-/// thread, so it never waits.
-pub type Observer = Box<dyn FnMut(&State, &Entry, &Applied) + Send>;
+/// How often a leader says that it is there, in milliseconds; a message to a follower may take as long.
+const HEARTBEAT_MS: u64 = 500;
+
+/// How long a leader may be silent before another is elected, in milliseconds: each tracker takes its own time in
+/// between, so that seldom two stand at once. openraft waits for the longest of them first, so a new leader is there after
+/// four to five seconds, while changes wait ([`proposals`]). A busy machine with a slow disk answers well within it.
+const ELECTION_MS: std::ops::Range<u64> = 1_500..2_500;
+
+/// How long a snapshot may take to another tracker, in milliseconds: 100 MiB over a slow link.
+const SNAPSHOT_MS: u64 = 60_000;
+
+/// Places that stay in the log when a snapshot holds them, for followers that are a little behind: a few minutes of changes.
+const KEPT_PLACES: u64 = 512;
+
+/// Places that a message to a follower holds at the most; its bytes are bounded as well.
+const MESSAGE_PLACES_MAX: u64 = 256;
+
+/// Hears what is applied. Runs on the log's thread, so it never waits.
+pub trait Observer: Send {
+    /// Each applied entry, in order, before it is answered; with the state as it is then. What was applied before a start
+    /// is not told again.
+    fn applied(&mut self, state: &State, entry: &Entry, applied: &Applied);
+
+    /// The whole state was replaced, by another tracker's: what has changed is not known.
+    fn replaced(&mut self);
+}
+
+/// Where a tracker stands in its cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Which tracker of the list.
+    pub id: TrackerId,
+    /// What it does.
+    pub role: Role,
+    /// Who leads, as far as it knows.
+    pub leader: Option<TrackerId>,
+    /// How often a leader was elected, or tried to be.
+    pub term: u64,
+    /// All who belong to it.
+    pub members: Vec<MemberStatus>,
+}
 
 /// The state and its log.
-#[derive(Debug)]
 pub struct Consensus {
-    state: Arc<RwLock<State>>,
+    shared: Arc<Shared>,
+    raft: Raft<Types>,
+    links: Arc<Links>,
+    failure: Failure,
+    readers: Arc<Readers>,
     /// `None` only while dropping.
     queue: Option<mpsc::Sender<Message>>,
     /// `None` only while dropping.
     thread: Option<JoinHandle<()>>,
-    failure: watch::Receiver<Option<Arc<LogError>>>,
-    /// The thread has been asked to end.
-    stopping: AtomicBool,
+}
+
+impl std::fmt::Debug for Consensus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consensus").finish_non_exhaustive()
+    }
+}
+
+/// What the log's thread starts with.
+struct Start {
+    links: Arc<Links>,
+    shared: Arc<Shared>,
+    log: LogStore,
+    machine: StateMachine,
+    failure: Failure,
+    readers: Arc<Readers>,
+    queue: mpsc::Receiver<Message>,
+    started: oneshot::Sender<Result<Raft<Types>, LogError>>,
 }
 
 impl Consensus {
-    /// Recovers the state from the store and starts to take proposals.
-    pub fn start(store: Store, observer: Observer) -> Result<Consensus, LogError> {
-        let recovered = store.recover()?;
+    /// Recovers the state from the store and starts to take proposals. A tracker that is alone has applied all that its
+    /// log holds when this returns.
+    ///
+    /// # Errors
+    /// Every [`LogError`]; nothing was changed then.
+    pub async fn start(store: Store, peers: Peers, observer: Box<dyn Observer>) -> Result<Consensus, LogError> {
+        let id = store.become_tracker(peers.asked)?;
+        takeover::take_over(&store, id, Member { key: Some(peers.key) })?;
+        store.check()?;
+        let store = Arc::new(store);
+        let failure = Failure::new();
+        let machine = StateMachine::load(Arc::clone(&store), failure.clone(), observer)?;
+        let shared = machine.shared();
+        let links = Arc::new(Links::new(id, peers, Arc::clone(&shared), Arc::clone(&store))?);
+        let log = LogStore::new(store, failure.clone());
         let (queue, proposals) = mpsc::channel(QUEUE_PROPOSALS_MAX);
-        let (failed, failure) = watch::channel(None);
-        let (writer, state) = Writer::new(store, recovered, proposals, observer, failed);
-        let thread = std::thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|error| LogError::Disk(redb::Error::Io(error)))?;
-        Ok(Consensus { state, queue: Some(queue), thread: Some(thread), failure, stopping: AtomicBool::new(false) })
+        let (started, raft) = oneshot::channel();
+        let readers = Arc::new(Readers::new());
+        let start = Start {
+            links: Arc::clone(&links),
+            shared: Arc::clone(&shared),
+            log,
+            machine,
+            failure: failure.clone(),
+            readers: Arc::clone(&readers),
+            queue: proposals,
+            started,
+        };
+        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || run(start));
+        let thread = thread.map_err(LogError::Thread)?;
+        let raft = raft.await.unwrap_or(Err(LogError::Died))?;
+        Ok(Consensus { shared, raft, links, failure, readers, queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Puts an entry into the log. Answers once it is on disk and applied, with what came of it.
+    /// Puts an entry into the log. Answers once it is agreed on and applied, with what came of it.
+    ///
+    /// # Errors
+    /// The state's refusal; or that the change may or may not be made, in which case the same entry may be proposed again.
     pub async fn propose(&self, entry: Entry) -> Result<Outcome, Reject> {
+        match self.submit(entry, false)?.await {
+            Ok(Answered::Applied(reply, _)) => reply,
+            Ok(Answered::Refused(reject)) => Err(reject),
+            Ok(Answered::NotLeader) | Err(_) => Err(refusal_unknown()),
+        }
+    }
+
+    fn submit(&self, entry: Entry, forwarded: bool) -> Result<oneshot::Receiver<Answered>, Reject> {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().expect("taken only while dropping");
-        match queue.try_send(Message::Propose(Proposal { entry, reply })) {
-            Ok(()) => answer.await.unwrap_or_else(|_| Err(refusal_unknown())),
+        match queue.try_send(Message::Propose(Proposal { entry, forwarded, since: Instant::now(), reply })) {
+            Ok(()) => Ok(answer),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 Err(Reject::new(ErrorCode::BUSY, "the tracker has too many changes waiting for its disk")
                     .hint("try again in a few seconds"))
             }
+            Err(mpsc::error::TrySendError::Closed(_)) if self.failure.first().is_some() => Err(refusal_unknown()),
             Err(mpsc::error::TrySendError::Closed(_)) => {
                 Err(Reject::new(ErrorCode::BUSY, "the tracker is stopping").hint("try again in a few seconds"))
             }
         }
     }
 
+    /// Waits until this tracker knows what the leader knew when this was called, so that [`query`](Self::query) reads what is
+    /// current; false where that cannot be known for want of a leader or a majority, and what is read may be old.
+    pub async fn catch_up(&self) -> bool {
+        self.links.is_alone() || self.readers.turn().await
+    }
+
     /// Reads the state. Short: changes wait meanwhile.
     pub fn query<T>(&self, read_state: impl FnOnce(&State) -> T) -> T {
-        read_state(&read(&self.state))
+        self.shared.query(read_state)
+    }
+
+    /// Reads the state as it was between two places of the log, with the place behind it.
+    pub fn query_at<T>(&self, read_state: impl FnOnce(u64, &State) -> T) -> T {
+        self.shared.query_at(read_state)
     }
 
     /// Whether changes are decided here.
     pub fn is_leader(&self) -> bool {
-        true
+        self.raft.metrics().borrow().current_leader == Some(self.links.me())
+    }
+
+    /// Where this tracker stands in its cluster.
+    pub fn standing(&self) -> Standing {
+        let metrics = self.raft.metrics().borrow().clone();
+        let members = metrics.membership_config.membership();
+        let voters: BTreeSet<TrackerId> = members.voter_ids().collect();
+        let members = members.nodes().map(|(id, member)| MemberStatus {
+            tracker: *id,
+            id: member.key.map(|key| key.to_string()),
+            votes: voters.contains(id),
+        });
+        let role = match metrics.state {
+            ServerState::Leader => Role::Leader,
+            ServerState::Candidate => Role::Candidate,
+            ServerState::Follower => Role::Follower,
+            ServerState::Learner | ServerState::Shutdown => Role::Learner,
+        };
+        let (id, leader, term) = (self.links.me(), metrics.current_leader, metrics.current_term);
+        Standing { id, role, leader, term, members: members.collect() }
     }
 
     /// Waits until the log has failed. The process has to end then: what is on disk is unknown.
     pub async fn failed(&self) -> Arc<LogError> {
-        let mut failure = self.failure.clone();
-        match failure.wait_for(Option::is_some).await.map(|error| error.clone()) {
-            Ok(Some(error)) => error,
-            _ if self.stopping.load(Ordering::Acquire) => std::future::pending().await,
-            // Without this, a tracker whose log has panicked would go on with what it knew then.
-            _ => Arc::new(LogError::Died),
-        }
+        self.failure.wait().await
     }
 
     /// Finishes what waits, writes a snapshot and ends. Later proposals are refused.
     pub async fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
         let (done, stopped) = oneshot::channel();
         let queue = self.queue.as_ref().expect("taken only while dropping");
         if queue.send(Message::Stop(done)).await.is_ok() {
@@ -106,7 +251,7 @@ impl Consensus {
 }
 
 impl Drop for Consensus {
-    /// Ends the thread without a snapshot: to the disk it is as if the process were killed between two commits.
+    /// Ends the thread without a snapshot: to the disk it is as if the process were killed between two writes.
     fn drop(&mut self) {
         drop(self.queue.take());
         if let Some(thread) = self.thread.take() {
@@ -116,13 +261,112 @@ impl Drop for Consensus {
     }
 }
 
-/// Read access to the state.
-fn read(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {
-    state.read().expect("applying never panics, so the lock is whole")
+/// The log's thread: openraft and all that it starts live and end in this runtime.
+fn run(start: Start) {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(keep(start)),
+        Err(error) => drop(start.started.send(Err(LogError::Thread(error)))),
+    }
 }
 
-/// The answer where nobody knows whether the entry is on disk.
-fn refusal_unknown() -> Reject {
-    Reject::new(ErrorCode::INTERNAL, "the tracker could not write its log, and the change may or may not be made")
-        .hint("look at what there is before trying again")
+async fn keep(start: Start) {
+    let Start { links, shared, log, machine, failure, readers, queue, started } = start;
+    let raft = match begin(&links, &shared, log, machine, &failure).await {
+        Ok(raft) => raft,
+        // Who started this may have stopped waiting.
+        Err(error) => return drop(started.send(Err(error))),
+    };
+    shared.go_live();
+    if started.send(Ok(raft.clone())).is_err() {
+        return;
+    }
+    let proposer = Proposer {
+        raft: raft.clone(),
+        shared: Arc::clone(&shared),
+        links: Arc::clone(&links),
+        failure: failure.clone(),
+    };
+    tokio::select! {
+        () = proposer.run(queue) => {}
+        () = write_snapshots(&raft, &shared) => {}
+        () = forming::form(&raft, &links) => {}
+        () = readers.serve(&raft, &links, &shared) => {}
+        error = ended(&raft) => {
+            failure.tell(error);
+            // Those who wait are told so by the queue's end.
+        }
+    }
+}
+
+/// Starts openraft. A tracker that is alone is its own leader when this returns, and has applied its whole log.
+async fn begin(
+    links: &Arc<Links>,
+    shared: &Shared,
+    log: LogStore,
+    machine: StateMachine,
+    failure: &Failure,
+) -> Result<Raft<Types>, LogError> {
+    let config = Config {
+        cluster_name: "p2p".to_owned(),
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_MS.start,
+        election_timeout_max: ELECTION_MS.end,
+        install_snapshot_timeout: SNAPSHOT_MS,
+        max_payload_entries: MESSAGE_PLACES_MAX,
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: KEPT_PLACES,
+        ..Config::default()
+    };
+    let lost = |error: &dyn std::fmt::Display| LogError::Ended(error.to_string());
+    let me = links.me();
+    let raft = Raft::new(me, Arc::new(config), Arc::clone(links), log, machine).await.map_err(|error| lost(&error))?;
+    if links.is_alone() && !raft.is_initialized().await.map_err(|error| lost(&error))? {
+        let members = BTreeMap::from([(me, links.member())]);
+        raft.initialize(members).await.map_err(|error| lost(&error))?;
+    }
+    let voters: BTreeSet<TrackerId> = raft.metrics().borrow().membership_config.voter_ids().collect();
+    if voters == BTreeSet::from([me]) {
+        raft.trigger().elect().await.map_err(|error| lost(&error))?;
+        let wait = raft.wait(None);
+        let applied = wait.metrics(
+            |metrics| {
+                metrics.current_leader == Some(me)
+                    && metrics.last_applied.map(|applied| applied.index) >= metrics.last_log_index
+            },
+            "a tracker that is alone leads itself",
+        );
+        tokio::select! {
+            failure = failure.wait() => return Err(lost(&failure)),
+            applied = applied => drop(applied.map_err(|error| lost(&error))?),
+        }
+    }
+    tracing::debug!(tracker = me, place = shared.query_at(|place, _| place), "the log is there");
+    Ok(raft)
+}
+
+/// Has a snapshot written whenever enough has been applied.
+async fn write_snapshots(raft: &Raft<Types>, shared: &Shared) {
+    loop {
+        shared.snapshot_due.notified().await;
+        if raft.trigger().snapshot().await.is_err() {
+            // It has ended, which is told elsewhere.
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Waits until openraft has ended without being asked to.
+async fn ended(raft: &Raft<Types>) -> LogError {
+    let mut metrics = raft.metrics();
+    loop {
+        let state = metrics.borrow_and_update().running_state.clone();
+        match state {
+            Ok(()) => {}
+            Err(openraft::error::Fatal::Stopped) => std::future::pending().await,
+            Err(error) => return LogError::Ended(error.to_string()),
+        }
+        if metrics.changed().await.is_err() {
+            return LogError::Died;
+        }
+    }
 }

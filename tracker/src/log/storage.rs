@@ -2,149 +2,67 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | `format` | 1 |
-//! | | `snapshot` | index of the last entry that the snapshot holds, 0 for none |
-//! | | `last` | index of the last entry written, 0 for none |
-//! | `entries` | index, from 1 | an entry ([`super::record`]) |
+//! | `meta` | `format` | 2 |
+//! | | `tracker` | which tracker of its cluster this one is |
+//! | | `next` | the place behind the last entry, 0 for none |
+//! | `raft` | `vote` | which leader is followed |
+//! | | `committed` | a place up to which everything was agreed on; may lag behind |
+//! | | `purged` | the last place whose entry was taken out |
+//! | | `snapshot` | the place and the members that the snapshot holds |
+//! | `keys` | which tracker | its key, from when it was met until it is a member |
+//! | `entries` | place, from 0 | an entry ([`super::record`]) |
 //! | `snapshot` | number of the part, from 0 | up to 1 MiB of the encoded state ([`State::encode`]), one part behind the other |
 //!
-//! `entries` holds every index from `snapshot + 1` to `last`, and nothing else. Every change is one transaction that is on
-//! disk when it is answered: either entries and `last`, or a snapshot with the removal of all entries that it holds.
-//! A folder that does not fit this description is refused at the start, never repaired.
+//! What stands in `raft` is postcard of openraft's types. `entries` holds every place behind `purged` and before `next`, and
+//! nothing else; the snapshot holds at least everything up to `purged`. Every change is one transaction that is on disk when
+//! it is answered, but for `committed`, which goes along with the next one. A folder that does not fit this description is
+//! refused at the start, never repaired.
+//!
+//! Format 1 was of trackers that were always alone; [`super::takeover`] makes it format 2.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
+use p2p_proto::codec;
+use p2p_proto::id::NodeId;
 use redb::{
     Database, Durability, ReadableDatabase as _, ReadableTable as _, StorageBackend, TableDefinition, WriteTransaction,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::record::{self, RecordError};
-use crate::state::{Entry, SnapshotError, State};
+use super::error::{LogError, disk, unopened};
+use super::record;
+use super::types::{LogEntry, LogId, SnapshotMeta, TrackerId, Vote};
+use crate::state::State;
 
 /// Name of the database in the state folder.
 pub const FILE_NAME: &str = "log.redb";
 
-/// The format that is written. 1: the first.
-const FORMAT: u64 = 1;
+/// The format that is written.
+pub(super) const FORMAT: u64 = 2;
 
 /// Bytes of one part of a snapshot: the database keeps a value in one run of pages.
 const PART_BYTES: usize = 1024 * 1024;
 
-/// Memory for the database's pages, in bytes: entries are written once and read only at the start.
+/// Memory for the database's pages, in bytes: entries are written once, applied soon, and read again only at the start or
+/// for a follower that is behind.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
-const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
-const SNAPSHOT: TableDefinition<u32, &[u8]> = TableDefinition::new("snapshot");
-
-/// Why the log cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The database cannot be opened.
-    #[error("the log {path} cannot be opened: {source}")]
-    Open {
-        /// Where it is.
-        path: PathBuf,
-        /// Why not.
-        source: redb::DatabaseError,
-    },
-    /// The file is not a database, or a broken one.
-    #[error("the log {path} is damaged: {source}")]
-    Damaged {
-        /// Where it is.
-        path: PathBuf,
-        /// What is wrong.
-        source: redb::DatabaseError,
-    },
-    /// The thread that writes the log ended without being asked to.
-    #[error("the log's thread has died")]
-    Died,
-    /// The folder cannot be made sure of.
-    #[error("the folder {path} cannot be synced: {source}")]
-    Folder {
-        /// Which folder.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// Reading or writing failed. After a failed write nobody knows what is on disk.
-    #[error("the log's disk failed: {0}")]
-    Disk(#[from] redb::Error),
-    /// A database, but of another format.
-    #[error("the log has format {0} and this program knows format {FORMAT}")]
-    Format(u64),
-    /// An entry that must be there is not.
-    #[error("the log lacks entry {0}")]
-    Missing(u64),
-    /// An entry that must not be there is.
-    #[error("the log has an entry {0} beyond its last")]
-    Unexpected(u64),
-    /// An entry that cannot be read.
-    #[error("entry {index} of the log cannot be read: {source}")]
-    Entry {
-        /// Which entry.
-        index: u64,
-        /// Why not.
-        source: RecordError,
-    },
-    /// The snapshot cannot be read.
-    #[error("the log's snapshot cannot be read: {0}")]
-    Snapshot(#[from] SnapshotError),
-}
-
-impl LogError {
-    /// What the operator does about it.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            LogError::Open { .. } | LogError::Folder { .. } => {
-                "check that the state folder is writable and that no other program has it open"
-            }
-            LogError::Disk(_) => "check the disk and its free space, then start the tracker again",
-            LogError::Died => "start the tracker again; its log has the cause",
-            LogError::Format(_) => "start the version of the tracker that wrote it, or a later one",
-            LogError::Damaged { .. }
-            | LogError::Missing(_)
-            | LogError::Unexpected(_)
-            | LogError::Entry { .. }
-            | LogError::Snapshot(_) => {
-                "nothing was changed; keep this state folder aside and start from a backup of it"
-            }
-        }
-    }
-}
-
-/// Tells a file that is no database from one that cannot be reached.
-fn unopened(path: PathBuf, source: redb::DatabaseError) -> LogError {
-    use redb::{DatabaseError, StorageError};
-    match &source {
-        DatabaseError::Storage(StorageError::Corrupted(_)) => LogError::Damaged { path, source },
-        DatabaseError::Storage(StorageError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
-            LogError::Damaged { path, source }
-        }
-        _ => LogError::Open { path, source },
-    }
-}
-
-/// Turns each of redb's errors into [`LogError::Disk`].
-fn disk<E: Into<redb::Error>>(error: E) -> LogError {
-    LogError::Disk(error.into())
-}
+pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+const RAFT: TableDefinition<&str, &[u8]> = TableDefinition::new("raft");
+const KEYS: TableDefinition<u64, &[u8]> = TableDefinition::new("keys");
+pub(super) const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
+pub(super) const SNAPSHOT: TableDefinition<u32, &[u8]> = TableDefinition::new("snapshot");
 
 /// The open database.
 #[derive(Debug)]
 pub struct Store {
     database: Database,
-}
-
-/// What the disk held at the start.
-#[derive(Debug)]
-pub struct Recovered {
-    /// The state after the last entry.
-    pub state: State,
-    /// Index of the last entry.
-    pub last: u64,
-    /// Index of the last entry in the snapshot.
-    pub snapshot: u64,
+    /// Goes to the disk with the next write.
+    committed: Mutex<Option<LogId>>,
+    /// Refuses gaps. openraft's tests of a store make some that openraft never would.
+    gapless: bool,
 }
 
 impl Store {
@@ -153,7 +71,7 @@ impl Store {
         let path = folder.join(FILE_NAME);
         let database =
             Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|source| unopened(path, source))?;
-        let store = Store { database };
+        let store = Store { database, committed: Mutex::default(), gapless: true };
         store.prepare()?;
         // The file's name must be on disk as well before anything is acknowledged.
         let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
@@ -167,25 +85,26 @@ impl Store {
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(backend)
             .map_err(|source| unopened("(test)".into(), source))?;
-        let store = Store { database };
+        let store = Store { database, committed: Mutex::default(), gapless: true };
         store.prepare()?;
         Ok(store)
     }
 
-    /// Makes the tables of a new database; refuses another format.
+    /// Makes the tables of a new database; refuses a format that is not known.
     fn prepare(&self) -> Result<(), LogError> {
         let transaction = self.begin()?;
         {
             let mut meta = transaction.open_table(META).map_err(disk)?;
             let found = meta.get("format").map_err(disk)?.map(|format| format.value());
             match found {
-                Some(FORMAT) => return Ok(()),
+                Some(1 | FORMAT) => return Ok(()),
                 Some(format) => return Err(LogError::Format(format)),
                 None => {}
             }
-            for (key, value) in [("format", FORMAT), ("snapshot", 0), ("last", 0)] {
-                meta.insert(key, value).map_err(disk)?;
-            }
+            meta.insert("format", FORMAT).map_err(disk)?;
+            meta.insert("next", 0).map_err(disk)?;
+            transaction.open_table(RAFT).map_err(disk)?;
+            transaction.open_table(KEYS).map_err(disk)?;
             transaction.open_table(ENTRIES).map_err(disk)?;
             transaction.open_table(SNAPSHOT).map_err(disk)?;
         }
@@ -193,7 +112,7 @@ impl Store {
     }
 
     /// A transaction that is on disk once it is committed.
-    fn begin(&self) -> Result<WriteTransaction, LogError> {
+    pub(super) fn begin(&self) -> Result<WriteTransaction, LogError> {
         let mut transaction = self.database.begin_write().map_err(disk)?;
         transaction.set_durability(Durability::Immediate).map_err(disk)?;
         // After a kill the next start takes the allocator's state from the file rather than walking all of it.
@@ -201,72 +120,257 @@ impl Store {
         Ok(transaction)
     }
 
-    /// Reads the snapshot and applies all entries behind it.
-    pub fn recover(&self) -> Result<Recovered, LogError> {
-        let transaction = self.database.begin_read().map_err(disk)?;
-        let meta = transaction.open_table(META).map_err(disk)?;
-        let number =
-            |key| -> Result<u64, LogError> { Ok(meta.get(key).map_err(disk)?.map_or(0, |value| value.value())) };
-        let (snapshot, last) = (number("snapshot")?, number("last")?);
-        let mut bytes = Vec::new();
-        for part in transaction.open_table(SNAPSHOT).map_err(disk)?.iter().map_err(disk)? {
-            bytes.extend_from_slice(part.map_err(disk)?.1.value());
+    /// A view of the database as it is now.
+    pub(super) fn view(&self) -> Result<redb::ReadTransaction, LogError> {
+        self.database.begin_read().map_err(disk)
+    }
+
+    /// A number of the `meta` table.
+    pub(super) fn number(&self, key: &str) -> Result<Option<u64>, LogError> {
+        let meta = self.view()?.open_table(META).map_err(disk)?;
+        Ok(meta.get(key).map_err(disk)?.map(|value| value.value()))
+    }
+
+    /// A value of the `raft` table.
+    fn value<T: DeserializeOwned>(&self, what: &'static str) -> Result<Option<T>, LogError> {
+        let table = self.view()?.open_table(RAFT).map_err(disk)?;
+        let Some(bytes) = table.get(what).map_err(disk)? else { return Ok(None) };
+        codec::decode(bytes.value()).map(Some).map_err(|_| LogError::Unreadable { what })
+    }
+
+    /// Keeps which tracker of its cluster this one is, once and for all.
+    pub(super) fn become_tracker(&self, asked: Option<TrackerId>) -> Result<TrackerId, LogError> {
+        match (self.number("tracker")?, asked) {
+            (Some(found), Some(asked)) if found != asked => Err(LogError::OtherTracker { found, asked }),
+            (Some(found), _) => Ok(found),
+            (None, asked) => {
+                let id = asked.unwrap_or(1);
+                let transaction = self.begin()?;
+                transaction.open_table(META).map_err(disk)?.insert("tracker", id).map_err(disk)?;
+                transaction.commit().map_err(disk)?;
+                Ok(id)
+            }
         }
-        let mut state = if snapshot == 0 { State::default() } else { State::decode(&bytes)? };
-        let mut next = snapshot + 1;
-        for row in transaction.open_table(ENTRIES).map_err(disk)?.iter().map_err(disk)? {
+    }
+
+    /// Refuses what is not whole, before anything is believed.
+    pub(super) fn check(&self) -> Result<(), LogError> {
+        self.vote()?;
+        self.value::<Option<LogId>>("committed")?;
+        let (purged, next) = (self.purged()?, self.next()?);
+        let snapshot = self.snapshot_meta()?.and_then(|meta| meta.last_log_id);
+        if purged.is_some_and(|purged| snapshot.is_none_or(|snapshot| snapshot.index < purged.index)) {
+            return Err(LogError::OldSnapshot);
+        }
+        let mut expected = purged.map_or(0, |purged| purged.index + 1);
+        for row in self.view()?.open_table(ENTRIES).map_err(disk)?.iter().map_err(disk)? {
             let (index, bytes) = row.map_err(disk)?;
             let index = index.value();
-            if index < next || index > last {
+            if index < expected || index >= next {
                 return Err(LogError::Unexpected(index));
             }
-            if index > next {
-                return Err(LogError::Missing(next));
+            if index > expected {
+                return Err(LogError::Missing(expected));
             }
-            let entry = record::decode(bytes.value()).map_err(|source| LogError::Entry { index, source })?;
-            state.apply(&entry);
-            next += 1;
+            record::decode(index, bytes.value()).map_err(|source| LogError::Entry { index, source })?;
+            expected += 1;
         }
-        if next <= last {
-            return Err(LogError::Missing(next));
-        }
-        Ok(Recovered { state, last, snapshot })
+        if expected < next { Err(LogError::Missing(expected)) } else { Ok(()) }
     }
 
-    /// Writes entries behind `last`, all or none, and returns once they are on disk.
-    pub fn append<'a>(&self, last: u64, entries: impl Iterator<Item = &'a Entry>) -> Result<u64, LogError> {
+    /// The place behind the last entry.
+    pub(super) fn next(&self) -> Result<u64, LogError> {
+        self.number("next")?.ok_or(LogError::Unreadable { what: "next" })
+    }
+
+    /// Which leader was followed last.
+    pub(super) fn vote(&self) -> Result<Option<Vote>, LogError> {
+        self.value("vote")
+    }
+
+    /// Keeps which leader is followed.
+    pub(super) fn save_vote(&self, vote: &Vote) -> Result<(), LogError> {
         let transaction = self.begin()?;
-        let mut index = last;
+        put(&transaction, "vote", vote)?;
+        transaction.commit().map_err(disk)
+    }
+
+    /// A place up to which everything was agreed on.
+    pub(super) fn committed(&self) -> Result<Option<LogId>, LogError> {
+        let noted = *self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        match noted {
+            Some(committed) => Ok(Some(committed)),
+            None => Ok(self.value::<Option<LogId>>("committed")?.flatten()),
+        }
+    }
+
+    /// Notes a place up to which everything is agreed on; it goes to the disk with the next write.
+    pub(super) fn note_committed(&self, committed: Option<LogId>) {
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = committed;
+    }
+
+    fn put_committed(&self, transaction: &WriteTransaction) -> Result<(), LogError> {
+        let noted = *self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.map_or(Ok(()), |committed| put(transaction, "committed", &Some(committed)))
+    }
+
+    /// The last place whose entry was taken out.
+    pub(super) fn purged(&self) -> Result<Option<LogId>, LogError> {
+        self.value("purged")
+    }
+
+    /// The last place, whether its entry is still there or not.
+    pub(super) fn last(&self) -> Result<Option<LogId>, LogError> {
+        let table = self.view()?.open_table(ENTRIES).map_err(disk)?;
+        match table.last().map_err(disk)? {
+            None => self.purged(),
+            Some((index, bytes)) => {
+                let index = index.value();
+                let entry = record::decode(index, bytes.value()).map_err(|source| LogError::Entry { index, source })?;
+                Ok(Some(entry.log_id))
+            }
+        }
+    }
+
+    /// Entries from `start` on and before `end`, at least one of those that are there, and about `bytes_max` of them.
+    pub(super) fn entries(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<LogEntry>, LogError> {
+        let mut entries = Vec::new();
+        let mut bytes_read = 0;
+        for row in self.view()?.open_table(ENTRIES).map_err(disk)?.range(start..end).map_err(disk)? {
+            let (index, bytes) = row.map_err(disk)?;
+            let index = index.value();
+            bytes_read += bytes.value().len();
+            if !entries.is_empty() && bytes_read > bytes_max {
+                break;
+            }
+            entries.push(record::decode(index, bytes.value()).map_err(|source| LogError::Entry { index, source })?);
+        }
+        // Whoever takes a gap for the end applies too little.
+        let gap = entries.windows(2).find(|pair| self.gapless && pair[1].log_id.index != pair[0].log_id.index + 1);
+        gap.map_or(Ok(()), |pair| Err(LogError::Missing(pair[0].log_id.index + 1)))?;
+        Ok(entries)
+    }
+
+    /// Writes entries behind the last, all or none, and returns once they are on disk.
+    pub(super) fn append(&self, entries: &[LogEntry]) -> Result<(), LogError> {
+        let transaction = self.begin()?;
         {
+            let mut meta = transaction.open_table(META).map_err(disk)?;
+            let mut next = meta.get("next").map_err(disk)?.map_or(0, |next| next.value());
             let mut table = transaction.open_table(ENTRIES).map_err(disk)?;
             for entry in entries {
-                index += 1;
-                table.insert(index, record::encode(entry).as_slice()).map_err(disk)?;
+                if entry.log_id.index != next && self.gapless {
+                    return Err(LogError::Missing(next));
+                }
+                next = entry.log_id.index;
+                table.insert(next, record::encode(entry).as_slice()).map_err(disk)?;
+                next += 1;
             }
-            transaction.open_table(META).map_err(disk)?.insert("last", index).map_err(disk)?;
+            meta.insert("next", next).map_err(disk)?;
         }
-        transaction.commit().map_err(disk)?;
-        Ok(index)
+        self.put_committed(&transaction)?;
+        transaction.commit().map_err(disk)
     }
 
-    /// Replaces the snapshot by this state, which holds all entries up to `last`, and takes the entries out.
-    pub fn write_snapshot(&self, state: &[u8], last: u64) -> Result<(), LogError> {
+    /// Takes out the entries from a place on, which another leader has overruled.
+    pub(super) fn truncate(&self, from: u64) -> Result<(), LogError> {
         let transaction = self.begin()?;
-        transaction.delete_table(SNAPSHOT).map_err(disk)?;
-        transaction.delete_table(ENTRIES).map_err(disk)?;
+        transaction.open_table(ENTRIES).map_err(disk)?.retain_in(from.., |_, _| false).map_err(disk)?;
         {
-            transaction.open_table(ENTRIES).map_err(disk)?;
-            let mut table = transaction.open_table(SNAPSHOT).map_err(disk)?;
-            for (number, part) in (0u32..).zip(state.chunks(PART_BYTES)) {
-                table.insert(number, part).map_err(disk)?;
-            }
-            transaction.open_table(META).map_err(disk)?.insert("snapshot", last).map_err(disk)?;
+            let mut meta = transaction.open_table(META).map_err(disk)?;
+            let next = meta.get("next").map_err(disk)?.map_or(0, |next| next.value());
+            meta.insert("next", next.min(from)).map_err(disk)?;
         }
         transaction.commit().map_err(disk)
     }
 
+    /// Takes out the entries up to a place, which the snapshot holds.
+    pub(super) fn purge(&self, upto: LogId) -> Result<(), LogError> {
+        let transaction = self.begin()?;
+        transaction.open_table(ENTRIES).map_err(disk)?.retain_in(..=upto.index, |_, _| false).map_err(disk)?;
+        {
+            let mut meta = transaction.open_table(META).map_err(disk)?;
+            let next = meta.get("next").map_err(disk)?.map_or(0, |next| next.value());
+            meta.insert("next", next.max(upto.index + 1)).map_err(disk)?;
+        }
+        put(&transaction, "purged", &upto)?;
+        self.put_committed(&transaction)?;
+        transaction.commit().map_err(disk)
+    }
+
+    /// What the snapshot holds; `None` where there is none.
+    pub(super) fn snapshot_meta(&self) -> Result<Option<SnapshotMeta>, LogError> {
+        self.value("snapshot")
+    }
+
+    /// The encoded state of the snapshot.
+    pub(super) fn snapshot_bytes(&self) -> Result<Vec<u8>, LogError> {
+        let mut bytes = Vec::new();
+        for part in self.view()?.open_table(SNAPSHOT).map_err(disk)?.iter().map_err(disk)? {
+            bytes.extend_from_slice(part.map_err(disk)?.1.value());
+        }
+        Ok(bytes)
+    }
+
+    /// Replaces the snapshot, unless there is a later one.
+    pub(super) fn write_snapshot(&self, meta: &SnapshotMeta, state: &[u8]) -> Result<(), LogError> {
+        let transaction = self.begin()?;
+        if self.snapshot_meta()?.is_some_and(|standing| standing.last_log_id > meta.last_log_id) {
+            return Ok(());
+        }
+        put_snapshot(&transaction, meta, state)?;
+        transaction.commit().map_err(disk)
+    }
+
+    /// Makes a database of format 1 one of this format, with this snapshot, in one transaction.
+    pub(super) fn take_over(&self, meta: &SnapshotMeta, state: &State) -> Result<(), LogError> {
+        let transaction = self.begin()?;
+        transaction.delete_table(ENTRIES).map_err(disk)?;
+        transaction.open_table(ENTRIES).map_err(disk)?;
+        transaction.open_table(KEYS).map_err(disk)?;
+        put_snapshot(&transaction, meta, &state.encode())?;
+        if let Some(last) = &meta.last_log_id {
+            put(&transaction, "purged", last)?;
+            put(&transaction, "vote", &Vote::new(last.leader_id.term, last.leader_id.node_id))?;
+        }
+        {
+            let mut table = transaction.open_table(META).map_err(disk)?;
+            for key in ["snapshot", "last"] {
+                table.remove(key).map_err(disk)?;
+            }
+            table.insert("next", meta.last_log_id.map_or(0, |last| last.index + 1)).map_err(disk)?;
+            table.insert("format", FORMAT).map_err(disk)?;
+        }
+        transaction.commit().map_err(disk)
+    }
+
+    /// The keys of trackers that were met and are no members yet.
+    pub(super) fn keys(&self) -> Result<Vec<(TrackerId, NodeId)>, LogError> {
+        let table = self.view()?.open_table(KEYS).map_err(disk)?;
+        let rows = table.iter().map_err(disk)?.map(|row| {
+            let (tracker, key) = row.map_err(disk)?;
+            let key = key.value().try_into().map_err(|_| LogError::Unreadable { what: "keys" })?;
+            Ok((tracker.value(), NodeId(key)))
+        });
+        rows.collect()
+    }
+
+    /// Keeps the key of a tracker that was met.
+    pub(super) fn save_key(&self, tracker: TrackerId, key: NodeId) -> Result<(), LogError> {
+        let transaction = self.begin()?;
+        transaction.open_table(KEYS).map_err(disk)?.insert(tracker, key.0.as_slice()).map_err(disk)?;
+        transaction.commit().map_err(disk)
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// The same, which takes entries with gaps between them.
+    pub(super) fn with_gaps(self) -> Store {
+        Store { gapless: false, ..self }
+    }
+
     /// Lets a test put anything in place of an entry, or take it out.
-    #[cfg(test)]
     pub(super) fn tamper(&self, index: u64, bytes: Option<&[u8]>) {
         let transaction = self.begin().expect("the test's disk works");
         {
@@ -280,10 +384,39 @@ impl Store {
     }
 
     /// Lets a test change a number of the `meta` table.
-    #[cfg(test)]
     pub(super) fn tamper_meta(&self, key: &str, value: u64) {
         let transaction = self.begin().expect("the test's disk works");
         transaction.open_table(META).expect("there").insert(key, value).expect("written");
         transaction.commit().expect("the test's disk works");
     }
+
+    /// Lets a test change a value of the `raft` table.
+    pub(super) fn tamper_raft(&self, key: &str, bytes: &[u8]) {
+        let transaction = self.begin().expect("the test's disk works");
+        transaction.open_table(RAFT).expect("there").insert(key, bytes).expect("written");
+        transaction.commit().expect("the test's disk works");
+    }
+
+    /// The bytes of an entry.
+    pub(super) fn bytes_at(&self, index: u64) -> Vec<u8> {
+        let table = self.view().expect("the test's disk works").open_table(ENTRIES).expect("there");
+        table.get(index).expect("the test's disk works").expect("there").value().to_vec()
+    }
+}
+
+/// Writes a value of the `raft` table.
+fn put<T: Serialize>(transaction: &WriteTransaction, key: &str, value: &T) -> Result<(), LogError> {
+    let mut table = transaction.open_table(RAFT).map_err(disk)?;
+    table.insert(key, codec::encode(value).as_slice()).map_err(disk)?;
+    Ok(())
+}
+
+/// Writes a snapshot in the place of the one before.
+fn put_snapshot(transaction: &WriteTransaction, meta: &SnapshotMeta, state: &[u8]) -> Result<(), LogError> {
+    transaction.delete_table(SNAPSHOT).map_err(disk)?;
+    let mut table = transaction.open_table(SNAPSHOT).map_err(disk)?;
+    for (number, part) in (0u32..).zip(state.chunks(PART_BYTES)) {
+        table.insert(number, part).map_err(disk)?;
+    }
+    put(transaction, "snapshot", meta)
 }

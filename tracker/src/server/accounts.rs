@@ -18,7 +18,8 @@ use tracing::debug;
 use super::attempts::{Attempts, Place};
 use super::audit::Attempt;
 use super::session::{ExchangeTurn, Session};
-use super::{Shared, frames, requests};
+use super::{Shared, requests};
+use crate::frames;
 use crate::state::{Command, refusal};
 
 /// How long a daemon may take between the rounds: its key stretching, also on a slow and busy machine.
@@ -75,7 +76,7 @@ impl Exchange<'_> {
         let (shared, session) = (self.shared, self.session);
         // Told before the daemon stretches a key for nothing; what counts is decided when the entry is applied.
         shared.consensus.query(|state| state.may_create(user))?;
-        let challenge = password::register(&shared.passwords, user, message).map_err(refused)?;
+        let challenge = password::register(shared.passwords(), user, message).map_err(refused)?;
         let Envelope { id, request } = self.second_round(Answer::Challenge(challenge)).await?;
         let Request::RegisterFinish { record } = request else { return Err(out_of_place().into()) };
         let record = password::record_from_upload(&record).map_err(refused)?;
@@ -150,7 +151,7 @@ impl Exchange<'_> {
     ) -> Result<Reply, End> {
         let (shared, session) = (self.shared, self.session);
         let (exchange, login) = start(shared, session, Some(&proved), user, login)?;
-        let registration = password::register(&shared.passwords, user, registration).map_err(refused)?;
+        let registration = password::register(shared.passwords(), user, registration).map_err(refused)?;
         let second = self.second_round(Answer::PasswordChallenge { login, registration }).await?;
         let Request::ChangePasswordFinish { proof, record, log_out_everywhere } = second.request else {
             return Err(out_of_place().into());
@@ -219,7 +220,7 @@ fn start(
     if session.connection.export_keying_material(&mut binding, CHANNEL_BINDING_LABEL, b"").is_err() {
         return Err(Reject::new(ErrorCode::INTERNAL, "the connection cannot be bound to a login"));
     }
-    ServerLogin::start(&shared.passwords, record, user, &binding, message).map_err(refused)
+    ServerLogin::start(shared.passwords(), record, user, &binding, message).map_err(refused)
 }
 
 /// A message of the protocol was refused. The library does not tell garbage from a fault of its own, so neither does this.

@@ -16,7 +16,6 @@ mod accounts;
 mod admission;
 mod attempts;
 mod audit;
-mod frames;
 mod listener;
 mod online;
 mod requests;
@@ -25,7 +24,7 @@ mod session;
 mod tests;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use p2p_proto::grant::{GrantKeyError, GrantSigner};
@@ -34,14 +33,18 @@ use p2p_proto::identity::Identity;
 use p2p_proto::password::{PasswordError, ServerSetup};
 use p2p_proto::peer::close_code;
 use p2p_proto::reject::Reject;
+use p2p_proto::version::SOFTWARE;
 use quinn::VarInt;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::clock;
-use crate::log::{Consensus, LogError, Store};
-use crate::state::{Command, Entry, Setup, State};
+use crate::config::Cluster;
+use crate::log::{Consensus, Dialler, LogError, Observer, Peers, Store};
+use crate::state::{Applied, Command, Entry, Setup, State};
+use crate::status::{self, Status};
 use admission::Admission;
 use attempts::Attempts;
 use online::Online;
@@ -51,6 +54,9 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Announcements longer than [`requests::SMALL_FRAME_BYTES_MAX`] being read at once, each up to 256 KiB.
 const LARGE_FRAMES_MAX: usize = 256;
+
+/// Pause between two looks at whether the cluster's secrets have come.
+const READY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +92,7 @@ pub enum ServerError {
 /// A tracker that serves.
 #[derive(Debug)]
 pub struct Server {
+    node: NodeId,
     endpoint: quinn::Endpoint,
     accepting: JoinHandle<()>,
     shared: Arc<Shared>,
@@ -93,14 +100,19 @@ pub struct Server {
 
 /// What all sessions share.
 pub(crate) struct Shared {
-    consensus: Consensus,
+    consensus: Arc<Consensus>,
     online: Arc<Mutex<Online>>,
     admission: Arc<Admission>,
     attempts: Arc<Attempts>,
-    signer: GrantSigner,
     grant_life: Duration,
-    passwords: ServerSetup,
+    secrets: OnceLock<Secrets>,
     large_frames: Semaphore,
+}
+
+/// What the cluster's own secrets make. No session begins before they are there.
+struct Secrets {
+    signer: GrantSigner,
+    passwords: ServerSetup,
 }
 
 impl std::fmt::Debug for Shared {
@@ -110,44 +122,73 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Server {
-    /// Recovers the state from `store` and listens at `address` (port 0 for any) under `identity`. Its grants live for
-    /// `grant_life`, at most [`p2p_proto::limit::GRANT_LIFE_SECONDS`].
+    /// Listens at `address` (port 0 for any) under `identity` and recovers the state from `store`. Its grants live for
+    /// `grant_life`, at most [`p2p_proto::limit::GRANT_LIFE_SECONDS`]. Nodes are served once it is [`ready`](Self::ready).
     ///
     /// # Errors
     /// Every [`ServerError`].
     pub async fn start(
         identity: &Identity,
         address: SocketAddr,
+        cluster: &Cluster,
         store: Store,
         grant_life: Duration,
     ) -> Result<Server, ServerError> {
+        let endpoint = listener::bind(identity, address)?;
+        let dialler = Dialler {
+            endpoint: endpoint.clone(),
+            config: listener::dialling(identity)?,
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let (asked, listed) = (cluster.asked, cluster.listed.clone());
+        let peers = Peers { asked, key: identity.node_id(), listed, dialler: Some(dialler) };
         let online = Arc::new(Mutex::new(Online::default()));
-        let told = Arc::clone(&online);
-        let consensus = Consensus::start(
-            store,
-            Box::new(move |state, entry, applied| {
-                let mut online = lock(&told);
-                let address = online.address(entry.actor);
-                let readers = online.changed(state, &applied.changes, clock::now());
-                drop(online);
-                audit::record(state, entry, applied, address, &readers);
-            }),
-        )?;
-        let setup = initialize(&consensus, identity.node_id()).await?;
-        make_public_group(&consensus, identity.node_id()).await?;
+        let teller = Teller { online: Arc::clone(&online) };
+        let consensus = Arc::new(Consensus::start(store, peers, Box::new(teller)).await?);
         let shared = Arc::new(Shared {
             consensus,
             online,
             admission: Arc::default(),
             attempts: Attempts::new(Instant::now()),
-            signer: GrantSigner::from_document(&setup.cluster_key)?,
             grant_life,
-            passwords: ServerSetup::from_bytes(&setup.server_setup)?,
+            secrets: OnceLock::new(),
             large_frames: Semaphore::new(LARGE_FRAMES_MAX),
         });
-        let endpoint = listener::bind(identity, address)?;
         let accepting = tokio::spawn(listener::accept(endpoint.clone(), Arc::clone(&shared)));
-        Ok(Server { endpoint, accepting, shared })
+        Ok(Server { node: identity.node_id(), endpoint, accepting, shared })
+    }
+
+    /// Waits until the cluster's secrets are there, from when on nodes are served: a tracker that is alone makes them, and
+    /// one of a cluster gets them from it.
+    ///
+    /// # Errors
+    /// Every [`ServerError`].
+    pub async fn ready(&self) -> Result<(), ServerError> {
+        let consensus = &self.shared.consensus;
+        loop {
+            let (setup, public_made) = consensus.query(|state| (state.setup().cloned(), state.public_made()));
+            match setup {
+                None if consensus.is_leader() => initialize(consensus, self.node).await?,
+                None => tokio::time::sleep(READY_PAUSE).await,
+                Some(_) if !public_made && consensus.is_leader() => make_public_group(consensus, self.node).await?,
+                Some(setup) => {
+                    let signer = GrantSigner::from_document(&setup.cluster_key)?;
+                    let passwords = ServerSetup::from_bytes(&setup.server_setup)?;
+                    // Whoever was first has set the same.
+                    let _ = self.shared.secrets.set(Secrets { signer, passwords });
+                    break;
+                }
+            }
+        }
+        if let Some(owner) = consensus.query(|state| state.owner_of_older_public().cloned()) {
+            warn!(%owner, "a group `public` from before there was a built-in one has its place until it ends");
+        }
+        Ok(())
+    }
+
+    /// What tells the operator how it does.
+    pub fn reporter(&self) -> Reporter {
+        Reporter { shared: Arc::clone(&self.shared), node: self.node, address: self.endpoint.local_addr().ok() }
     }
 
     /// Where it listens.
@@ -180,9 +221,58 @@ impl Server {
     }
 }
 
+/// Tells the operator how a tracker does.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    shared: Arc<Shared>,
+    node: NodeId,
+    address: Option<SocketAddr>,
+}
+
+impl Reporter {
+    /// How it does now. Costs a copy of the state, so it is not for every second.
+    pub fn status(&self) -> Status {
+        let cluster = self.shared.consensus.standing();
+        let (applied, digest) = self.shared.consensus.query_at(|place, state| (place, Sha256::digest(state.encode())));
+        Status {
+            schema: status::SCHEMA,
+            kind: status::KIND.to_owned(),
+            software: SOFTWARE.to_owned(),
+            tracker: cluster.id,
+            id: self.node.to_string(),
+            address: self.address.map(|address| address.to_string()),
+            ready: self.shared.is_ready(),
+            role: cluster.role,
+            leader: cluster.leader,
+            term: cluster.term,
+            applied,
+            digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            nodes: self.shared.online().count(),
+            trackers: cluster.members,
+        }
+    }
+}
+
 impl Shared {
     fn online(&self) -> MutexGuard<'_, Online> {
         lock(&self.online)
+    }
+
+    /// Whether nodes can be served.
+    fn is_ready(&self) -> bool {
+        self.secrets.get().is_some()
+    }
+
+    fn signer(&self) -> &GrantSigner {
+        &self.secrets().signer
+    }
+
+    fn passwords(&self) -> &ServerSetup {
+        &self.secrets().passwords
+    }
+
+    fn secrets(&self) -> &Secrets {
+        self.secrets.get().expect("no session begins before they are there")
     }
 }
 
@@ -191,31 +281,39 @@ fn lock(online: &Mutex<Online>) -> MutexGuard<'_, Online> {
     online.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the built-in group where it has not been made: on a new folder, or on one of an earlier version.
-async fn make_public_group(consensus: &Consensus, node: NodeId) -> Result<(), ServerError> {
-    if !consensus.query(State::public_made) {
-        let command = Command::MakePublicGroup;
-        // The tracker itself asks, once in its life.
-        let entry = Entry { request: RequestId([1; RequestId::BYTES]), actor: node, at: clock::now(), command };
-        consensus.propose(entry).await.map_err(ServerError::Setup)?;
-    }
-    if let Some(owner) = consensus.query(|state| state.owner_of_older_public().cloned()) {
-        warn!(%owner, "a group `public` from before there was a built-in one has its place until it ends");
-    }
-    Ok(())
+/// Tells the audit record and the nodes online what has changed.
+struct Teller {
+    online: Arc<Mutex<Online>>,
 }
 
-/// The cluster's secrets; the first time, made and kept.
-async fn initialize(consensus: &Consensus, node: NodeId) -> Result<Setup, ServerError> {
-    if let Some(setup) = consensus.query(|state| state.setup().cloned()) {
-        return Ok(setup);
+impl Observer for Teller {
+    fn applied(&mut self, state: &State, entry: &Entry, applied: &Applied) {
+        let mut online = lock(&self.online);
+        let address = online.address(entry.actor);
+        let readers = online.changed(state, &applied.changes, clock::now());
+        drop(online);
+        audit::record(state, entry, applied, address, &readers);
     }
+
+    fn replaced(&mut self) {
+        lock(&self.online).disconnect_all();
+    }
+}
+
+/// Makes the built-in group where it has not been made: on a new folder, or on one of an earlier version.
+async fn make_public_group(consensus: &Consensus, node: NodeId) -> Result<(), ServerError> {
+    // The tracker itself asks, once in its life.
+    let request = RequestId([1; RequestId::BYTES]);
+    let entry = Entry { request, actor: node, at: clock::now(), command: Command::MakePublicGroup };
+    consensus.propose(entry).await.map(drop).map_err(ServerError::Setup)
+}
+
+/// Makes the cluster's secrets and has them kept, unless another tracker of it was first.
+async fn initialize(consensus: &Consensus, node: NodeId) -> Result<(), ServerError> {
     let setup =
         Setup { server_setup: ServerSetup::generate().to_bytes(), cluster_key: GrantSigner::generate_document()? };
-    let command = Command::Initialize(setup.clone());
     // The tracker itself asks, once in its life, so any id tells this request from others.
-    let entry = Entry { request: RequestId([0; RequestId::BYTES]), actor: node, at: clock::now(), command };
-    consensus.propose(entry).await.map_err(ServerError::Setup)?;
-    // Another tracker of a cluster may have been first.
-    Ok(consensus.query(|state| state.setup().cloned()).unwrap_or(setup))
+    let request = RequestId([0; RequestId::BYTES]);
+    let entry = Entry { request, actor: node, at: clock::now(), command: Command::Initialize(setup) };
+    consensus.propose(entry).await.map(drop).map_err(ServerError::Setup)
 }

@@ -81,6 +81,11 @@ impl Online {
         self.sessions.get(&node).is_some_and(|session| session.serial == serial)
     }
 
+    /// How many nodes are here.
+    pub fn count(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Where a node is connected from, if it is here.
     pub fn address(&self, node: NodeId) -> Option<IpAddr> {
         self.sessions.get(&node).map(|session| session.connection.remote_address().ip())
@@ -92,6 +97,13 @@ impl Online {
         if let Err(mpsc::error::TrySendError::Full(_)) = session.events.try_send(event) {
             debug!(%node, "a node does not read its events and is disconnected");
             session.connection.close(VarInt::from_u32(close_code::BUSY), b"events are not read");
+        }
+    }
+
+    /// Closes every connection. Whoever was connected comes back, announces anew, and is told what was revoked meanwhile.
+    pub fn disconnect_all(&self) {
+        for session in self.sessions.values() {
+            session.connection.close(VarInt::from_u32(close_code::DONE), b"connect again");
         }
     }
 

@@ -13,11 +13,11 @@ use p2p_proto::tracker::{Announce, Answer, Envelope, Event, Listing, Reply, Requ
 use quinn::{RecvStream, SendStream, VarInt};
 
 use super::accounts::{End, Exchange};
-use super::frames::{self, ReadError};
 use super::online::Online;
 use super::session::Session;
 use super::{Shared, audit};
 use crate::clock;
+use crate::frames::{self, ReadError};
 use crate::presence::Have;
 use crate::state::{Command, Entry, State, refusal};
 
@@ -29,6 +29,7 @@ pub async fn serve(shared: Arc<Shared>, session: Arc<Session>, mut send: SendStr
     let reply = match read(&shared, &session, &mut recv).await {
         Ok(Envelope { id, request }) => match request {
             Request::RegisterStart { .. } | Request::LoginStart { .. } | Request::ChangePasswordStart { .. } => {
+                shared.consensus.catch_up().await;
                 exchange(&shared, &session, &mut send, &mut recv, Envelope { id, request }).await
             }
             request => answer(&shared, &session, id, request).await,
@@ -98,7 +99,11 @@ pub fn refuse(error: ReadError) -> Option<Reject> {
 async fn answer(shared: &Shared, session: &Session, id: RequestId, request: Request) -> Option<Reply> {
     Some(match command(request) {
         Ok(command) => change(shared, session.node, id, command).await,
-        Err(request) => query(shared, session, *request),
+        Err(request) => {
+            // What this node has changed at another tracker is seen here as well, as far as that can be known.
+            shared.consensus.catch_up().await;
+            query(shared, session, *request)
+        }
     })
 }
 
@@ -106,8 +111,13 @@ async fn answer(shared: &Shared, session: &Session, id: RequestId, request: Requ
 pub async fn change(shared: &Shared, actor: NodeId, request: RequestId, command: Command) -> Reply {
     let open_to_all = matches!(command, Command::CreateUser { .. } | Command::Login { .. });
     // The state refuses it as well; here it costs no write, so strangers cannot keep the disk busy.
-    if !open_to_all && shared.consensus.query(|state| state.user_of_node(actor).is_none()) {
-        return Err(refusal::login_needed());
+    let is_nobody = || shared.consensus.query(|state| state.user_of_node(actor).is_none());
+    if !open_to_all && is_nobody() {
+        // It may have logged in at another tracker a moment ago.
+        shared.consensus.catch_up().await;
+        if is_nobody() {
+            return Err(refusal::login_needed());
+        }
     }
     let entry = Entry { request, actor, at: clock::now(), command };
     shared.consensus.propose(entry).await.map(Answer::from)
@@ -219,14 +229,14 @@ fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Res
     // Who may not has been revoked before; asked for again, it is no renewal.
     let readable = state.may_read(node, group).inspect_err(|_| shared.online().granted.revoke(node, group))?;
     let user = state.user_of_node(node).cloned().ok_or_else(refusal::login_needed)?;
-    let (cluster, now) = (shared.signer.public_key(), clock::now());
+    let (cluster, now) = (shared.signer().public_key(), clock::now());
     let expires = now.plus(shared.grant_life);
     let renews = shared.online().granted.insert(node, &readable.group, expires, now).map_err(|too_many| {
         Reject::new(ErrorCode::BUSY, too_many.to_string()).hint("try again when some of its grants have ended")
     })?;
     let mut body = GrantBody::new(cluster, node, user, readable.group, readable.born, readable.epoch, now);
     body.expires = expires;
-    Ok(Issued { grant: shared.signer.sign(&body), renews })
+    Ok(Issued { grant: shared.signer().sign(&body), renews })
 }
 
 /// Takes note of what a node has. Items that the group does not list are not announced: the daemon may not have heard of a

@@ -3,13 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use p2p_proto::id::NodeId;
 use p2p_proto::limit::{HELLO_FRAME_BYTES_MAX, NODE_ADDRESSES_MAX, SOFTWARE_BYTES_MAX};
 use p2p_proto::peer::close_code;
 use p2p_proto::tls;
 use p2p_proto::tracker::{Event, Hello, HelloAck};
-use p2p_proto::version::{SOFTWARE, TRACKER_PROTOCOL};
+use p2p_proto::version::{ALPN_RAFT, SOFTWARE, TRACKER_PROTOCOL};
+use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connecting, Connection, SendStream, VarInt};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
@@ -19,8 +21,9 @@ use tracing::debug;
 use super::admission::{HANDSHAKE_DEADLINE, Pass};
 use super::listener::HELLO_DEADLINE;
 use super::online::Entered;
-use super::{Shared, frames, requests};
+use super::{Shared, requests};
 use crate::clock;
+use crate::{frames, log};
 
 /// What a session's requests share.
 #[derive(Debug)]
@@ -34,6 +37,9 @@ pub struct Session {
     pub exchanges: AtomicUsize,
 }
 
+/// How long a greeting waits to be current: well within what a daemon waits for it.
+const GREETING_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Runs one connection to its end.
 pub async fn run(shared: Arc<Shared>, connecting: Connecting, mut pass: Pass) {
     let address = connecting.remote_address();
@@ -43,6 +49,12 @@ pub async fn run(shared: Arc<Shared>, connecting: Connecting, mut pass: Pass) {
         Err(_) => return debug!(%address, "handshake too slow"),
     };
     pass.handshake_done();
+    if is_tracker(&connection) {
+        return log::serve(Arc::clone(&shared.consensus), connection).await;
+    }
+    if !shared.is_ready() {
+        return connection.close(VarInt::from_u32(close_code::BUSY), b"the tracker is not in its cluster yet");
+    }
     let Some(node) = node_of(&connection) else {
         return connection.close(VarInt::from_u32(close_code::PROTOCOL), b"no certificate");
     };
@@ -69,6 +81,12 @@ pub async fn run(shared: Arc<Shared>, connecting: Connecting, mut pass: Pass) {
     debug!(%node, "node disconnected");
 }
 
+/// Whether the other end has asked for the protocol of trackers among themselves.
+fn is_tracker(connection: &Connection) -> bool {
+    let handshake = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+    handshake.is_some_and(|handshake| handshake.protocol.as_deref() == Some(ALPN_RAFT))
+}
+
 /// The node that the handshake has proved.
 fn node_of(connection: &Connection) -> Option<NodeId> {
     let certificates = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
@@ -90,6 +108,7 @@ async fn read_hello(connection: &Connection) -> Result<(SendStream, Hello), &'st
 
 /// Enters the node among those online and answers its Hello.
 async fn greet(shared: &Shared, node: NodeId, connection: &Connection, mut send: SendStream, hello: &Hello) -> Entered {
+    let current = timeout(GREETING_PATIENCE, shared.consensus.catch_up()).await.unwrap_or(false);
     let now = clock::now();
     // Under the state's lock, so that no change of the node's user is missed between the two.
     let (entered, user) = shared.consensus.query(|state| {
@@ -100,11 +119,12 @@ async fn greet(shared: &Shared, node: NodeId, connection: &Connection, mut send:
     let ack = HelloAck {
         version: TRACKER_PROTOCOL,
         software: SOFTWARE.to_owned(),
-        cluster: shared.signer.public_key(),
+        cluster: shared.signer().public_key(),
         time: now,
         observed: canonical(connection.remote_address()),
         user,
         leader: shared.consensus.is_leader(),
+        current,
     };
     if frames::write(&mut send, &ack).await {
         // An error here is a stream that the other end has stopped: it has what it wanted.

@@ -135,7 +135,7 @@ impl State {
             assert!(row.requested.len() <= bound::REQUESTS_PER_USER_MAX, "a user has more requests than allowed");
             assert!(row.groups.iter().all(|group| self.groups.get(group).members.contains_key(user)));
             assert!(row.requested.iter().all(|group| self.groups.get(group).requests.contains_key(user)));
-            let listed = self.groups.by_key.values().map(|group| group.files.count_of(user)).sum();
+            let listed: usize = self.groups.by_key.values().map(|group| group.files.count_of(user)).sum();
             assert_eq!(row.listings, listed, "the count of a user's listings is wrong");
             memberships += row.groups.len();
             requests += row.requested.len();

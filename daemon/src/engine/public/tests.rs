@@ -65,6 +65,7 @@ impl Bench {
             observed: "192.0.2.9:4433".parse().expect("an address"),
             user: Some(name("alice")),
             leader: true,
+            current: true,
         };
         let (node, round_trip) = (NodeId([0xe0 + tracker as u8; 32]), Duration::from_millis(1));
         let key_exchange = "none".to_owned();

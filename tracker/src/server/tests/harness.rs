@@ -19,7 +19,8 @@ use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, Transpor
 use tokio::runtime::Runtime;
 
 use super::super::Server;
-use crate::log::Store;
+use crate::config::Cluster;
+use crate::log::{Store, write_log_of_format_1};
 use crate::state::Entry;
 
 /// As of a tracker that is told nothing.
@@ -43,7 +44,9 @@ impl Tracker {
     /// On a folder whose log holds these entries.
     pub fn with_log(entries: &[Entry]) -> Tracker {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Store::open(folder.path()).and_then(|store| store.append(0, entries.iter())).expect("a log");
+        if !entries.is_empty() {
+            write_log_of_format_1(folder.path(), entries, 0);
+        }
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut tracker = Tracker { folder, address, running: None };
         tracker.start_again();
@@ -56,7 +59,12 @@ impl Tracker {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
         let identity = Identity::load_or_create(self.folder.path()).expect("an identity");
         let store = Store::open(self.folder.path()).expect("a log");
-        let server = runtime.block_on(Server::start(&identity, self.address, store, GRANT_LIFE)).expect("starts");
+        let server = runtime.block_on(async {
+            let alone = Cluster::default();
+            let server = Server::start(&identity, self.address, &alone, store, GRANT_LIFE).await.expect("starts");
+            server.ready().await.expect("is its own leader");
+            server
+        });
         self.address = server.address().expect("bound");
         self.running = Some((runtime, server));
     }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audit;
+mod cluster;
 mod harness;
 mod hostile;
 mod public;

@@ -1,4 +1,4 @@
-//! Frames on QUIC streams: bounded in bytes before anything is allocated, and in time.
+//! Frames on the tracker's QUIC streams: bounded in bytes before anything is allocated, and in time.
 
 use std::time::Duration;
 
@@ -63,6 +63,13 @@ pub async fn read_patiently<T: DeserializeOwned>(
     read_body(recv, frame::length(prefix, max)?).await
 }
 
+/// Reads one frame of at most `max` bytes; whoever calls this bounds the time.
+pub async fn read_whenever<T: DeserializeOwned>(recv: &mut RecvStream, max: usize) -> Result<T, ReadError> {
+    let mut prefix = [0; PREFIX_BYTES];
+    read_exact(recv, &mut prefix).await?;
+    read_body(recv, frame::length(prefix, max)?).await
+}
+
 /// Reads one frame of at most `max` bytes.
 pub async fn read<T: DeserializeOwned>(recv: &mut RecvStream, max: usize) -> Result<T, ReadError> {
     let length = read_length(recv, max).await?;
@@ -73,6 +80,11 @@ pub async fn read<T: DeserializeOwned>(recv: &mut RecvStream, max: usize) -> Res
 pub async fn write<T: Serialize>(send: &mut SendStream, message: &T) -> bool {
     let bytes = frame::encode(message);
     matches!(tokio::time::timeout(FRAME_DEADLINE, send.write_all(&bytes)).await, Ok(Ok(())))
+}
+
+/// Fills `out` with what comes next.
+pub async fn fill(recv: &mut RecvStream, out: &mut [u8]) -> Result<(), ReadError> {
+    in_time(read_exact(recv, out)).await
 }
 
 async fn read_exact(recv: &mut RecvStream, out: &mut [u8]) -> Result<(), ReadError> {

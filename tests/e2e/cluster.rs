@@ -1,0 +1,171 @@
+//! Three trackers: one of them is killed, all of them are, too few are left; and one that grows to three.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use p2p_tests::Daemon;
+use p2p_tests::cluster::Cluster;
+use p2p_tests::file::{assert_equal, random_file};
+use p2p_tests::wait::eventually;
+
+use crate::{MIB, made_groups, number, only_download, text};
+
+/// How often a tracker is killed under a stream of changes.
+const KILLS: usize = 6;
+
+/// Makes a group, as often as it is refused for want of trackers: never for long.
+fn make_group(daemon: &Daemon, name: &str) {
+    eventually("a change goes through", || {
+        daemon.ctl().output(&["create_group", name, "--policy", "public"]).status.success().then_some(())
+    });
+}
+
+#[test]
+fn the_leader_is_killed_and_nothing_is_lost() {
+    let mut cluster = Cluster::new();
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    let file = random_file(cluster.folder(), "large", 512 * MIB);
+    alice.run(&["create_group", "photos", "--policy", "public"]);
+    alice.run(&["upload_file", text(&file), "photos"]);
+    let copy = cluster.path("copy");
+    let mut follower = bob.follow(&["download_file", "photos", "large", text(&copy)]);
+    let started = follower.until(|document| document["type"] == "started");
+    eventually("the first pieces are here", || (number(&only_download(&bob), "have_bytes") > 0).then_some(()));
+
+    let leader = cluster.leader(&[0, 1, 2]);
+    cluster.trackers[leader].kill();
+    // What was read a moment ago can be read still, and without the dead one changes go on.
+    let groups = eventually("reads go on", || {
+        let output = bob.ctl().output(&["list_groups"]);
+        output.status.success().then(|| made_groups(&bob))
+    });
+    assert_eq!(groups, ["photos"]);
+    make_group(&alice, "without-one");
+    assert_eq!(made_groups(&alice), ["photos", "without-one"], "who made it sees it");
+    let result = follower.until(|document| document["type"] == "result");
+    assert_eq!(result["id"], started["id"], "one transfer, from its start to its end");
+    assert_equal(&file, &copy);
+
+    cluster.trackers[leader].restart();
+    make_group(&bob, "with-all");
+    let digest = cluster.agreed_digest();
+
+    // All at once, as by a power cut.
+    cluster.trackers.iter_mut().for_each(p2p_tests::Tracker::kill);
+    cluster.start_all();
+    assert_eq!(cluster.agreed_digest(), digest);
+    make_group(&alice, "after-all");
+    assert_eq!(made_groups(&bob), ["after-all", "photos", "with-all", "without-one"]);
+    cluster.agreed_digest();
+}
+
+#[test]
+fn every_acknowledged_group_is_there_after_kills_of_any_tracker() {
+    let mut cluster = Cluster::new();
+    let alice = cluster.user("alice");
+    let (acknowledged, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let names = std::thread::scope(|scope| {
+        let stream = scope.spawn(|| {
+            let mut names = Vec::new();
+            for number in 0.. {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let name = format!("group-{number:04}");
+                // Refused while nobody leads: such a group may be there or not.
+                if alice.ctl().output(&["create_group", &name]).status.success() {
+                    names.push(name);
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            names
+        });
+        for kill in 0..KILLS {
+            // A different moment each time: in the middle of whatever number of acknowledgements later.
+            let enough = acknowledged.load(Ordering::Relaxed) + 1 + kill % 3;
+            eventually("groups are acknowledged", || {
+                (acknowledged.load(Ordering::Relaxed) >= enough || stream.is_finished()).then_some(())
+            });
+            // Who leads at the time, every other time: what it had alone must not come back.
+            let victim = if kill % 2 == 0 { cluster.leader(&[0, 1, 2]) } else { kill % 3 };
+            cluster.trackers[victim].kill();
+            let enough = acknowledged.load(Ordering::Relaxed) + 1;
+            eventually("groups are acknowledged without it", || {
+                (acknowledged.load(Ordering::Relaxed) >= enough || stream.is_finished()).then_some(())
+            });
+            cluster.trackers[victim].restart();
+        }
+        over.store(true, Ordering::Relaxed);
+        stream.join().expect("the stream of commands does not panic")
+    });
+    cluster.agreed_digest();
+    let there = made_groups(&alice);
+    let lost: Vec<_> = names.iter().filter(|name| !there.contains(name)).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    // Once each: what was retried in between was not made twice, and cannot be made again.
+    assert_eq!(alice.refusal(&["create_group", &names[0]]).code, "group_exists");
+}
+
+#[test]
+fn sharing_goes_on_when_the_first_tracker_is_dead() {
+    let mut cluster = Cluster::new();
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    let files = ["before", "after"].map(|name| random_file(cluster.folder(), name, MIB));
+    let mtorrents = ["before.mtorrent", "after.mtorrent"].map(|name| cluster.path(name));
+    alice.run(&["share", text(&files[0]), text(&mtorrents[0])]);
+    cluster.trackers[0].kill();
+    eventually("share works without the first tracker", || {
+        alice.ctl().output(&["share", text(&files[1]), text(&mtorrents[1])]).status.success().then_some(())
+    });
+    for (file, mtorrent) in files.iter().zip(&mtorrents) {
+        let copy = cluster.path("bob's");
+        eventually("get works without the first tracker", || {
+            bob.ctl().output(&["get", text(mtorrent), text(&copy)]).status.success().then_some(())
+        });
+        assert_equal(file, &copy);
+        std::fs::remove_file(&copy).expect("there");
+    }
+}
+
+#[test]
+fn without_a_majority_reads_go_on_and_changes_are_refused() {
+    let mut cluster = Cluster::new();
+    let alice = cluster.user("alice");
+    alice.run(&["create_group", "photos", "--policy", "public"]);
+    let leader = cluster.leader(&[0, 1, 2]);
+    for place in (0..3).filter(|place| *place != leader) {
+        cluster.trackers[place].kill();
+    }
+    eventually("reads go on", || {
+        let output = alice.ctl().output(&["list_groups"]);
+        output.status.success().then(|| assert_eq!(made_groups(&alice), ["photos"]))
+    });
+    let refusal = alice.refusal(&["create_group", "films"]);
+    assert_eq!((refusal.code.as_str(), refusal.exit_code), ("no_majority", 8));
+    cluster.trackers.iter_mut().enumerate().filter(|(place, _)| *place != leader).for_each(|(_, it)| it.restart());
+    make_group(&alice, "films-again");
+    cluster.agreed_digest();
+}
+
+#[test]
+fn a_tracker_that_was_alone_grows_to_three() {
+    let mut cluster = Cluster::resting(3);
+    let whole = std::fs::read_to_string(cluster.path("tracker_info.txt")).expect("there");
+    let first_line = whole.lines().next().expect("three lines").to_owned();
+    std::fs::write(cluster.path("tracker_info.txt"), first_line).expect("written");
+    cluster.trackers[0].restart();
+    let alice = cluster.user("alice");
+    alice.run(&["create_group", "from-before", "--policy", "public"]);
+    cluster.trackers[0].stop();
+    std::fs::write(cluster.path("tracker_info.txt"), whole).expect("written");
+    cluster.start_all();
+    eventually("all three vote", || {
+        let status = cluster.trackers[2].status();
+        let voters =
+            status["trackers"].as_array().map(|trackers| trackers.iter().filter(|it| it["votes"] == true).count());
+        (voters == Some(3)).then_some(())
+    });
+    cluster.agreed_digest();
+    cluster.trackers[0].kill();
+    make_group(&alice, "without-the-first");
+    assert_eq!(made_groups(&alice), ["from-before", "without-the-first"]);
+}

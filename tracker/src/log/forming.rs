@@ -1,0 +1,118 @@
+//! How trackers become a cluster: those of a `tracker_info.txt` meet, and the first of them makes one of them all.
+//!
+//! At the first start all of them have to be there: the first of the list asks each whether it is new, and only then are
+//! all of them voters from the start. So a tracker whose folder was lost founds nothing in the place of what was. A list that
+//! has grown since is followed by whoever leads: a new tracker gets the whole state first, and a vote when all of the list
+//! have it. With two trackers the second one follows without a vote: two voters would need both, which is worse than one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::{ChangeMembers, Raft};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::network::Links;
+use super::types::{Member, TrackerId, Types};
+
+/// Pause before the others are asked again, while there is no cluster yet.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Pause between two looks at whether the list has a tracker that the cluster has not.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long another tracker may take to say what it is.
+const STATUS_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a new tracker may take to get the whole state.
+const JOIN_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Fewest voters of a cluster that lives on without one of them.
+const VOTERS_MIN: usize = 3;
+
+/// Makes the listed trackers one cluster, and keeps at it; never ends.
+pub(super) async fn form(raft: &Raft<Types>, links: &Arc<Links>) {
+    let mut told = String::new();
+    loop {
+        if links.is_alone() {
+            return std::future::pending().await;
+        }
+        let outcome = step(raft, links).await;
+        let complete = outcome.is_ok();
+        if let Err(waiting) = outcome
+            && waiting != told
+        {
+            warn!("{waiting}");
+            told = waiting;
+        }
+        sleep(if complete { LOOK_INTERVAL } else { PAUSE }).await;
+    }
+}
+
+/// Does what can be done now; what it waits for, where that is not all.
+async fn step(raft: &Raft<Types>, links: &Arc<Links>) -> Result<(), String> {
+    let mut missing = Ok(());
+    for id in links.others() {
+        if let Err(error) = links.meet(id).await {
+            missing = Err(format!("waiting for tracker {id}: {error}"));
+        }
+    }
+    let me = links.me();
+    if !raft.is_initialized().await.map_err(|error| error.to_string())? {
+        missing?;
+        let first = links.others().next().is_none_or(|other| me < other);
+        return if first { found(raft, links).await } else { Err("waiting to be taken into the cluster".to_owned()) };
+    }
+    let metrics = raft.metrics().borrow().clone();
+    if metrics.current_leader != Some(me) {
+        return Ok(());
+    }
+    let members = metrics.membership_config;
+    for id in links.others() {
+        if members.membership().get_node(&id).is_none() {
+            let key = new_tracker(links, id).await?;
+            info!(tracker = id, "taking a tracker into the cluster");
+            let joined = timeout(JOIN_DEADLINE, raft.add_learner(id, Member { key: Some(key) }, true)).await;
+            joined.map_err(|_| format!("tracker {id} does not catch up"))?.map_err(|error| error.to_string())?;
+        }
+    }
+    let listed: BTreeSet<TrackerId> = links.others().chain([me]).collect();
+    let voters: BTreeSet<TrackerId> = members.membership().voter_ids().collect();
+    if listed.len() >= VOTERS_MIN && !listed.is_subset(&voters) {
+        info!(?listed, "all listed trackers get a vote");
+        let changed = raft.change_membership(ChangeMembers::AddVoterIds(listed), true).await;
+        changed.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Makes the first cluster of all who are listed.
+async fn found(raft: &Raft<Types>, links: &Arc<Links>) -> Result<(), String> {
+    let mut members = BTreeMap::from([(links.me(), links.member())]);
+    for id in links.others() {
+        members.insert(id, Member { key: Some(new_tracker(links, id).await?) });
+    }
+    if members.len() < VOTERS_MIN {
+        // The other follows when this one leads.
+        members = BTreeMap::from([(links.me(), links.member())]);
+    }
+    info!(trackers = members.len(), "all trackers are there and new: the cluster begins");
+    raft.initialize(members).await.map_err(|error| error.to_string())
+}
+
+/// The key of a tracker that belongs to no cluster yet, asked now.
+async fn new_tracker(links: &Arc<Links>, id: TrackerId) -> Result<p2p_proto::id::NodeId, String> {
+    let asked = timeout(STATUS_DEADLINE, links.status(id)).await;
+    let status = asked.map_err(|_| format!("waiting for tracker {id}: it does not answer"))?;
+    let status = status.map_err(|error| format!("waiting for tracker {id}: {error}"))?;
+    if status.id != id {
+        return Err(format!("the tracker at the address of tracker {id} takes itself for tracker {}", status.id));
+    }
+    if !status.blank {
+        return Err(format!(
+            "tracker {id} belongs to another cluster: give it an empty folder to take it into this one"
+        ));
+    }
+    links.key_of(id).ok_or_else(|| format!("waiting for tracker {id}: its key is not known"))
+}

@@ -1,0 +1,148 @@
+//! What a tracker tells its operator: the document, and its rendering for a person.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use p2p_proto::reject::{ErrorCode, Reject};
+use serde::{Deserialize, Serialize};
+
+use crate::admin::SOCKET;
+
+/// Version of [`Status`]; fields are only ever added.
+pub const SCHEMA: u32 = 1;
+
+/// Its `type`.
+pub const KIND: &str = "tracker_status";
+
+/// How long the tracker may take to tell: it copies its whole state.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Longest document read, in bytes.
+const DOCUMENT_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How a tracker does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// [`KIND`].
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Name and version of the program.
+    pub software: String,
+    /// Which tracker of its cluster.
+    pub tracker: u64,
+    /// Its key's name.
+    pub id: String,
+    /// Where it listens.
+    pub address: Option<String>,
+    /// Whether nodes are served.
+    pub ready: bool,
+    /// What it does in its cluster.
+    pub role: Role,
+    /// Who leads, as far as it knows.
+    pub leader: Option<u64>,
+    /// How often a leader was elected, or tried to be.
+    pub term: u64,
+    /// Places of the log that are applied.
+    pub applied: u64,
+    /// SHA-256 of the state, in hex: the same on every tracker that has applied as much.
+    pub digest: String,
+    /// Nodes connected here.
+    pub nodes: usize,
+    /// All who belong to the cluster.
+    pub trackers: Vec<MemberStatus>,
+}
+
+/// A tracker of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Which.
+    pub tracker: u64,
+    /// Its key's name.
+    pub id: Option<String>,
+    /// Whether it has a vote.
+    pub votes: bool,
+}
+
+/// What a tracker does in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Decides the order of changes.
+    Leader,
+    /// Follows, and may lead.
+    Follower,
+    /// Wants to lead.
+    Candidate,
+    /// Follows without a vote, or belongs to no cluster yet.
+    Learner,
+}
+
+/// Asks the tracker that runs on a folder, and shows what it says.
+///
+/// # Errors
+/// That none runs there, or does not answer.
+pub fn show(folder: &Path, json: bool) -> Result<(), Reject> {
+    let text = ask(folder).map_err(|error| {
+        let message = format!("no tracker answers on the state folder {}: {error}", folder.display());
+        Reject::new(ErrorCode::NO_TRACKER, message).hint("start it there, or name its folder with --home DIR")
+    })?;
+    let shown = if json { text } else { human(&text)? };
+    // Whoever asked may have stopped reading.
+    let _ = writeln!(io::stdout(), "{}", shown.trim_end());
+    Ok(())
+}
+
+fn ask(folder: &Path) -> io::Result<String> {
+    let stream = UnixStream::connect(folder.join(SOCKET))?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    let mut text = String::new();
+    stream.take(DOCUMENT_BYTES_MAX).read_to_string(&mut text)?;
+    if text.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(text) }
+}
+
+fn human(text: &str) -> Result<String, Reject> {
+    let status: Status = serde_json::from_str(text).map_err(|error| {
+        Reject::new(ErrorCode::MALFORMED, format!("the tracker's answer cannot be read: {error}"))
+            .hint("`tracker status` has to be of the same version")
+    })?;
+    let role = match status.role {
+        Role::Leader => "leads",
+        Role::Follower => "follows",
+        Role::Candidate => "stands for election",
+        Role::Learner => "follows without a vote",
+    };
+    let leader = status.leader.map_or("nobody leads".to_owned(), |leader| format!("tracker {leader} leads"));
+    let mut lines = vec![
+        format!("tracker {} {role}   {leader}   term {}   {}", status.tracker, status.term, status.software),
+        format!("Listens   {}", status.address.as_deref().unwrap_or("-")),
+        format!("State     {} places applied, {}", status.applied, status.digest),
+        format!("Nodes     {} connected{}", status.nodes, if status.ready { "" } else { " (not served yet)" }),
+    ];
+    for member in &status.trackers {
+        let votes = if member.votes { "votes" } else { "no vote" };
+        lines.push(format!("Tracker {} {votes}   {}", member.tracker, member.id.as_deref().unwrap_or("-")));
+    }
+    Ok(lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_reads_who_leads() {
+        let text = r#"{"schema":1,"type":"tracker_status","software":"p2p 1","tracker":2,"id":"ab","address":null,
+            "ready":true,"role":"follower","leader":1,"term":3,"applied":9,"digest":"cd","nodes":4,
+            "trackers":[{"tracker":1,"id":"ef","votes":true}],"later":1}"#;
+        assert_eq!(
+            human(text).expect("reads"),
+            "tracker 2 follows   tracker 1 leads   term 3   p2p 1\nListens   -\nState     9 places applied, cd\n\
+             Nodes     4 connected\nTracker 1 votes   ef"
+        );
+        assert!(human("{}").is_err());
+    }
+}
