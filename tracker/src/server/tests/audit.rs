@@ -137,23 +137,23 @@ fn each_change_is_a_line() {
         ),
         (
             ALICE,
-            Command::CreateGroup { group: named("open\u{202e}"), policy: JoinPolicy::Open },
-            r#"action=create_group result=done by="Alice" group="open\u{202e}" policy=Open"#,
+            Command::CreateGroup { group: named("open\""), policy: JoinPolicy::Open },
+            r#"action=create_group result=done by="Alice" group="open\"" policy=Open"#,
         ),
         (
             BOB,
-            Command::JoinGroup { group: named("open\u{202e}") },
-            r#"action=join_group result=done by="bob" group="open\u{202e}""#,
+            Command::JoinGroup { group: named("open\"") },
+            r#"action=join_group result=done by="bob" group="open\"""#,
         ),
         (
             ALICE,
-            Command::TransferGroup { group: named("open\u{202e}"), user: bob() },
-            r#"action=transfer_group result=done by="Alice" user="bob" group="open\u{202e}""#,
+            Command::TransferGroup { group: named("open\""), user: bob() },
+            r#"action=transfer_group result=done by="Alice" user="bob" group="open\"""#,
         ),
         (
             ALICE,
-            Command::LeaveGroup { group: named("open\u{202e}"), force: false },
-            r#"action=leave_group result=done by="Alice" group="open\u{202e}" cut_off=1"#,
+            Command::LeaveGroup { group: named("open\""), force: false },
+            r#"action=leave_group result=done by="Alice" group="open\"" cut_off=1"#,
         ),
         (
             ALICE,
