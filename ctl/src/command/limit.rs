@@ -30,8 +30,12 @@ impl Limit {
 /// Bytes per second, as people write them.
 fn rate(text: &str) -> Result<u64, String> {
     let size = text.strip_suffix("/s").unwrap_or(text);
-    let parsed = size.parse::<ByteSize>().map_err(|_| format!("`{text}` is no rate; write it as 500KB, 10MB or 0"))?;
-    Ok(parsed.as_u64())
+    let parsed = size.parse::<ByteSize>().map(|size| size.as_u64());
+    // What no number of bytes can be is read as the largest there is.
+    parsed
+        .ok()
+        .filter(|rate| *rate < u64::MAX)
+        .ok_or_else(|| format!("`{text}` is no rate; write it as 500KB, 10MB or 0"))
 }
 
 #[cfg(test)]

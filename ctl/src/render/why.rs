@@ -159,7 +159,7 @@ mod tests {
         let slow = Why { peers: vec![peer(7, 0, 3), peer(9, 2 << 20, 0)], ..why(Bottleneck::PeerSpeed, 0) };
         let expected = "\
 a91f0102 genome.tar: how fast 2 peers send, or the way from them: 842 MiB/s
-NODE      USER  PIECES       RATE  ITS LIMIT  ASKED  QUEUED       STATE
+NODE      USER  PIECES  RATE       ITS LIMIT  ASKED  QUEUED       STATE
 09090909  bob   84,379  2.0 MiB/s  2.0 MiB/s      4  -            connected
 07070707  bob   84,379          -          -      4  3 behind 20  connected";
         assert_eq!(said(&slow), expected);
