@@ -192,7 +192,8 @@ async fn a_folder_stays_the_tracker_that_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_changes_at_once_survive_snapshots_and_a_restart() {
     const CHANGES: u64 = 70_000;
-    const PROPOSERS: u64 = 200;
+    // As few as go into one batch make so many batches, which are what is taken out: a few hundred of them stay.
+    const PROPOSERS: u64 = 20;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let open = || Store::open(folder.path()).expect("opens");
     let start = async || Consensus::start(open(), Peers::none(KEY), heard(|_| {})).await.expect("whole");
