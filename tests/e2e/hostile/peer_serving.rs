@@ -86,7 +86,10 @@ fn every_lie_is_seen_through() {
         if consequence == Banned {
             eventually(&format!("{lie:?}: the liar is banned"), || staged.is_banned(&liar).then_some(()));
         }
-        assert!(!copy.exists(), "{lie:?}: nothing stands under the name before it is right");
+        // Whoever served before is still connected, and may have brought it all already.
+        if copy.exists() {
+            assert_equal(&staged.file, &copy);
+        }
         staged.name(vec![liar.as_named(), honest.clone()]);
         staged.bob.run(&["wait", id]);
         assert_equal(&staged.file, &copy);

@@ -78,6 +78,8 @@ impl Peer {
         match stream.hear::<HelloAck>().await {
             Heard::Message(_) => Ok(Peer { line }),
             Heard::Closed(close) => Err(close),
+            // The stream goes first, the connection behind it; both may come in one packet.
+            Heard::Reset(_) => Err(line.closed().await),
             other => panic!("an answer to Hello: {other:?}"),
         }
     }
