@@ -1,12 +1,11 @@
 //! Three trackers: one of them is killed, all of them are, too few are left; and one that grows to three.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use p2p_tests::Daemon;
 use p2p_tests::cluster::Cluster;
 use p2p_tests::file::{assert_equal, random_file};
 use p2p_tests::wait::eventually;
 
+use crate::changes::acknowledged_groups;
 use crate::{MIB, made_groups, number, only_download, text};
 
 /// How often a tracker is killed under a stream of changes.
@@ -62,40 +61,17 @@ fn the_leader_is_killed_and_nothing_is_lost() {
 fn every_acknowledged_group_is_there_after_kills_of_any_tracker() {
     let mut cluster = Cluster::new();
     let alice = cluster.user("alice");
-    let (acknowledged, over) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let names = std::thread::scope(|scope| {
-        let stream = scope.spawn(|| {
-            let mut names = Vec::new();
-            for number in 0.. {
-                if over.load(Ordering::Relaxed) {
-                    break;
-                }
-                let name = format!("group-{number:04}");
-                // Refused while nobody leads: such a group may be there or not.
-                if alice.ctl().output(&["create_group", &name]).status.success() {
-                    names.push(name);
-                    acknowledged.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            names
-        });
+    let names = acknowledged_groups(&alice, |changes| {
         for kill in 0..KILLS {
             // A different moment each time: in the middle of whatever number of acknowledgements later.
-            let enough = acknowledged.load(Ordering::Relaxed) + 1 + kill % 3;
-            eventually("groups are acknowledged", || {
-                (acknowledged.load(Ordering::Relaxed) >= enough || stream.is_finished()).then_some(())
-            });
+            changes.wait_for(1 + kill % 3);
             // Who leads at the time, every other time: what it had alone must not come back.
             let victim = if kill % 2 == 0 { cluster.leader(&[0, 1, 2]) } else { kill % 3 };
             cluster.trackers[victim].kill();
-            let enough = acknowledged.load(Ordering::Relaxed) + 1;
-            eventually("groups are acknowledged without it", || {
-                (acknowledged.load(Ordering::Relaxed) >= enough || stream.is_finished()).then_some(())
-            });
+            // They go on without it.
+            changes.wait_for(1);
             cluster.trackers[victim].restart();
         }
-        over.store(true, Ordering::Relaxed);
-        stream.join().expect("the stream of commands does not panic")
     });
     cluster.agreed_digest();
     let there = made_groups(&alice);

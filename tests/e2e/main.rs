@@ -5,6 +5,7 @@
 
 mod accounts;
 mod audit;
+mod changes;
 mod cluster;
 mod control_socket;
 mod copies;

@@ -1,11 +1,10 @@
 //! A tracker that is killed loses nothing that it acknowledged, and daemons come back to it by themselves.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use p2p_tests::World;
 use p2p_tests::file::{assert_equal, random_file};
 use p2p_tests::wait::eventually;
 
+use crate::changes::acknowledged_groups;
 use crate::{MIB, NAME, Shared, column, entry, number, text};
 
 /// How often the tracker is killed.
@@ -15,34 +14,13 @@ const KILLS: usize = 10;
 fn every_acknowledged_group_is_there_after_kills() {
     let mut world = World::new();
     let alice = world.user("alice");
-    let (acknowledged, over) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let names = std::thread::scope(|scope| {
-        let stream = scope.spawn(|| {
-            let mut names = Vec::new();
-            for number in 0.. {
-                if over.load(Ordering::Relaxed) {
-                    break;
-                }
-                let name = format!("group-{number:04}");
-                // Refused while the tracker is away: such a group may be there or not.
-                if alice.ctl().output(&["create_group", &name]).status.success() {
-                    names.push(name);
-                    acknowledged.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            names
-        });
+    let names = acknowledged_groups(&alice, |changes| {
         for kill in 0..KILLS {
             // A different moment each time: in the middle of whatever number of acknowledgements later.
-            let enough = acknowledged.load(Ordering::Relaxed) + 1 + kill % 3;
-            eventually("groups are acknowledged", || {
-                (acknowledged.load(Ordering::Relaxed) >= enough || stream.is_finished()).then_some(())
-            });
+            changes.wait_for(1 + kill % 3);
             world.tracker.kill();
             world.tracker.restart();
         }
-        over.store(true, Ordering::Relaxed);
-        stream.join().expect("the stream of commands does not panic")
     });
     assert!(names.len() >= KILLS);
     let groups = eventually("the tracker answers", || {

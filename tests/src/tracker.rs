@@ -68,11 +68,6 @@ impl Tracker {
         }
     }
 
-    /// Makes it number `id` of a `tracker_info.txt` from the next start on.
-    pub fn become_listed(&mut self, file: PathBuf, id: u64) {
-        self.listed = Some((file, id));
-    }
-
     /// Runs it until it is ready.
     ///
     /// # Errors

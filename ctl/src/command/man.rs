@@ -37,7 +37,9 @@ impl Man {
             if let Some(page) = page_of(daemon) {
                 std::fs::write(folder.join(format!("{daemon}.1")), page).map_err(refused)?;
             } else {
-                session.screen.warning(&format!("no page of {daemon}: the program is not beside p2pctl"));
+                session
+                    .screen
+                    .warning(&format!("no page of {daemon}: beside p2pctl is no such program that prints one"));
             }
         }
         session.screen.message(&format!("manual pages written to {}", folder.display()));
