@@ -4,8 +4,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-use p2p_proto::escape::HarmlessLines;
-use p2pd::config::Arguments;
+use p2p_host::log::Log;
+use p2p_proto::paths::Folders;
+use p2p_proto::reject::{ErrorCode, Reject};
+use p2pd::config::{Arguments, Config};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -14,15 +16,7 @@ fn main() -> ExitCode {
         let _ = clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout());
         return ExitCode::SUCCESS;
     }
-    tracing_subscriber::fmt()
-        .with_writer(|| HarmlessLines(std::io::stderr()))
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| p2pd::run::LOG_FILTER.into()),
-        )
-        .with_ansi(false)
-        .log_internal_errors(false)
-        .init();
-    match p2pd::run::run(&arguments) {
+    match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reject) => {
             // Where the disk that holds the log is full, nothing can be said; the exit code still is.
@@ -34,4 +28,18 @@ fn main() -> ExitCode {
             ExitCode::from(reject.code.exit_code())
         }
     }
+}
+
+/// Reads the settings, and checks them or runs the daemon.
+fn start(arguments: Arguments) -> Result<(), Reject> {
+    let folders =
+        Folders::find(arguments.home.as_deref()).map_err(|error| Reject::new(ErrorCode::USAGE, error.to_string()))?;
+    let config = Config::read(&arguments, &folders)?;
+    if arguments.check_config {
+        let right = config.approve(&arguments, &folders)?;
+        let _ = writeln!(std::io::stdout(), "{right}");
+        return Ok(());
+    }
+    let log = Log::start(config.log_format, &config.log);
+    p2pd::run::run(arguments, folders, config, log)
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use p2p_host::log::Log;
+use p2p_host::reload::Reloads;
 use p2p_proto::identity::Identity;
 use p2p_proto::paths::Folders;
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -16,18 +18,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock::Clock;
-use crate::config::Arguments;
+use crate::config::{Arguments, Config, Rate};
 use crate::control::{self, Control};
 use crate::driver::{self, INPUTS_MAX, MANIFESTS_SERVED_KIB_MAX, Shells};
 use crate::endpoint::Endpoint;
-use crate::engine::{Config, Engine, Input, Limits};
+use crate::engine::{self, Engine, Input, Limits};
 use crate::net::Net;
 use crate::piece_buffer::{LARGE_POOL_BYTES, POOL_BYTES, PiecePool};
 use crate::store::{Store, StoreEvent};
 use crate::tracker_link::TrackerLink;
-
-/// What is logged where `RUST_LOG` does not say: what an operator must know.
-pub const LOG_FILTER: &str = "info";
 
 /// How long work that waits for the disk may go on when all else has ended; it is safe to cut at any moment.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
@@ -47,9 +46,10 @@ const LOOK_SOURCES: usize = 1000;
 const WORKER_THREADS: usize = 2;
 
 /// Runs the daemon until it is told to end.
-pub fn run(arguments: &Arguments) -> Result<(), Reject> {
-    let folders =
-        Folders::find(arguments.home.as_deref()).map_err(|error| Reject::new(ErrorCode::USAGE, error.to_string()))?;
+///
+/// # Errors
+/// Why it cannot start or go on, as it is told to a person: message, hint, exit code.
+pub fn run(arguments: Arguments, folders: Folders, config: Config, log: Log) -> Result<(), Reject> {
     create_folder(&folders.state)?;
     let _lock = lock(&folders.state)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -57,35 +57,38 @@ pub fn run(arguments: &Arguments) -> Result<(), Reject> {
         .enable_all()
         .build()
         .map_err(|error| Reject::new(ErrorCode::INTERNAL, format!("cannot start threads: {error}")))?;
-    let ended = runtime.block_on(serve(arguments, &folders));
+    let ended = runtime.block_on(serve(arguments, folders, config, log));
     runtime.shutdown_timeout(SHUTDOWN_DEADLINE);
     ended
 }
 
 /// Starts every part, says that it is ready, and drives the engine.
-async fn serve(arguments: &Arguments, folders: &Folders) -> Result<(), Reject> {
+async fn serve(arguments: Arguments, folders: Folders, config: Config, log: Log) -> Result<(), Reject> {
     let local = |error: &dyn std::fmt::Display| Reject::new(ErrorCode::DISK_ERROR, error.to_string());
     let internal = |error: &dyn std::fmt::Display| Reject::new(ErrorCode::INTERNAL, error.to_string());
     let socket = folders.control_socket().map_err(|error| Reject::new(ErrorCode::USAGE, error.to_string()))?;
-    let trackers = arguments.tracker_list(folders)?;
     let identity = Arc::new(Identity::load_or_create(&folders.state).map_err(|error| local(&error))?);
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
 
     let (store_events, told) = mpsc::unbounded_channel();
-    let (store, restored) = Store::open(&folders.state, store_events).map_err(|error| local(&error))?;
+    let (store, mut restored) = Store::open(&folders.state, store_events).map_err(|error| local(&error))?;
     tokio::spawn(tell_store_events(told, inputs.clone()));
-    let endpoint = Endpoint::bind(Arc::clone(&identity), arguments.listen).map_err(|error| {
+    let endpoint = Endpoint::bind(Arc::clone(&identity), config.listen).map_err(|error| {
         Reject::new(ErrorCode::INTERNAL, error.to_string()).hint("another address or port: --listen ADDR:PORT")
     })?;
+    // What the settings say holds at a start, whatever `limit` has kept.
+    restored.limits.up_limit = config.up_limit.map_or(restored.limits.up_limit, |Rate(rate)| rate);
+    restored.limits.down_limit = config.down_limit.map_or(restored.limits.down_limit, |Rate(rate)| rate);
+    let active_downloads_max = config.active_downloads.0;
     let clock = Clock::start();
     let engine = Engine::new(
-        Config {
+        engine::Config {
             node: identity.node_id(),
             software: SOFTWARE.to_owned(),
-            trackers: trackers.iter().map(ToString::to_string).collect(),
+            trackers: config.trackers.iter().map(ToString::to_string).collect(),
             seed: fastrand::u64(..),
             process_id: std::process::id(),
-            limits: Limits { fetch_bytes_max: POOL_BYTES as u64, ..Limits::default() },
+            limits: Limits { fetch_bytes_max: POOL_BYTES as u64, active_downloads_max, ..Limits::default() },
         },
         restored,
         clock.now(),
@@ -94,7 +97,7 @@ async fn serve(arguments: &Arguments, folders: &Folders) -> Result<(), Reject> {
     let is_own_socket = activated.is_none();
     let shells = Shells {
         control: Control::listen(&socket, activated, inputs.clone()).await.map_err(|error| internal(&error))?,
-        tracker_link: TrackerLink::start(endpoint.clone(), trackers, &folders.state, inputs.clone()),
+        tracker_link: TrackerLink::start(endpoint.clone(), config.trackers.clone(), &folders.state, inputs.clone()),
         net: Net::start(endpoint.clone(), inputs.clone()),
         store,
         fetch_pool: PiecePool::new(POOL_BYTES),
@@ -104,6 +107,10 @@ async fn serve(arguments: &Arguments, folders: &Folders) -> Result<(), Reject> {
         inputs: inputs.clone(),
     };
     tokio::spawn(look_at_sources(shells.store.clone()));
+    match Reloads::begin() {
+        Ok(reloads) => drop(tokio::spawn(reload(reloads, arguments, folders, config, log, inputs.clone()))),
+        Err(error) => tracing::warn!(%error, "SIGHUP cannot be heard; it ends the daemon"),
+    }
     tokio::spawn(tell_signals(inputs));
     say_ready(&socket, &endpoint)?;
     let ended = driver::run(engine, received, shells, clock).await;
@@ -151,6 +158,35 @@ async fn look_at_sources(store: Store) {
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
         store.look_at_sources(LOOK_SOURCES).await;
+    }
+}
+
+/// Reads the settings again at each SIGHUP, and has those hold that can.
+async fn reload(
+    mut reloads: Reloads,
+    arguments: Arguments,
+    folders: Folders,
+    mut config: Config,
+    log: Log,
+    inputs: mpsc::Sender<Input>,
+) {
+    loop {
+        let before = config.clone();
+        let changes = config.take_over(reloads.next(|| Config::read(&arguments, &folders)).await);
+        if config.log != before.log {
+            log.set_filter(&config.log);
+        }
+        // A limit that the settings have not changed is left to `p2pctl limit`.
+        let changed = |now: Option<Rate>, before| now.filter(|_| now != before).map(|Rate(rate)| rate);
+        let tuned = Input::Tuned {
+            up_limit: changed(config.up_limit, before.up_limit),
+            down_limit: changed(config.down_limit, before.down_limit),
+            active_downloads_max: config.active_downloads.0,
+        };
+        if inputs.send(tuned).await.is_err() {
+            return;
+        }
+        reloads.done(&changes);
     }
 }
 

@@ -38,6 +38,21 @@ pub fn steers(character: char) -> bool {
     bidi || hides(character) || character.is_control()
 }
 
+/// The same for the text of a JSON document, in JSON's own escapes: what it says stays the same.
+pub fn escape_json(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if steers(character) {
+            let units =
+                character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+            escaped.push_str(&units);
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
 /// Writes whole lines, each with one call, as logs do, and escapes what is in them: nobody outside can steer the terminal
 /// that a log is read at, or write a line of it.
 #[derive(Debug)]
@@ -45,15 +60,33 @@ pub struct HarmlessLines<W>(pub W);
 
 impl<W: Write> Write for HarmlessLines<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes);
-        let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
-        self.0.write_all((escape(line) + end).as_bytes())?;
-        Ok(bytes.len())
+        write_line(&mut self.0, bytes, escape)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
+}
+
+/// The same for lines that are JSON documents.
+#[derive(Debug)]
+pub struct HarmlessJsonLines<W>(pub W);
+
+impl<W: Write> Write for HarmlessJsonLines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write_line(&mut self.0, bytes, escape_json)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn write_line(into: &mut impl Write, bytes: &[u8], escape: fn(&str) -> String) -> io::Result<usize> {
+    let text = String::from_utf8_lossy(bytes);
+    let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
+    into.write_all((escape(line) + end).as_bytes())?;
+    Ok(bytes.len())
 }
 
 #[cfg(test)]
@@ -86,5 +119,11 @@ mod tests {
         log.write_all("INFO said \u{1b}[31m\nERROR forged\n".as_bytes()).expect("memory");
         log.write_all(b"INFO next\n").expect("memory");
         assert_eq!(String::from_utf8_lossy(&log.0), "INFO said \\u{1b}[31m\\u{a}ERROR forged\nINFO next\n");
+    }
+    #[test]
+    fn an_event_in_json_says_the_same_escaped() {
+        let mut log = HarmlessJsonLines(Vec::new());
+        log.write_all("{\"name\":\"a\u{202e}\u{e0001}é\"}\n".as_bytes()).expect("memory");
+        assert_eq!(String::from_utf8_lossy(&log.0), "{\"name\":\"a\\u202e\\udb40\\udc01é\"}\n");
     }
 }

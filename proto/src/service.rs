@@ -1,4 +1,4 @@
-//! What a daemon tells the service manager that started it: that it is ready, that it lives, that it ends.
+//! What a daemon tells the service manager that started it: that it is ready, that it reloads, that it lives, that it ends.
 //!
 //! The protocol is systemd's (sd_notify(3)). Without a manager all of this does nothing.
 
@@ -24,6 +24,14 @@ pub fn ready() -> io::Result<()> {
 /// As [`ready`].
 pub fn stopping() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Stopping])
+}
+
+/// Tells that settings are being read again; [`ready`] ends that.
+///
+/// # Errors
+/// As [`ready`].
+pub fn reloading() -> io::Result<()> {
+    sd_notify::notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
 }
 
 /// Tells that the daemon lives. To be called where its work is done, every [`alive_interval`]: a daemon that hangs then says

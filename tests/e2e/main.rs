@@ -30,6 +30,7 @@ mod restart;
 mod revocation;
 mod same_name;
 mod service;
+mod settings;
 mod source_faults;
 mod standby;
 mod start_stop;

@@ -117,6 +117,13 @@ impl Daemon {
         }
     }
 
+    /// Writes its settings file; it is read at the next start or reload.
+    pub fn write_settings(&self, text: &str) {
+        let folder = self.home.join("config");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("p2pd.toml"), text).expect("writes");
+    }
+
     /// Registers a new user and logs in.
     pub fn become_known_as(&self, user: &str) {
         self.run(&["create_user", user, PASSWORD]);

@@ -154,6 +154,14 @@ impl Process {
         self.log_from(0).lines().filter(|line| line.contains(text)).count()
     }
 
+    /// Waits for a line that holds this text, behind the first `known` ones that do.
+    pub fn logs(&self, known: usize, text: &str) -> String {
+        eventually(&format!("{} logs {text}", self.name), || {
+            let log = self.log();
+            log.lines().filter(|line| line.contains(text)).nth(known).map(str::to_owned)
+        })
+    }
+
     /// The last lines of its log.
     pub fn log_tail(&self) -> String {
         let text = self.log();

@@ -107,6 +107,13 @@ impl Tracker {
         Ok(())
     }
 
+    /// Writes its settings file; it is read at the next start or reload.
+    pub fn write_settings(&self, text: &str) {
+        let folder = self.home.join("config");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("tracker.toml"), text).expect("writes");
+    }
+
     /// The process, which runs.
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("the tracker runs")

@@ -1,18 +1,30 @@
-//! What the tracker is told when it starts: where to listen, where to keep its state.
+//! What the tracker is told: flags over environment over the settings file over defaults, checked into one [`Config`].
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use p2p_host::log::{LogFilter, LogFormat};
+use p2p_host::monitor::LocalAddress;
+use p2p_host::reload::Changes;
+use p2p_host::settings::{self, text};
 use p2p_proto::id::NodeId;
 use p2p_proto::limit::GRANT_LIFE_SECONDS;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker_info::{TrackerAddress, parse_tracker_info, tracker_info_text};
+use serde::Deserialize;
 
 use crate::log::{Listed, TrackerId};
+
+/// File of settings in the config folder.
+const SETTINGS_FILE: &str = "tracker.toml";
+
+/// Where a service manager says that a service's settings are (systemd.exec(5)).
+const MANAGERS_FOLDER: &str = "CONFIGURATION_DIRECTORY";
 
 /// Where a tracker listens that is told nothing.
 const DEFAULT_PLACE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
@@ -21,7 +33,7 @@ const DEFAULT_PLACE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST
 const GRANT_LIFE_SECONDS_MIN: u64 = 10;
 
 /// Tracker of a private file sharing group: knows users, groups, listings and who is online, never a file or a password.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "tracker", version)]
 struct Arguments {
     /// Folder of the whole state, in its subfolder `tracker` [default: the platform's folder for state]
@@ -34,26 +46,89 @@ struct Arguments {
 
     /// Where to listen: an address and port, a port of this machine alone, or a file with a line `IP PORT [TRACKER-ID]`
     /// [default: 127.0.0.1:9000]
-    #[arg(value_name = "ADDR:PORT | PORT | tracker_info.txt")]
+    #[arg(env = "P2P_TRACKER_LISTEN", value_name = "ADDR:PORT | PORT | tracker_info.txt")]
     place: Option<String>,
 
     /// Which line of tracker_info.txt this tracker is, from 1 [default: 1]
     #[arg(value_name = "ID")]
     id: Option<TrackerId>,
 
-    /// How long a grant to read a group lives, from 10 to 600: who loses access is cut off at once by everybody online,
-    /// and, while no tracker answers, after this time at the latest
-    #[arg(long, value_name = "SECONDS", default_value_t = GRANT_LIFE_SECONDS,
-        value_parser = clap::value_parser!(u64).range(GRANT_LIFE_SECONDS_MIN..=GRANT_LIFE_SECONDS))]
-    grant_life: u64,
+    /// File of settings; flags and environment are over it [default: tracker.toml in the folder `config` of the home, or in
+    /// the platform's folder for settings]
+    #[arg(long, env = "P2P_TRACKER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Say whether the settings are right, with file and line where they are not, and end
+    #[arg(long)]
+    check_config: bool,
+
+    #[command(flatten)]
+    settings: Settings,
 
     /// Print the manual page and end
     #[arg(long)]
     man: bool,
 }
 
+/// The settings: each field is a key of the file. Units, defaults and ranges: `systemd/tracker.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
+#[serde(default)]
+struct Settings {
+    /// Where to listen.
+    #[arg(skip)]
+    listen: Option<SocketAddr>,
+
+    /// The file of all trackers of the cluster, this one among them.
+    #[arg(skip)]
+    tracker_info: Option<PathBuf>,
+
+    /// Which line of it this one is.
+    #[arg(skip)]
+    id: Option<TrackerId>,
+
+    /// How long a grant to read a group lives, from 10 to 600 [default: 600]: who loses access is cut off at once by
+    /// everybody online, and, while no tracker answers, after this time at the latest
+    #[arg(long, env = "P2P_TRACKER_GRANT_LIFE", value_name = "SECONDS")]
+    #[serde(deserialize_with = "text")]
+    grant_life: Option<GrantLife>,
+
+    /// Which lines are logged, as warn, or warn,audit=info [default: info]
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER")]
+    #[serde(deserialize_with = "text")]
+    log: Option<LogFilter>,
+
+    /// How they look: text or json [default: text]
+    #[arg(long, env = "P2P_TRACKER_LOG_FORMAT", value_name = "FORMAT")]
+    #[serde(deserialize_with = "text")]
+    log_format: Option<LogFormat>,
+
+    /// Address and TCP port of this machine for /metrics and /health; port 0 takes any [default: none]
+    #[arg(long, env = "P2P_TRACKER_METRICS", value_name = "ADDR:PORT")]
+    #[serde(deserialize_with = "text")]
+    metrics: Option<LocalAddress>,
+}
+
+impl settings::Settings for Settings {
+    const EXCLUSIVE: &'static [[&'static str; 2]] = &[["listen", "tracker_info"], ["listen", "id"]];
+}
+
+/// Seconds that a grant lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct GrantLife(u64);
+
+impl FromStr for GrantLife {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<GrantLife, String> {
+        let seconds = text.parse().ok().filter(|life| (GRANT_LIFE_SECONDS_MIN..=GRANT_LIFE_SECONDS).contains(life));
+        seconds.map(GrantLife).ok_or_else(|| {
+            format!("`{text}` is no number of seconds from {GRANT_LIFE_SECONDS_MIN} to {GRANT_LIFE_SECONDS}")
+        })
+    }
+}
+
 /// What can be asked of a tracker that runs.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Verb {
     /// Shows what the tracker of this folder is doing: who leads, how far it is, what its state comes to
     ///
@@ -66,10 +141,12 @@ enum Verb {
 }
 
 /// What the program is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Task {
     /// Serve.
-    Serve(Config),
+    Serve(Source),
+    /// Say whether the settings are right.
+    Check(Source),
     /// Show the status of the tracker that runs on a folder.
     Status {
         /// Its state folder.
@@ -77,6 +154,12 @@ pub enum Task {
         /// As JSON.
         json: bool,
     },
+}
+
+/// The command line, from which everything can be read again while the tracker runs.
+#[derive(Debug)]
+pub struct Source {
+    arguments: Arguments,
 }
 
 /// The checked form of all that.
@@ -92,6 +175,12 @@ pub struct Config {
     pub folder: PathBuf,
     /// How long a grant lives.
     pub grant_life: Duration,
+    /// Which lines are logged.
+    pub log: LogFilter,
+    /// How they look.
+    pub log_format: LogFormat,
+    /// Where it tells its figures.
+    pub metrics: Option<LocalAddress>,
 }
 
 /// The trackers of a `tracker_info.txt`.
@@ -120,8 +209,8 @@ impl From<Reject> for ConfigError {
     }
 }
 
-impl Config {
-    /// Reads the command line and what it names.
+impl Task {
+    /// Reads the command line.
     ///
     /// # Errors
     /// Every [`ConfigError`].
@@ -133,21 +222,107 @@ impl Config {
         if let Some(Verb::Status { json }) = arguments.verb {
             return Ok(Task::Status { folder: state_folder(arguments.home.as_deref())?, json });
         }
-        let (listen, pin, cluster) = match arguments.place.as_deref() {
-            None => (DEFAULT_PLACE, None, Cluster::default()),
-            Some(place) => match address(place) {
-                Some(_) if arguments.id.is_some() => {
-                    return Err(
-                        usage(format!("an ID goes with a tracker_info.txt, not with the address `{place}`")).into()
-                    );
+        let check = arguments.check_config;
+        let source = Source { arguments };
+        Ok(if check { Task::Check(source) } else { Task::Serve(source) })
+    }
+}
+
+impl Source {
+    /// Reads the settings file and checks everything.
+    ///
+    /// # Errors
+    /// What is wrong, with its file and line where it is in one.
+    pub fn config(&self) -> Result<Config, Reject> {
+        let Arguments { settings: flags, home, .. } = &self.arguments;
+        let path = self.settings_file()?;
+        let file: Settings = match settings::read(&path)? {
+            Some(settings) => settings,
+            None if self.arguments.config.is_some() => {
+                return Err(Reject::new(ErrorCode::FILE_MISSING, format!("there is no file {}", path.display())));
+            }
+            None => Settings::default(),
+        };
+        let (listen, pin, cluster) = match self.arguments.place.as_deref() {
+            Some(place) => self.place(place)?,
+            None if self.arguments.id.is_some() => return Err(usage("an ID goes with a tracker_info.txt".to_owned())),
+            None => match (&file.tracker_info, file.id) {
+                // In a file, a path is from where the file is: the tracker may run anywhere.
+                (Some(info), id) => from_file(&path.parent().unwrap_or(Path::new("/")).join(info), id.unwrap_or(1))?,
+                (None, Some(_)) => {
+                    return Err(usage(format!("{}: `id` goes with `tracker_info`", path.display())));
                 }
-                Some(address) => (address, None, Cluster::default()),
-                None => from_file(Path::new(place), arguments.id.unwrap_or(1))?,
+                (None, None) => (file.listen.unwrap_or(DEFAULT_PLACE), None, Cluster::default()),
             },
         };
-        let grant_life = Duration::from_secs(arguments.grant_life);
-        let folder = state_folder(arguments.home.as_deref())?;
-        Ok(Task::Serve(Config { listen, pin, cluster, folder, grant_life }))
+        let GrantLife(grant_life) = flags.grant_life.or(file.grant_life).unwrap_or(GrantLife(GRANT_LIFE_SECONDS));
+        Ok(Config {
+            listen,
+            pin,
+            cluster,
+            folder: state_folder(home.as_deref())?,
+            grant_life: Duration::from_secs(grant_life),
+            log: flags.log.clone().or(file.log).unwrap_or_default(),
+            log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
+            metrics: flags.metrics.or(file.metrics),
+        })
+    }
+
+    /// What a person is told whose settings are right.
+    ///
+    /// # Errors
+    /// What is wrong, as [`Source::config`] has it.
+    pub fn approve(&self) -> Result<String, Reject> {
+        self.config()?;
+        let path = self.settings_file()?;
+        Ok(match path.exists() {
+            true => format!("{}: the settings are right", path.display()),
+            false => format!("{}: there is no such file, and without it the settings are right", path.display()),
+        })
+    }
+
+    /// Where to listen by the command line.
+    fn place(&self, place: &str) -> Result<(SocketAddr, Option<NodeId>, Cluster), Reject> {
+        match address(place) {
+            Some(_) if self.arguments.id.is_some() => {
+                Err(usage(format!("an ID goes with a tracker_info.txt, not with the address `{place}`")))
+            }
+            Some(address) => Ok((address, None, Cluster::default())),
+            None => from_file(Path::new(place), self.arguments.id.unwrap_or(1)),
+        }
+    }
+
+    /// Where the settings are, if there are any.
+    fn settings_file(&self) -> Result<PathBuf, Reject> {
+        let Arguments { config, home, .. } = &self.arguments;
+        if let Some(config) = config {
+            return Ok(config.clone());
+        }
+        // Of several folders the first is the nearest.
+        let managers = std::env::var_os(MANAGERS_FOLDER);
+        if let Some(folder) = managers.as_ref().and_then(|folders| std::env::split_paths(folders).next()) {
+            return Ok(folder.join(SETTINGS_FILE));
+        }
+        match home {
+            Some(home) => Ok(absolute(home)?.join("config").join(SETTINGS_FILE)),
+            None => Ok(project()?.config_dir().join(SETTINGS_FILE)),
+        }
+    }
+}
+
+impl Config {
+    /// Takes from `new` what can change while the tracker runs.
+    pub fn take_over(&mut self, new: Config) -> Changes {
+        let Config { listen, pin, cluster, folder, grant_life, log, log_format, metrics } = new;
+        let mut changes = Changes::default();
+        let (place, new_place) = ((self.listen, self.pin, &self.cluster), (listen, pin, &cluster));
+        changes.leave(if cluster.asked.is_some() { "tracker_info" } else { "listen" }, &place, &new_place);
+        changes.leave("home", &self.folder, &folder);
+        changes.make("grant_life", &mut self.grant_life, grant_life);
+        changes.make("log", &mut self.log, log);
+        changes.leave("log_format", &self.log_format, &log_format);
+        changes.leave("metrics", &self.metrics, &metrics);
+        changes
     }
 }
 
@@ -182,17 +357,22 @@ fn from_file(path: &Path, id: TrackerId) -> Result<(SocketAddr, Option<NodeId>, 
 /// The tracker's own folder: apart from a daemon's, which may share the home.
 fn state_folder(home: Option<&Path>) -> Result<PathBuf, Reject> {
     match home {
-        Some(home) => match std::path::absolute(home) {
-            Ok(home) => Ok(home.join("tracker")),
-            Err(error) => Err(usage(format!("the folder `{}` is not usable: {error}", home.display()))),
-        },
+        Some(home) => Ok(absolute(home)?.join("tracker")),
         None => {
-            let project = directories::ProjectDirs::from("", "", "p2p-tracker");
-            let project =
-                project.ok_or_else(|| usage("this user has no home folder".to_owned()).hint("use --home DIR"))?;
+            let project = project()?;
             Ok(project.state_dir().unwrap_or(project.data_local_dir()).to_owned())
         }
     }
+}
+
+fn absolute(home: &Path) -> Result<PathBuf, Reject> {
+    std::path::absolute(home).map_err(|error| usage(format!("the folder `{}` is not usable: {error}", home.display())))
+}
+
+/// The platform's folders.
+fn project() -> Result<directories::ProjectDirs, Reject> {
+    directories::ProjectDirs::from("", "", "p2p-tracker")
+        .ok_or_else(|| usage("this user has no home folder".to_owned()).hint("use --home DIR"))
 }
 
 fn usage(message: String) -> Reject {
@@ -200,75 +380,4 @@ fn usage(message: String) -> Reject {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(arguments: &[&str]) -> Result<Config, String> {
-        let home = ["tracker", "--home", "/srv/t"].into_iter();
-        match Config::read(home.chain(arguments.iter().copied()).map(OsString::from)) {
-            Ok(Task::Serve(config)) => Ok(config),
-            Ok(Task::Status { .. }) => Err("the status".to_owned()),
-            Err(ConfigError::Refused(reject)) => Err(reject.message),
-            Err(ConfigError::Usage(error)) => Err(error.to_string()),
-            Err(ConfigError::ManualPage(_)) => Err("the manual page".to_owned()),
-        }
-    }
-
-    fn listens(arguments: &[&str]) -> String {
-        read(arguments).expect("usable").listen.to_string()
-    }
-
-    #[test]
-    fn a_place_is_an_address_a_port_or_nothing() {
-        assert_eq!(listens(&[]), "127.0.0.1:9000");
-        assert_eq!(listens(&["0"]), "127.0.0.1:0");
-        assert_eq!(listens(&["9001"]), "127.0.0.1:9001");
-        assert_eq!(listens(&["0.0.0.0:9002"]), "0.0.0.0:9002");
-        assert_eq!(listens(&["[::1]:9003"]), "[::1]:9003");
-        assert_eq!(read(&[]).expect("usable").folder, Path::new("/srv/t/tracker"));
-    }
-
-    #[test]
-    fn the_status_is_of_the_same_folder() {
-        for arguments in [["status", "--json", "--home", "/srv/t"], ["--home", "/srv/t", "status", "--json"]] {
-            let words = ["tracker"].into_iter().chain(arguments).map(OsString::from);
-            let task = Config::read(words).expect("usable");
-            assert_eq!(task, Task::Status { folder: "/srv/t/tracker".into(), json: true });
-        }
-    }
-
-    #[test]
-    fn a_place_that_is_none_is_refused() {
-        for bad in
-            [&["70000"][..], &["localhost:9000"], &["9000", "1"], &["/nonexistent/tracker_info.txt"], &["a", "b", "c"]]
-        {
-            assert!(read(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_grant_lives_for_ten_minutes_or_as_much_less_as_is_asked_for() {
-        let life = |arguments: &[&str]| read(arguments).map(|config| config.grant_life.as_secs());
-        assert_eq!((life(&[]), life(&["--grant-life", "10"])), (Ok(600), Ok(10)));
-        assert!(life(&["--grant-life", "9"]).is_err() && life(&["--grant-life", "601"]).is_err());
-    }
-
-    #[test]
-    fn a_file_of_one_tracker_says_where_to_listen() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("tracker_info.txt");
-        let path = path.to_str().expect("ASCII");
-        let id = "5d".repeat(32);
-        std::fs::write(path, format!("# ours\n127.0.0.1 9100 {id}\n")).expect("writes");
-        let config = read(&[path, "1"]).expect("usable");
-        assert_eq!((config.listen.port(), config.pin.map(|pin| pin.to_string())), (9100, Some(id)));
-        assert_eq!(read(&[path]), Ok(config));
-        assert!(read(&[path, "2"]).expect_err("one line").contains("no tracker 2"));
-        assert!(read(&[path, "0"]).is_err());
-        std::fs::write(path, "127.0.0.1 9100\n127.0.0.1 9101\n").expect("writes");
-        let config = read(&[path, "2"]).expect("usable");
-        assert_eq!((config.listen.port(), config.cluster.asked, config.cluster.listed.len()), (9101, Some(2), 2));
-        std::fs::write(path, "t.example 9100\n").expect("writes");
-        assert!(read(&[path]).expect_err("a host name").contains("host name"));
-    }
-}
+mod tests;

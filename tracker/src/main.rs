@@ -1,51 +1,43 @@
 //! The program `tracker`.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use p2p_proto::escape::HarmlessLines;
+use p2p_host::log::Log;
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_tracker::config::{Config, ConfigError, Task};
+use p2p_tracker::config::{ConfigError, Source, Task};
 use p2p_tracker::run::run;
 use p2p_tracker::status;
-use tracing_subscriber::EnvFilter;
-
-/// What its log calls the library that the cluster rests on.
-const OPENRAFT: &str = "openraft";
 
 fn main() -> ExitCode {
-    let config = match Config::read(std::env::args_os()) {
-        Ok(Task::Serve(config)) => config,
-        Ok(Task::Status { folder, json }) => {
-            return status::show(&folder, json).map_or_else(|it| tell(&it), |()| ExitCode::SUCCESS);
-        }
+    let done = match Task::read(std::env::args_os()) {
+        Ok(Task::Serve(source)) => serve(&source),
+        // Whoever asked may have stopped reading, here and below.
+        Ok(Task::Check(source)) => source.approve().map(|right| drop(writeln!(std::io::stdout(), "{right}"))),
+        Ok(Task::Status { folder, json }) => status::show(&folder, json),
         Err(ConfigError::Usage(usage)) => usage.exit(),
         Err(ConfigError::ManualPage(program)) => {
-            // Whoever asked may have stopped reading.
             let _ = clap_mangen::Man::new(*program).render(&mut std::io::stdout());
-            return ExitCode::SUCCESS;
+            Ok(())
         }
-        Err(ConfigError::Refused(reject)) => return tell(&reject),
+        Err(ConfigError::Refused(reject)) => Err(reject),
     };
-    let asked = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|asked| !asked.trim().is_empty());
-    let asked = asked.unwrap_or_else(|| "info".to_owned());
-    // What openraft does, the log tells in its own words; whoever wants to know more has to name it.
-    let asked = if asked.contains(OPENRAFT) { asked } else { format!("{asked},{OPENRAFT}=off") };
-    let filter = EnvFilter::builder().parse_lossy(asked);
-    // What is kept here (the signing key, OPAQUE's secrets) is for this user alone, whoever makes the file.
-    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    tracing_subscriber::fmt()
-        .with_writer(|| HarmlessLines(std::io::stderr()))
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let ended = runtime
-        .map_err(|error| Reject::new(ErrorCode::INTERNAL, format!("the system gives no threads: {error}")))
-        .and_then(|runtime| runtime.block_on(run(config)));
-    match ended {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(reject) => tell(&reject),
     }
+}
+
+/// Runs the tracker to its end.
+fn serve(source: &Source) -> Result<(), Reject> {
+    let config = source.config()?;
+    // What is kept here (the signing key, OPAQUE's secrets) is for this user alone, whoever makes the file.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let log = Log::start(config.log_format, &config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime
+        .map_err(|error| Reject::new(ErrorCode::INTERNAL, format!("the system gives no threads: {error}")))
+        .and_then(|runtime| runtime.block_on(run(config, source, &log)))
 }
 
 /// Tells a person why the tracker ends.

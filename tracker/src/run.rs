@@ -6,6 +6,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use p2p_host::log::Log;
+use p2p_host::reload::Reloads;
 use p2p_proto::identity::{Identity, KEY_FILE};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::service;
@@ -14,18 +16,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::log::{self, LogError, Store};
 use crate::server::{Server, ServerError};
 
 /// Held for as long as the process lives: who holds its lock owns the folder.
 const LOCK_FILE: &str = "tracker.lock";
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT; reads `source` again at SIGHUP.
 ///
 /// # Errors
 /// Why the tracker cannot start or go on, as it is told to a person: message, hint, exit code.
-pub async fn run(config: Config) -> Result<(), Reject> {
+pub async fn run(mut config: Config, source: &Source, log: &Log) -> Result<(), Reject> {
     // Nothing that is made here is for others to read.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let _lock = own(&config.folder)?;
@@ -41,13 +43,15 @@ pub async fn run(config: Config) -> Result<(), Reject> {
     }
     // Before the ready line, so that nobody can signal a process that would not hear.
     let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let reloads = Reloads::begin();
     let server = Server::start(&identity, config.listen, &config.cluster, store, config.grant_life);
     let server = server.await.map_err(server_refusal)?;
     let address = server.address().map_err(|error| Reject::new(ErrorCode::INTERNAL, error.to_string()))?;
     let _admin = admin::listen(&config.folder, server.reporter());
+    let folder = config.folder.clone();
     let serving = async {
         server.ready().await.map_err(server_refusal)?;
-        info!(%address, %node, folder = %config.folder.display(), "tracker ready");
+        info!(%address, %node, folder = %folder.display(), "tracker ready");
         // Whoever started the tracker may have stopped reading.
         let _ = writeln!(io::stdout(), "tracker ready {address} id {node}").and_then(|()| io::stdout().flush());
         if let Err(error) = service::ready() {
@@ -64,6 +68,7 @@ pub async fn run(config: Config) -> Result<(), Reject> {
         () = heard(terminate) => info!("stopping on SIGTERM"),
         () = heard(interrupt) => info!("stopping on SIGINT"),
         () = stay_alive(&server) => {}
+        () = reload(reloads, source, &mut config, &server, log) => {}
     }
     let _ = service::stopping();
     server.stop().await;
@@ -79,6 +84,23 @@ async fn stay_alive(server: &Server) {
         alive.tick().await;
         server.read_state();
         let _ = service::alive();
+    }
+}
+
+/// Reads the settings again at each SIGHUP, and has those hold that can. Never returns.
+async fn reload(reloads: io::Result<Reloads>, source: &Source, config: &mut Config, server: &Server, log: &Log) {
+    let mut reloads = match reloads {
+        Ok(reloads) => reloads,
+        Err(error) => {
+            warn!(%error, "SIGHUP cannot be heard; it ends the tracker");
+            return std::future::pending().await;
+        }
+    };
+    loop {
+        let changes = config.take_over(reloads.next(|| source.config()).await);
+        log.set_filter(&config.log);
+        server.set_grant_life(config.grant_life);
+        reloads.done(&changes);
     }
 }
 

@@ -64,6 +64,15 @@ pub enum Input {
     CommandGone(CommandId),
     /// The operating system asks the daemon to end.
     Terminate,
+    /// The settings were read again. A limit that is `None` stays as it is.
+    Tuned {
+        /// Bytes per second going out, 0 for no limit.
+        up_limit: Option<u64>,
+        /// Bytes per second coming in, likewise.
+        down_limit: Option<u64>,
+        /// [`super::Limits::active_downloads_max`].
+        active_downloads_max: usize,
+    },
 
     // tracker_link
     /// A tracker accepted this daemon.

@@ -321,6 +321,9 @@ impl Engine {
             Input::Command(command, request) => self.begin_command(command, request),
             Input::CommandGone(command) => self.command_gone(command),
             Input::Terminate => self.end(),
+            Input::Tuned { up_limit, down_limit, active_downloads_max } => {
+                self.tuned(up_limit, down_limit, active_downloads_max);
+            }
 
             Input::TrackerConnected { tracker, node, ack, round_trip, key_exchange } => {
                 self.tracker_connected(tracker, node, ack, round_trip, key_exchange);

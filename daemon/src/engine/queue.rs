@@ -61,19 +61,24 @@ impl Engine {
         Some((self.places.0.len() + self.copying(), ahead))
     }
 
-    /// Takes places back from those that do not use them, and gives the free ones to the oldest of those who could.
+    /// Takes places back from those that do not use them, and gives them to others.
     fn share_places(&mut self) {
         let unused = self.places.0.iter().filter(|(content, since)| !self.uses_place(**content, **since));
         let unused: Vec<ContentId> = unused.map(|(content, _)| *content).collect();
         let freed = !unused.is_empty();
         unused.iter().for_each(|content| _ = self.places.0.remove(content));
         if freed {
-            let mut ready: Vec<_> = self.downloads.values().filter(|download| self.wants_place(download)).collect();
-            ready.sort_by_key(|download| age(download));
-            let ready: Vec<ContentId> = ready.into_iter().map(|download| download.record.content).collect();
-            for content in ready.into_iter().take(self.free_places()) {
-                self.schedule(content);
-            }
+            self.give_places();
+        }
+    }
+
+    /// Gives the free places to the oldest of those who could use them.
+    pub(super) fn give_places(&mut self) {
+        let mut ready: Vec<_> = self.downloads.values().filter(|download| self.wants_place(download)).collect();
+        ready.sort_by_key(|download| age(download));
+        let ready: Vec<ContentId> = ready.into_iter().map(|download| download.record.content).collect();
+        for content in ready.into_iter().take(self.free_places()) {
+            self.schedule(content);
         }
     }
 

@@ -5,10 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use p2p_proto::control::{Answer, RateLimits};
+use p2p_proto::control::{Answer, RateLimits, check_rate_limit};
 use p2p_proto::id::ContentId;
-use p2p_proto::limit::RATE_LIMIT_BYTES_PER_SECOND_MIN;
-use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::reject::Reject;
 
 use super::input::CommandId;
 use super::record::Change;
@@ -40,11 +39,7 @@ impl Engine {
     /// `limit`: tells the limits, after those given have changed.
     pub(super) fn begin_limit(&mut self, command: CommandId, up: Option<u64>, down: Option<u64>) -> Result<(), Reject> {
         for rate in up.iter().chain(&down) {
-            if (1..RATE_LIMIT_BYTES_PER_SECOND_MIN).contains(rate) {
-                let message = format!("a limit of {rate} bytes per second is too low for pieces to arrive in time");
-                let hint = format!("the lowest is {RATE_LIMIT_BYTES_PER_SECOND_MIN} (32 KiB/s); 0 is none");
-                return Err(Reject::new(ErrorCode::USAGE, message).hint(hint));
-            }
+            check_rate_limit(*rate)?;
         }
         if up.is_none() && down.is_none() {
             self.tell(command, Answer::Limits(self.rates.limits));
@@ -67,6 +62,19 @@ impl Engine {
     /// Other limits could not be kept: those before go on to hold.
     pub(super) fn not_limited(&mut self) {
         self.rates.wanted = self.rates.limits;
+    }
+
+    /// The settings say something else than before. Limits from there are not kept: they are told again at the next start.
+    /// Where fewer downloads may receive, those that do go on.
+    pub(super) fn tuned(&mut self, up: Option<u64>, down: Option<u64>, active_downloads_max: usize) {
+        let RateLimits { up_limit, down_limit } = self.rates.limits;
+        let limits = RateLimits { up_limit: up.unwrap_or(up_limit), down_limit: down.unwrap_or(down_limit) };
+        if limits != self.rates.limits {
+            self.set_limits(limits);
+        }
+        self.config.limits.active_downloads_max = active_downloads_max;
+        self.start_downloads();
+        self.give_places();
     }
 
     /// Makes limits hold.
@@ -133,6 +141,7 @@ fn upload_places(up_limit: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use p2p_proto::limit::RATE_LIMIT_BYTES_PER_SECOND_MIN;
 
     #[test]
     fn under_a_limit_few_pieces_are_sent_at_once_so_that_each_is_done_soon() {

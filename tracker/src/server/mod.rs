@@ -24,6 +24,7 @@ mod session;
 mod tests;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -104,7 +105,8 @@ pub(crate) struct Shared {
     online: Arc<Mutex<Online>>,
     admission: Arc<Admission>,
     attempts: Arc<Attempts>,
-    grant_life: Duration,
+    /// In seconds.
+    grant_life: AtomicU64,
     secrets: OnceLock<Secrets>,
     large_frames: Semaphore,
 }
@@ -150,7 +152,7 @@ impl Server {
             online,
             admission: Arc::default(),
             attempts: Attempts::new(Instant::now()),
-            grant_life,
+            grant_life: AtomicU64::new(grant_life.as_secs()),
             secrets: OnceLock::new(),
             large_frames: Semaphore::new(LARGE_FRAMES_MAX),
         });
@@ -184,6 +186,11 @@ impl Server {
             warn!(%owner, "a group `public` from before there was a built-in one has its place until it ends");
         }
         Ok(())
+    }
+
+    /// Grants from now on live as long; those that are out live as they say.
+    pub fn set_grant_life(&self, grant_life: Duration) {
+        self.shared.grant_life.store(grant_life.as_secs(), Ordering::Relaxed);
     }
 
     /// What tells the operator how it does.
@@ -261,6 +268,11 @@ impl Shared {
     /// Whether nodes can be served.
     fn is_ready(&self) -> bool {
         self.secrets.get().is_some()
+    }
+
+    /// How long a grant lives that is issued now.
+    fn grant_life(&self) -> Duration {
+        Duration::from_secs(self.grant_life.load(Ordering::Relaxed))
     }
 
     fn signer(&self) -> &GrantSigner {

@@ -230,7 +230,7 @@ fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Res
     let readable = state.may_read(node, group).inspect_err(|_| shared.online().granted.revoke(node, group))?;
     let user = state.user_of_node(node).cloned().ok_or_else(refusal::login_needed)?;
     let (cluster, now) = (shared.signer().public_key(), clock::now());
-    let expires = now.plus(shared.grant_life);
+    let expires = now.plus(shared.grant_life());
     let renews = shared.online().granted.insert(node, &readable.group, expires, now).map_err(|too_many| {
         Reject::new(ErrorCode::BUSY, too_many.to_string()).hint("try again when some of its grants have ended")
     })?;
