@@ -13,6 +13,8 @@ use crate::clock::Clock;
 use crate::control::Control;
 use crate::engine::input::{AskId, ConnectionId, FetchError, FetchId, UploadId};
 use crate::engine::{Engine, Input, Output};
+use crate::figures::{Counters, Question};
+use crate::hooks::Hooks;
 use crate::net::Net;
 use crate::piece_buffer::{BUFFER_BYTES, PiecePool};
 use crate::store::{Store, Verdict};
@@ -48,6 +50,8 @@ pub struct Shells {
     pub net: Net,
     /// The disk.
     pub store: Store,
+    /// Programs of the user's own.
+    pub hooks: Hooks,
     /// Buffers for pieces that come in.
     pub fetch_pool: PiecePool,
     /// Buffers for pieces that go out: others' slowness never keeps this daemon's own downloads waiting.
@@ -60,7 +64,7 @@ pub struct Shells {
     pub inputs: mpsc::Sender<Input>,
 }
 
-/// Runs the engine until it ends the daemon.
+/// Runs the engine until it ends the daemon, and says how things stand to whoever asks.
 ///
 /// # Errors
 /// What forces the daemon to end.
@@ -69,6 +73,8 @@ pub async fn run(
     mut inputs: mpsc::Receiver<Input>,
     shells: Shells,
     clock: Clock,
+    counters: Counters,
+    mut questions: mpsc::Receiver<Question>,
 ) -> Result<(), Reject> {
     let mut alive = tokio::time::interval(service::alive_interval());
     loop {
@@ -91,12 +97,16 @@ pub async fn run(
         tokio::select! {
             input = inputs.recv() => {
                 let input = input.expect("the shells that this loop owns hold senders");
+                counters.count(&input);
                 engine.handle(clock.now(), input);
                 for _ in 1..BATCH_MAX {
                     let Ok(input) = inputs.try_recv() else { break };
+                    counters.count(&input);
                     engine.handle(clock.now(), input);
                 }
             }
+            // Whoever asked may have stopped waiting. Nobody can ask where nothing listens.
+            Some(question) = questions.recv() => drop(question.send(engine.status(None))),
             () = due => engine.tick(clock.now()),
             _ = alive.tick() => drop(service::alive()),
         }
@@ -108,6 +118,7 @@ impl Shells {
     fn perform(&self, output: Output) {
         match output {
             Output::Tell(command, frame) => self.control.tell(command, frame),
+            Output::Completed(record) => self.hooks.completed(*record),
             Output::Note(note) => tracing::info!("{}", note.escape_debug()),
             Output::Exit(_) => (), // handled by the loop, which ends with it
 
@@ -314,7 +325,7 @@ impl Shells {
 
     /// The daemon's end: what is written is synced and marked, commands read their results, connections say goodbye.
     async fn end(self) {
-        self.store.shut_down().await;
+        tokio::join!(self.hooks.shut_down(), self.store.shut_down());
         self.control.drain(DRAIN_DEADLINE).await;
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_host::log::Log;
+use p2p_host::monitor::Monitor;
 use p2p_host::reload::Reloads;
 use p2p_proto::identity::Identity;
 use p2p_proto::paths::Folders;
@@ -18,11 +19,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock::Clock;
-use crate::config::{Arguments, Config, Rate};
+use crate::config::{Arguments, Config, Program, Rate};
 use crate::control::{self, Control};
 use crate::driver::{self, INPUTS_MAX, MANIFESTS_SERVED_KIB_MAX, Shells};
 use crate::endpoint::Endpoint;
 use crate::engine::{self, Engine, Input, Limits};
+use crate::figures::{self, Counters, QUESTIONS_MAX, Watch};
+use crate::hooks::Hooks;
 use crate::net::Net;
 use crate::piece_buffer::{LARGE_POOL_BYTES, POOL_BYTES, PiecePool};
 use crate::store::{Store, StoreEvent};
@@ -93,6 +96,15 @@ async fn serve(arguments: Arguments, folders: Folders, config: Config, log: Log)
         restored,
         clock.now(),
     );
+    let figures = figures::begin(clock.now().wall);
+    let counters = Counters::new(&figures);
+    let hooks = Hooks::start(arguments.home.as_deref(), &figures);
+    hooks.set_on_complete(config.on_complete.clone().map(|Program(path)| path));
+    let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+    if let Some(address) = config.metrics {
+        let watch = Arc::new(Watch::new(figures, questions));
+        tokio::spawn(Monitor::listen(address).await?.serve(watch));
+    }
     let activated = control::activated_socket();
     let is_own_socket = activated.is_none();
     let shells = Shells {
@@ -100,6 +112,7 @@ async fn serve(arguments: Arguments, folders: Folders, config: Config, log: Log)
         tracker_link: TrackerLink::start(endpoint.clone(), config.trackers.clone(), &folders.state, inputs.clone()),
         net: Net::start(endpoint.clone(), inputs.clone()),
         store,
+        hooks: hooks.clone(),
         fetch_pool: PiecePool::new(POOL_BYTES),
         serve_pool: PiecePool::new(POOL_BYTES),
         serve_large_pool: PiecePool::new(LARGE_POOL_BYTES),
@@ -108,12 +121,12 @@ async fn serve(arguments: Arguments, folders: Folders, config: Config, log: Log)
     };
     tokio::spawn(look_at_sources(shells.store.clone()));
     match Reloads::begin() {
-        Ok(reloads) => drop(tokio::spawn(reload(reloads, arguments, folders, config, log, inputs.clone()))),
+        Ok(reloads) => drop(tokio::spawn(reload(reloads, arguments, folders, config, log, hooks, inputs.clone()))),
         Err(error) => tracing::warn!(%error, "SIGHUP cannot be heard; it ends the daemon"),
     }
     tokio::spawn(tell_signals(inputs));
     say_ready(&socket, &endpoint)?;
-    let ended = driver::run(engine, received, shells, clock).await;
+    let ended = driver::run(engine, received, shells, clock, counters, asked).await;
     endpoint.close();
     let _ = tokio::time::timeout(GOODBYE_DEADLINE, endpoint.wait_idle()).await;
     // The lock is held until here, so what lies there is this daemon's, or the service manager's, who listens on.
@@ -168,6 +181,7 @@ async fn reload(
     folders: Folders,
     mut config: Config,
     log: Log,
+    hooks: Hooks,
     inputs: mpsc::Sender<Input>,
 ) {
     loop {
@@ -176,6 +190,7 @@ async fn reload(
         if config.log != before.log {
             log.set_filter(&config.log);
         }
+        hooks.set_on_complete(config.on_complete.clone().map(|Program(path)| path));
         // A limit that the settings have not changed is left to `p2pctl limit`.
         let changed = |now: Option<Rate>, before| now.filter(|_| now != before).map(|Rate(rate)| rate);
         let tuned = Input::Tuned {

@@ -16,11 +16,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use p2p_proto::reject::{ErrorCode, Reject};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 /// Connections at once: a few who watch, and somebody who looks.
 const CONNECTIONS_MAX: usize = 8;
@@ -78,20 +79,20 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Listens at `address`.
+    /// Listens at `address`, and says so in the log.
     ///
     /// # Errors
-    /// What the system answers.
-    pub async fn listen(address: LocalAddress) -> io::Result<Monitor> {
-        Ok(Monitor { listener: TcpListener::bind(address.0).await?, deadline: CONNECTION_DEADLINE })
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// What the system answers.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// Why nobody can listen there, as a person is told.
+    pub async fn listen(address: LocalAddress) -> Result<Monitor, Reject> {
+        let refused = |error: io::Error| {
+            let code = if error.kind() == io::ErrorKind::AddrInUse { ErrorCode::WRONG_STATE } else { ErrorCode::USAGE };
+            Reject::new(code, format!("cannot listen for /metrics at {address}: {error}"))
+                .hint("another address or port: --metrics ADDR:PORT, or `metrics` in the settings")
+        };
+        let listener = TcpListener::bind(address.0).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        info!(%address, "figures are told at /metrics and /health");
+        Ok(Monitor { listener, deadline: CONNECTION_DEADLINE })
     }
 
     /// Tells everybody who asks. Never returns.

@@ -73,6 +73,37 @@ fn the_oldest_receive_and_the_rest_wait_in_their_order() {
 }
 
 #[test]
+fn settings_let_more_receive_at_once_and_with_fewer_those_that_receive_go_on() {
+    let mut world = members(53, 2);
+    let names = names(14);
+    for name in &names {
+        upload_as(&mut world, 0, 40 << 20, name);
+        start_as(&mut world, 1, name);
+        world.run_for(Duration::from_millis(10));
+    }
+    world.run_for(Duration::from_secs(2));
+    let receiving = |world: &mut World| in_state(&downloads(world, 1), DownloadState::Downloading).len();
+    assert_eq!(receiving(&mut world), PLACES);
+    world.allow_downloads(1, PLACES + 4);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(receiving(&mut world), PLACES + 4);
+    world.allow_downloads(1, 2);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(receiving(&mut world), PLACES + 4, "nothing that has begun is held up");
+    let mut least = names.len();
+    let deadline = world.time() + DEADLINE;
+    while downloads(&mut world, 1).iter().any(|download| download.have_bytes < download.length) {
+        world.run_for(Duration::from_millis(500));
+        assert!(world.time() < deadline, "not done: {:?}", downloads(&mut world, 1));
+        let list = downloads(&mut world, 1);
+        if !in_state(&list, DownloadState::Queued).is_empty() {
+            least = least.min(in_state(&list, DownloadState::Downloading).len());
+        }
+    }
+    assert!(least <= 2, "{least} receive while others wait");
+}
+
+#[test]
 fn who_waits_for_a_seeder_holds_no_place_and_gets_one_in_turn_when_it_comes() {
     let mut world = members(52, 3);
     let names = names(20);

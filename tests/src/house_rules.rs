@@ -39,7 +39,7 @@ const FORBIDDEN_IN_CORES: &[&str] = &[
 ];
 
 /// The parts of the daemon that do what the core decides, each without knowing the others.
-const SHELLS: &[&str] = &["control", "net", "store", "tracker_link"];
+const SHELLS: &[&str] = &["control", "hooks", "net", "store", "tracker_link"];
 
 /// The folders of the workspace's crates.
 const CRATES: &[&str] = &["proto", "host", "tracker", "daemon", "ctl", "tests"];

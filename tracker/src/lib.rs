@@ -9,6 +9,7 @@
 mod admin;
 pub mod clock;
 pub mod config;
+mod figures;
 mod frames;
 pub mod granted;
 pub mod log;

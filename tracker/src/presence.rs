@@ -243,6 +243,11 @@ impl Presence {
         }
     }
 
+    /// How many contents of groups somebody here has announced.
+    pub fn announced(&self) -> usize {
+        self.contents.len()
+    }
+
     /// Whether a node is there.
     pub fn is_online(&self, node: NodeId) -> bool {
         self.nodes.contains_key(&node)

@@ -5,8 +5,10 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use p2p_host::log::Log;
+use p2p_host::monitor::Monitor;
 use p2p_host::reload::Reloads;
 use p2p_proto::identity::{Identity, KEY_FILE};
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -47,6 +49,10 @@ pub async fn run(mut config: Config, source: &Source, log: &Log) -> Result<(), R
     let server = Server::start(&identity, config.listen, &config.cluster, store, config.grant_life);
     let server = server.await.map_err(server_refusal)?;
     let address = server.address().map_err(|error| Reject::new(ErrorCode::INTERNAL, error.to_string()))?;
+    if let Some(address) = config.metrics {
+        let watch = Arc::new(server.reporter().watch());
+        tokio::spawn(Monitor::listen(address).await?.serve(watch));
+    }
     let _admin = admin::listen(&config.folder, server.reporter());
     let folder = config.folder.clone();
     let serving = async {

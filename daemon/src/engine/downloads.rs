@@ -222,6 +222,11 @@ impl Engine {
     /// The download is in its place, and remembered to be: those who follow it are told.
     pub(super) fn downloaded(&mut self, id: DownloadId) {
         self.tell_state(id);
+        if let Some(download) =
+            self.downloads.get(&id).filter(|it| matches!(it.record.phase, DownloadPhase::Complete(_)))
+        {
+            self.outputs.push_back(Output::Completed(Box::new(download.record.clone())));
+        }
         if let Some(answer) = self.downloads.get(&id).and_then(downloaded) {
             self.outputs.push_back(Output::Note(format!("downloaded {}", answer.destination)));
             for command in self.take_followers(id) {

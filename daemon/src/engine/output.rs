@@ -25,6 +25,8 @@ pub enum Output {
     Tell(CommandId, control::Frame),
     /// A line for the log: something an operator may want to know.
     Note(String),
+    /// A download is complete, in its place and remembered to be. Told once for each time that one is.
+    Completed(Box<DownloadRecord>),
     /// End the process: sync what is written, close connections, exit; with an error if something forces it.
     Exit(Result<(), Reject>),
 

@@ -98,7 +98,7 @@ impl Engine {
     }
 
     /// How everything is.
-    pub(super) fn status(&self, disk_free_bytes: Option<u64>) -> Status {
+    pub fn status(&self, disk_free_bytes: Option<u64>) -> Status {
         let user = self.account.as_ref().map(|account| account.user.clone());
         let of_user = self.downloads.values().filter(|download| Some(&download.record.user) == user.as_ref());
         let rows: Vec<control::Download> = of_user.map(|download| self.download_row(download)).collect();

@@ -18,7 +18,7 @@ impl Watched for Fine {
 async fn serving(deadline: Duration) -> SocketAddr {
     let monitor = Monitor::listen("127.0.0.1:0".parse().expect("local")).await.expect("listens");
     let monitor = Monitor { deadline, ..monitor };
-    let address = monitor.address().expect("bound");
+    let address = monitor.listener.local_addr().expect("bound");
     tokio::spawn(monitor.serve(Arc::new(Fine)));
     address
 }

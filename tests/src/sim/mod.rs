@@ -187,6 +187,11 @@ impl World {
         command
     }
 
+    /// Has a daemon's settings say that so many downloads may receive at once.
+    pub fn allow_downloads(&mut self, place: usize, active_downloads_max: usize) {
+        self.tell(place, Duration::ZERO, Input::Tuned { up_limit: None, down_limit: None, active_downloads_max });
+    }
+
     /// Gives a node a command and runs the world until it has its answer.
     ///
     /// # Panics
@@ -309,7 +314,7 @@ impl World {
             Output::Tell(command, frame) => {
                 self.nodes[place].told.entry(command).or_default().push(frame);
             }
-            Output::Note(_) | Output::WakeTrackers => (),
+            Output::Note(_) | Output::Completed(_) | Output::WakeTrackers => (),
             Output::Exit(_) => self.kill(place),
             Output::AskTracker(..) | Output::Register(..) | Output::Login(..) | Output::ChangePassword(..) => {
                 self.perform_tracker(place, output);

@@ -71,7 +71,9 @@ fn knock(incoming: Incoming, shared: &Arc<Shared>) {
     let address = incoming.remote_address();
     // Who cannot be asked to retry has been asked already.
     let validated = incoming.remote_address_validated() || !incoming.may_retry();
-    match shared.admission.knock(address.ip(), validated) {
+    let verdict = shared.admission.knock(address.ip(), validated);
+    shared.counters.knocked(&verdict);
+    match verdict {
         Verdict::Admit(pass) => match incoming.accept() {
             Ok(connecting) => drop(tokio::spawn(session::run(Arc::clone(shared), connecting, pass))),
             Err(error) => debug!(%address, %error, "connection attempt failed"),

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use p2p_host::figures::Figures;
 use p2p_proto::grant::{GrantKeyError, GrantSigner};
 use p2p_proto::id::{NodeId, RequestId};
 use p2p_proto::identity::Identity;
@@ -43,10 +44,12 @@ use tracing::warn;
 
 use crate::clock;
 use crate::config::Cluster;
+use crate::figures::{self, Counters, Standing, Watch};
 use crate::log::{Consensus, Dialler, LogError, Observer, Peers, Store};
 use crate::state::{Applied, Command, Entry, Setup, State};
 use crate::status::{self, Status};
 use admission::Admission;
+pub use admission::Verdict;
 use attempts::Attempts;
 use online::Online;
 
@@ -109,6 +112,8 @@ pub(crate) struct Shared {
     grant_life: AtomicU64,
     secrets: OnceLock<Secrets>,
     large_frames: Semaphore,
+    figures: Figures,
+    counters: Counters,
 }
 
 /// What the cluster's own secrets make. No session begins before they are there.
@@ -147,6 +152,8 @@ impl Server {
         let online = Arc::new(Mutex::new(Online::default()));
         let teller = Teller { online: Arc::clone(&online) };
         let consensus = Arc::new(Consensus::start(store, peers, Box::new(teller)).await?);
+        let figures = figures::begin();
+        let counters = Counters::new(&figures);
         let shared = Arc::new(Shared {
             consensus,
             online,
@@ -155,6 +162,8 @@ impl Server {
             grant_life: AtomicU64::new(grant_life.as_secs()),
             secrets: OnceLock::new(),
             large_frames: Semaphore::new(LARGE_FRAMES_MAX),
+            figures,
+            counters,
         });
         let accepting = tokio::spawn(listener::accept(endpoint.clone(), Arc::clone(&shared)));
         Ok(Server { node: identity.node_id(), endpoint, accepting, shared })
@@ -257,6 +266,34 @@ impl Reporter {
             nodes: self.shared.online().count(),
             trackers: cluster.members,
         }
+    }
+}
+
+impl Reporter {
+    /// What is asked by whoever watches.
+    pub fn watch(&self) -> Watch {
+        Watch::new(&self.shared.figures, self.clone())
+    }
+
+    /// How things stand, without what costs a copy of the state.
+    pub(crate) fn standing(&self) -> Standing {
+        let [users, groups, listings] = self.shared.consensus.query(State::counts);
+        let online = self.shared.online();
+        Standing {
+            ready: self.shared.is_ready(),
+            cluster: self.shared.consensus.standing(),
+            applied: self.shared.consensus.query_at(|place, _| place),
+            users,
+            groups,
+            listings,
+            nodes: online.count(),
+            announced: online.presence.announced(),
+        }
+    }
+
+    /// All figures, as Prometheus reads them.
+    pub(crate) fn figures(&self) -> String {
+        self.shared.figures.text()
     }
 }
 

@@ -41,6 +41,7 @@ pub async fn serve(shared: Arc<Shared>, session: Arc<Session>, mut send: SendStr
         let _ = send.reset(VarInt::from_u32(stream_code::TIMED_OUT));
         return;
     };
+    shared.counters.answered(&reply);
     if frames::write(&mut send, &reply).await {
         let _ = send.finish();
     } else {

@@ -235,6 +235,11 @@ impl State {
         }
     }
 
+    /// How many users, groups and listings there are.
+    pub fn counts(&self) -> [usize; 3] {
+        [self.users.by_key.len(), self.groups.by_key.len(), self.listings]
+    }
+
     /// How many rows there are in all tables, as a measure of what a snapshot costs.
     pub fn rows(&self) -> usize {
         self.listings + self.users.by_key.len() + self.users.nodes.len() + self.groups.by_key.len()
