@@ -64,7 +64,8 @@ struct Run {
 }
 
 impl Hooks {
-    /// Runs nothing before [`set_on_complete`](Self::set_on_complete). Programs find the daemon of `home` by `P2P_HOME`.
+    /// Runs nothing before [`set_on_complete`](Self::set_on_complete). Programs find the daemon of `home`, an absolute path,
+    /// by `P2P_HOME`.
     pub fn start(home: Option<&Path>, figures: &Figures) -> Hooks {
         Hooks::with_deadline(home, figures, RUN_DEADLINE)
     }

@@ -15,7 +15,7 @@ use p2p_proto::paths::Folders;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::service;
 use p2p_proto::version::SOFTWARE;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock::Clock;
@@ -98,7 +98,8 @@ async fn serve(arguments: Arguments, folders: Folders, config: Config, log: Log)
     );
     let figures = figures::begin(clock.now().wall);
     let counters = Counters::new(&figures);
-    let hooks = Hooks::start(arguments.home.as_deref(), &figures);
+    let home = arguments.home.as_deref().and_then(|home| std::path::absolute(home).ok());
+    let hooks = Hooks::start(home.as_deref(), &figures);
     hooks.set_on_complete(config.on_complete.clone().map(|Program(path)| path));
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
     if let Some(address) = config.metrics {
@@ -120,11 +121,15 @@ async fn serve(arguments: Arguments, folders: Folders, config: Config, log: Log)
         inputs: inputs.clone(),
     };
     tokio::spawn(look_at_sources(shells.store.clone()));
+    // Before the ready line, so that nobody can signal a process that would not hear.
     match Reloads::begin() {
         Ok(reloads) => drop(tokio::spawn(reload(reloads, arguments, folders, config, log, hooks, inputs.clone()))),
         Err(error) => tracing::warn!(%error, "SIGHUP cannot be heard; it ends the daemon"),
     }
-    tokio::spawn(tell_signals(inputs));
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => drop(tokio::spawn(tell_signals(terminate, interrupt, inputs))),
+        _ => tracing::warn!("signals cannot be caught; the daemon ends at once when it gets one"),
+    }
     say_ready(&socket, &endpoint)?;
     let ended = driver::run(engine, received, shells, clock, counters, asked).await;
     endpoint.close();
@@ -206,12 +211,7 @@ async fn reload(
 }
 
 /// Takes the first SIGTERM or SIGINT to the engine, which ends the daemon cleanly.
-async fn tell_signals(inputs: mpsc::Sender<Input>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::warn!("signals cannot be caught; the daemon ends at once when it gets one");
-        return;
-    };
+async fn tell_signals(mut terminate: Signal, mut interrupt: Signal, inputs: mpsc::Sender<Input>) {
     tokio::select! {
         _ = terminate.recv() => (),
         _ = interrupt.recv() => (),

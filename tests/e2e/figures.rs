@@ -44,7 +44,7 @@ impl Figures {
         for name in &names {
             assert!(scrape.docs.get(*name).is_some_and(|help| help.ends_with('.')), "{name} has no help");
             assert!(text.contains(&format!("# TYPE {name} ")), "{name} has no type");
-            assert!(name.chars().all(|it| it.is_ascii_lowercase() || it == '_'), "{name}");
+            assert!(name.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_'), "{name}");
         }
         for sample in &scrape.samples {
             let counts = matches!(sample.value, Value::Counter(_));

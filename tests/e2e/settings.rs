@@ -84,7 +84,7 @@ fn settings_that_are_wrong_are_refused_by_their_line_and_nothing_is_made() {
         for output in [check(&world, name, &home), program(&world, name, &home).output().expect("runs")] {
             assert_eq!(output.status.code(), Some(2), "{name}: {}", said(&output));
             let expected = format!("{name}: {}: line 4: there is no setting `log_level`\n", text(&path));
-            assert_eq!(said(&output), format!("{expected}hint: did you mean `log_format`?\n"), "{name}");
+            assert_eq!(said(&output), format!("{expected}hint: did you mean `log`?\n"), "{name}");
         }
         assert_eq!(std::fs::read_dir(&home).expect("a folder").count(), 1, "{name} has made nothing but read");
         settings(&home, file, "listen = \"127.0.0.1:0\"\nlog = \"warn\"\n");
