@@ -78,7 +78,7 @@ fn a_file_says_what_flags_and_environment_do_not() {
 fn settings_that_are_wrong_are_refused_by_their_line_and_nothing_is_made() {
     let world = World::new();
     for (name, file) in [("p2pd", "p2pd.toml"), ("tracker", "tracker.toml")] {
-        let home = world.path(name);
+        let home = world.path(&format!("{name} alone"));
         assert_eq!(check(&world, name, &home).status.code(), Some(0), "{name} needs no file");
         let path = settings(&home, file, "\n# where\nlisten = \"127.0.0.1:0\"\nlog_level = \"warn\"\n");
         for output in [check(&world, name, &home), program(&world, name, &home).output().expect("runs")] {
@@ -96,7 +96,7 @@ fn settings_that_are_wrong_are_refused_by_their_line_and_nothing_is_made() {
         let output = program(&world, name, &home).args(["--config", "/nonexistent.toml"]).output().expect("runs");
         assert_eq!(output.status.code(), Some(9), "{name}: {}", said(&output));
     }
-    let home = world.path("p2pd");
+    let home = world.path("p2pd alone");
     settings(&home, "p2pd.toml", "on_complete = \"/nonexistent\"");
     assert_eq!(check(&world, "p2pd", &home).status.code(), Some(9));
 }
