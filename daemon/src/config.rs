@@ -280,11 +280,7 @@ impl Config {
                 Reject::new(ErrorCode::FILE_UNREADABLE, message)
             })?;
         }
-        let path = settings_file(arguments, folders);
-        Ok(match path.exists() {
-            true => format!("{}: the settings are right", path.display()),
-            false => format!("{}: there is no such file, and without it the settings are right", path.display()),
-        })
+        Ok(settings::approval(&settings_file(arguments, folders)))
     }
 }
 

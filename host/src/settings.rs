@@ -44,6 +44,14 @@ pub fn read<T: Settings>(path: &Path) -> Result<Option<T>, Reject> {
     }
 }
 
+/// What a person is told whose settings are right.
+pub fn approval(path: &Path) -> String {
+    match path.exists() {
+        true => format!("{}: the settings are right", path.display()),
+        false => format!("{}: there is no such file, and without it the settings are right", path.display()),
+    }
+}
+
 /// What is wrong in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {

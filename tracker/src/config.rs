@@ -274,11 +274,7 @@ impl Source {
     /// What is wrong, as [`Source::config`] has it.
     pub fn approve(&self) -> Result<String, Reject> {
         self.config()?;
-        let path = self.settings_file()?;
-        Ok(match path.exists() {
-            true => format!("{}: the settings are right", path.display()),
-            false => format!("{}: there is no such file, and without it the settings are right", path.display()),
-        })
+        Ok(settings::approval(&self.settings_file()?))
     }
 
     /// Where to listen by the command line.
