@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
+use p2p_tests::binaries::workspace;
 use p2p_tests::file::random_file;
 use p2p_tests::process::Process;
 use p2p_tests::wait::eventually;
@@ -68,6 +69,21 @@ impl Figures {
     }
 }
 
+/// The figures that the dashboard shows.
+fn dashboard_names() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(workspace().join("systemd/grafana.json")).expect("reads");
+    let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels").iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().expect("targets"));
+    let words = targets.flat_map(|target| {
+        let word = |it: char| !it.is_ascii_alphanumeric() && it != '_';
+        target["expr"].as_str().expect("an expression").split(word)
+    });
+    let names: BTreeSet<String> = words.filter(|word| word.starts_with("p2p")).map(str::to_owned).collect();
+    assert!(names.len() > 15, "{names:?}");
+    names
+}
+
 fn watched(world: &World, name: &str) -> Daemon {
     let mut daemon = world.resting_daemon(name);
     daemon.write_settings("metrics = \"127.0.0.1:0\"\n");
@@ -116,6 +132,9 @@ fn figures_follow_what_happens_and_name_nobody() {
     assert!(value("p2p_tracker_requests_total", "group_not_found") >= 1.0);
     assert!(value("p2p_tracker_requests_total", "done") >= 6.0);
     all.push_str(&figures.text);
+    for name in dashboard_names() {
+        assert!(all.contains(&format!("\n{name}")), "the dashboard shows {name}, which nobody tells");
+    }
     for name in ["alice", "bob", "photos", "beach", "ghosts", &world.tracker.id[..8]] {
         assert!(!all.contains(name), "{name} in {all}");
     }
