@@ -124,6 +124,7 @@ impl Shells {
             Output::OpenInterest(interest, connection, shown) => self.net.open_interest(interest, connection, shown),
             Output::RenewInterest(interest, grant) => self.net.renew_interest(interest, grant),
             Output::CloseInterest(interest) => self.net.close_interest(interest),
+            Output::Admitted(served, user) => self.net.admitted(served, user),
             Output::Provide(served, message) => self.net.provide(served, message),
             Output::RefuseUpload(upload, reject) => self.net.refuse(upload, reject),
             Output::StopUpload(upload, reject) => self.net.stop_upload(upload, reject),

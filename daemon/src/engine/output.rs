@@ -51,6 +51,8 @@ pub enum Output {
     RenewInterest(InterestId, Grant),
     /// End it.
     CloseInterest(InterestId),
+    /// The grant shown with an interest that a peer opened holds, and is that user's: its connection is worth its place.
+    Admitted(ServedId, UserName),
     /// Tell a peer that opened an interest here; behind a [`FromProvider::Refused`] its stream ends.
     Provide(ServedId, FromProvider),
     /// Refuse a peer's request.

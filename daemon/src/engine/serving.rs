@@ -46,6 +46,7 @@ impl Engine {
         match self.admit(connection, &interest) {
             Ok(admitted) => {
                 let (content, node) = (admitted.content, admitted.node);
+                self.outputs.push_back(Output::Admitted(served, admitted.user.clone()));
                 // One at a time: the older one's end may be on its way still.
                 if let Some(older) = self.served_by.get(&(connection, content)) {
                     let reject = Reject::new(ErrorCode::BUSY, "a newer interest in this content was opened");

@@ -89,7 +89,7 @@ async fn attempt(net: &Inner, node: NodeId, address: SocketAddr) -> Result<Estab
     let mut guard = CloseUnlessKept(Some(quinn.clone()));
     let instance = handshake::greet(&quinn, net.instance).await.map_err(|error| format!("{address}: {error}"))?;
     guard.0 = None;
-    Ok(Established { quinn, node, dialled: true, instance })
+    Ok(Established { quinn, node, place: None, instance })
 }
 
 /// Tells the other end that another attempt won, where this one is dropped halfway.

@@ -93,6 +93,8 @@ impl World {
                     self.tell(other, LATENCY, Input::ServedClosed(served));
                 }
             }
+            // There is room for everybody.
+            Output::Admitted(..) => {}
             Output::Provide(served, message) => self.provide(place, served, message),
             Output::RefuseUpload(upload, reject) => {
                 self.answer(place, upload, LATENCY, Err(FetchError::Refused(reject)))
