@@ -108,7 +108,14 @@ pub enum Input {
     /// A connection is gone, with everything on it: its interests, requests and fetches are each told too.
     PeerLost(ConnectionId),
     /// None of the addresses led to that peer.
-    DialFailed(NodeId, String),
+    DialFailed {
+        /// Whom.
+        node: NodeId,
+        /// Why, for the log.
+        reason: String,
+        /// Whether somebody is there who has no room at present.
+        busy: bool,
+    },
     /// A provider tells what it has.
     Offered(InterestId, FromProvider),
     /// An interest of this daemon ended: refused, reset or lost.

@@ -333,7 +333,7 @@ impl Engine {
                 self.peer_connected(connection, node, dialled, instance);
             }
             Input::PeerLost(connection) => self.peer_lost(connection),
-            Input::DialFailed(node, reason) => self.dial_failed(node, reason),
+            Input::DialFailed { node, busy, .. } => self.dial_failed(node, busy),
             Input::Offered(interest, message) => self.offered(interest, message),
             Input::InterestClosed(interest, reason) => self.interest_closed(interest, reason),
             Input::InterestOpened { served, connection, interest } => self.serve_interest(served, connection, interest),

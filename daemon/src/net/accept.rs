@@ -88,7 +88,7 @@ async fn shake_hands(
     match greeted {
         Ok(instance) => {
             // It has shown both its key and its address.
-            net.lock_dial_budget().met(node, address);
+            net.lock_dial_budget().met(node, address, false);
             Some(Established { quinn, node, place: Some(place.id), instance })
         }
         Err(error) => {

@@ -70,7 +70,10 @@ impl World {
         match output {
             Output::Dial(node, _) => match self.place(node).filter(|other| self.nodes[*other].engine.is_some()) {
                 Some(other) => self.connect(place, other),
-                None => self.tell(place, Duration::from_secs(3), Input::DialFailed(node, "nobody there".to_owned())),
+                None => {
+                    let failed = Input::DialFailed { node, reason: "nobody there".to_owned(), busy: false };
+                    self.tell(place, Duration::from_secs(3), failed);
+                }
             },
             Output::Close(connection, _) => self.disconnect((place, connection), LATENCY),
             Output::OpenInterest(interest, connection, shown) => {
