@@ -1,6 +1,6 @@
 //! The listening socket: who may connect, how many at once, and where each command's frames go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
@@ -17,7 +17,8 @@ use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
 use interprocess::os::unix::uds_local_socket::tokio::Listener as ActivatedListener;
 use p2p_proto::control::Frame;
 use p2p_proto::reject::{ErrorCode, Reject};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::engine::Input;
 use crate::engine::input::CommandId;
@@ -26,6 +27,9 @@ use super::session;
 
 /// Commands connected at once: a person has a few, a script some dozens; each costs a descriptor and a task.
 const SESSIONS_MAX: usize = 128;
+
+/// A command that has connected has so long to say what it wants, however many others wait to connect.
+const REQUEST_TIME_MIN: Duration = Duration::from_millis(100);
 
 /// Frames that wait for a command that does not read: half a minute of progress.
 const FRAMES_MAX: usize = 32;
@@ -60,11 +64,24 @@ pub enum SocketError {
 #[derive(Clone)]
 pub struct Control {
     sessions: Arc<Mutex<HashMap<CommandId, mpsc::Sender<Frame>>>>,
+    /// Those that have not said what they want, the oldest first.
+    silent: Arc<Mutex<BTreeMap<CommandId, Silent>>>,
     /// One for each command that may be connected.
     places: Arc<Semaphore>,
 }
 
+/// A command that has not said what it wants.
+struct Silent {
+    since: Instant,
+    /// Tells it that another one needs its place.
+    go: oneshot::Sender<()>,
+}
+
 impl Control {
+    fn new(places: usize) -> Control {
+        Control { sessions: Arc::default(), silent: Arc::default(), places: Arc::new(Semaphore::new(places)) }
+    }
+
     /// Listens at `path`, or on the socket that a service manager has bound there, and tells commands to `inputs`. Whoever
     /// calls this owns the daemon's folder (its lock), so a socket that nobody answers at is a dead daemon's and is
     /// replaced.
@@ -82,7 +99,7 @@ impl Control {
                 .map(Listener::from)
                 .map_err(|cause| SocketError::Refused { path: path.to_owned(), cause })?,
         };
-        let control = Control { sessions: Arc::default(), places: Arc::new(Semaphore::new(SESSIONS_MAX)) };
+        let control = Control::new(SESSIONS_MAX);
         tokio::spawn(accept(listener, control.clone(), inputs));
         Ok(control)
     }
@@ -128,6 +145,57 @@ impl Control {
     /// Closes it.
     pub(super) fn close(&self, command: CommandId) {
         self.lock().remove(&command);
+    }
+
+    /// A place for one more command, if need be that of the one that has said nothing for longest. Where all are at work, it
+    /// waits here for one that ends, and the next ones in the socket's own queue.
+    async fn place(&self) -> OwnedSemaphorePermit {
+        let mut free = std::pin::pin!(Arc::clone(&self.places).acquire_owned());
+        let place = loop {
+            let oldest = self.lock_silent().iter().next().map(|(command, silent)| (*command, silent.since));
+            let oldest_has_had_its_time = async {
+                match oldest {
+                    Some((command, since)) => {
+                        tokio::time::sleep_until(since + REQUEST_TIME_MIN).await;
+                        command
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                place = &mut free => break place,
+                command = oldest_has_had_its_time => if self.tell_to_go(command) {
+                    break free.await;
+                }
+            }
+        };
+        place.expect("the semaphore is never closed")
+    }
+
+    /// Takes the place of a command that has said nothing; false if it has meanwhile.
+    fn tell_to_go(&self, command: CommandId) -> bool {
+        let Some(silent) = self.lock_silent().remove(&command) else { return false };
+        tracing::debug!(command = command.0, "closing: it says nothing, and others need its place");
+        // Nobody hears it where it has just hung up.
+        let _ = silent.go.send(());
+        true
+    }
+
+    /// A command has connected, and says nothing yet. The receiver tells when it has to go.
+    fn connected(&self, command: CommandId) -> oneshot::Receiver<()> {
+        let (go, told_to_go) = oneshot::channel();
+        self.lock_silent().insert(command, Silent { since: Instant::now(), go });
+        told_to_go
+    }
+
+    /// It has said what it wants, or ends; false where it was told to go before.
+    pub(super) fn silent_no_longer(&self, command: CommandId) -> bool {
+        self.lock_silent().remove(&command).is_some()
+    }
+
+    fn lock_silent(&self) -> MutexGuard<'_, BTreeMap<CommandId, Silent>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<CommandId, mpsc::Sender<Frame>>> {
@@ -176,12 +244,12 @@ async fn accept(listener: Listener, control: Control, inputs: mpsc::Sender<Input
     loop {
         match listener.accept().await {
             Ok(stream) if is_same_user(&stream) => {
-                // With all places taken this command waits here, and the next ones in the socket's own queue.
-                let place = Arc::clone(&control.places).acquire_owned().await.expect("the semaphore is never closed");
+                let place = control.place().await;
                 let command = CommandId(next_command.fetch_add(1, Ordering::Relaxed));
                 let (control, inputs) = (control.clone(), inputs.clone());
+                let told_to_go = control.connected(command);
                 tokio::spawn(async move {
-                    session::run(stream, command, &control, &inputs).await;
+                    session::run(stream, command, told_to_go, &control, &inputs).await;
                     drop(place);
                 });
             }
@@ -207,7 +275,7 @@ mod tests {
     use p2p_proto::time::UnixMillis;
 
     fn told(frames: impl IntoIterator<Item = Frame>) -> Vec<Frame> {
-        let control = Control { sessions: Arc::default(), places: Arc::new(Semaphore::new(1)) };
+        let control = Control::new(1);
         let mut queue = control.open(CommandId(1));
         frames.into_iter().for_each(|frame| control.tell(CommandId(1), frame));
         std::iter::from_fn(|| queue.try_recv().ok()).collect()
