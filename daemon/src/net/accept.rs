@@ -49,7 +49,7 @@ async fn welcome(net: Arc<Inner>, incoming: Incoming, place: Place, mut told_to_
         _ = told_to_go => {}
     }
     tracing::debug!(%address, "closing: others need its place");
-    quinn.close(VarInt::from_u32(close_code::BUSY), b"others wait");
+    close_for_others(&quinn);
     connected.await;
 }
 
@@ -61,10 +61,16 @@ async fn shake_hands(
     told_to_go: &mut oneshot::Receiver<()>,
 ) -> Option<Established> {
     let address = canonical(incoming.remote_address());
-    let connecting = incoming.accept().ok()?;
+    let mut connecting = incoming.accept().ok()?;
     let connected = tokio::select! {
-        connected = timeout(HANDSHAKE_DEADLINE, connecting) => connected.ok()?,
-        _ = &mut *told_to_go => return None,
+        connected = timeout(HANDSHAKE_DEADLINE, &mut connecting) => connected.ok()?,
+        _ = &mut *told_to_go => {
+            // Possible at all times for who accepts.
+            if let Ok((quinn, _)) = connecting.into_0rtt() {
+                close_for_others(&quinn);
+            }
+            return None;
+        }
     };
     let quinn = match connected {
         Ok(quinn) => quinn,
@@ -81,7 +87,7 @@ async fn shake_hands(
     let greeted = tokio::select! {
         greeted = handshake::welcome(&quinn, net.instance) => greeted,
         _ = told_to_go => {
-            quinn.close(VarInt::from_u32(close_code::BUSY), b"others wait");
+            close_for_others(&quinn);
             return None;
         }
     };
@@ -96,4 +102,9 @@ async fn shake_hands(
             None
         }
     }
+}
+
+/// Tells who has to go why: they may try again.
+fn close_for_others(quinn: &quinn::Connection) {
+    quinn.close(VarInt::from_u32(close_code::BUSY), b"others wait");
 }

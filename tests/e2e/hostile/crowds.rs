@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 use super::{Memory, Staged, photos, stranger, well};
 use crate::MIB;
 
-/// Connections to alice, each with a key of its own, that say Hello and nothing else: from each machine so many, as far as
-/// they are let in.
+/// Connections to alice, each with a key of its own, that say Hello and nothing else: from each machine so many, all of which
+/// were let in at some time.
 fn sit(staged: &Staged, machines: &[IpAddr], each: usize) -> Vec<Peer> {
     let alice = staged.alice.address();
     staged.runtime.block_on(async {
@@ -29,16 +29,19 @@ fn sit(staged: &Staged, machines: &[IpAddr], each: usize) -> Vec<Peer> {
                 loop {
                     let mut transport = TransportConfig::default();
                     transport.keep_alive_interval(Some(Duration::from_secs(5)));
-                    // Until it is let in, or there is no room for it.
-                    match Peer::connect_with(machine, alice, &key, transport).await {
-                        Err(Close::Silent) => {}
-                        other => return other.ok(),
+                    // Until it is let in. Others of them may have to go for it.
+                    if let Ok(peer) = Peer::connect_with(machine, alice, &key, transport).await {
+                        return peer;
                     }
                 }
             });
         }
-        dialling.join_all().await.into_iter().flatten().collect()
+        dialling.join_all().await
     })
+}
+
+fn still_open(sitting: &[Peer]) -> usize {
+    sitting.iter().filter(|peer| peer.line.close_so_far().is_none()).count()
 }
 
 /// That somebody with a grant gets a piece while others sit there, and that those had to go for no other reason.
@@ -63,7 +66,8 @@ fn connections_that_want_nothing_do_not_keep_others_out() {
     let mut staged = Staged::new(2 * MIB);
     let machines: Vec<IpAddr> = (0..8).map(|_| stranger()).collect();
     let sitting = sit(&staged, &machines, 32);
-    assert!(sitting.len() > 150, "only {} were let in", sitting.len());
+    let open = still_open(&sitting);
+    assert!(open > 150, "only {open} are left");
     is_served_beside(&mut staged, stranger(), &sitting);
 }
 
@@ -72,7 +76,8 @@ fn connections_that_want_nothing_do_not_keep_others_of_their_address_out() {
     let mut staged = Staged::new(2 * MIB);
     let behind_one_router = stranger();
     let sitting = sit(&staged, &[behind_one_router], 80);
-    assert!(sitting.len() >= 64, "only {} were let in", sitting.len());
+    let open = still_open(&sitting);
+    assert!(open >= 32, "only {open} are left");
     is_served_beside(&mut staged, behind_one_router, &sitting);
 }
 
