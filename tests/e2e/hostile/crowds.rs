@@ -56,7 +56,9 @@ fn is_served_beside(staged: &mut Staged, here: IpAddr, sitting: &[Peer]) {
         })
     });
     let closed: Vec<Close> = sitting.iter().filter_map(|peer| peer.line.close_so_far()).collect();
-    assert!(closed.iter().all(|close| *close == Close::Protocol(close_code::BUSY.into())), "{closed:?}");
+    // Of hundreds that are closed at once one may miss the word, and learns at its next packet.
+    let expected = [Close::Protocol(close_code::BUSY.into()), Close::Silent];
+    assert!(closed.iter().all(|close| expected.contains(close)), "{closed:?}");
     let download = staged.download();
     staged.finish(download);
 }
