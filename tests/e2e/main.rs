@@ -20,6 +20,7 @@ mod identity;
 mod interrupted;
 mod kills;
 mod limits;
+mod local_copy;
 mod login_flood;
 mod owners;
 mod public;

@@ -63,8 +63,6 @@ impl Engine {
         let complete = matches!(record.phase, DownloadPhase::Complete(_));
         if !complete {
             self.stop_download(id, DownloadPhase::Paused);
-            let reject = Reject::new(ErrorCode::CANCELLED, format!("the download of {} was cancelled", record.name));
-            self.tell_followers(id, &Frame::Result(Err(reject)));
         }
         if let Some(download) = self.downloads.get_mut(&id) {
             download.cancelled_by = Some(command);
@@ -73,6 +71,21 @@ impl Engine {
         }
         self.discard_if_closed(id);
         self.start_downloads();
+    }
+
+    /// Whether the file of a download is in its place although it is being cancelled: the last step was under way. Then
+    /// it is complete, and whoever cancels is told so, rather than that nothing is left of it.
+    pub(super) fn cancelled_too_late(&mut self, id: DownloadId) -> bool {
+        let Some(download) = self.downloads.get_mut(&id).filter(|download| download.discard == Some(false)) else {
+            return false;
+        };
+        download.discard = None;
+        let message = format!("the download of {} was complete before it could be cancelled", download.record.name);
+        let hint = format!("`p2pctl cancel --delete-data {id}` deletes the file too");
+        if let Some(command) = download.cancelled_by.take() {
+            self.fail(command, Reject::new(ErrorCode::WRONG_STATE, message).hint(hint));
+        }
+        true
     }
 
     /// Deletes the part file of a cancelled download, unless the store is busy with it just now.
@@ -95,17 +108,18 @@ impl Engine {
                 {
                     self.unshare(&download.record);
                 }
-                self.tell_followers(
-                    id,
-                    &Frame::Result(Err(Reject::new(ErrorCode::CANCELLED, "the download was cancelled"))),
-                );
                 if let Some(row) = row {
+                    let message = format!("the download of {} was cancelled", row.name);
+                    self.tell_followers(id, &Frame::Result(Err(Reject::new(ErrorCode::CANCELLED, message))));
                     self.tell_gone(row.clone());
                     let step = Step::Told(command, Box::new(Answer::DownloadChanged(row)));
                     self.remember(step, vec![Change::DeleteDownload(id)]);
                 }
             }
-            Err(reject) => self.fail(command, reject),
+            Err(reject) => {
+                self.tell_followers(id, &Frame::Result(Err(reject.clone())));
+                self.fail(command, reject);
+            }
         }
     }
 

@@ -50,7 +50,8 @@ pub(super) struct Download {
     pub cancelled_by: Option<CommandId>,
     /// Bytes that are here, as far as is known while nothing runs.
     pub have_bytes: u64,
-    /// How often the store is opening, copying, finishing or verifying its part file: it is deleted only when that is over.
+    /// How often the store is opening, copying, finishing or verifying its part file: it is deleted, or copied anew, only
+    /// when that is over.
     pub opening: u32,
     /// To be deleted as soon as the store is not busy with it any more; `true` also what is complete.
     pub discard: Option<bool>,
@@ -172,26 +173,28 @@ impl Engine {
 
     pub(super) fn part_finished(&mut self, id: DownloadId, result: Result<SourceStamp, Reject>) {
         let now = self.now.wall;
+        let too_late = result.is_ok() && self.cancelled_too_late(id);
+        let was = self.downloads.get(&id).map(|download| download.stage);
         self.store_done(id);
         let Some(download) = self.downloads.get_mut(&id) else { return };
         let own = |transfer: &Transfer| transfer.download == id && transfer.phase == Phase::Finishing;
         let finishing = self.transfers.get(&download.record.content).is_some_and(own);
-        if download.stage != Stage::Copying && !(download.stage == Stage::Running && finishing) {
+        let copying = was == Some(Stage::Copying);
+        if !copying && !(was == Some(Stage::Running) && finishing) && !too_late {
             return;
         }
         let stamp = match result {
             Ok(stamp) => stamp,
             // The copy here is no longer what it was: peers have to bring it.
-            Err(reject)
-                if download.stage == Stage::Copying && reject.code == ErrorCode::BUSY && download.opening > 0 =>
-            {
-                // It was still being copied for the time before: that answer comes too.
-                return;
-            }
-            Err(reject) if download.stage == Stage::Copying && reject.code.is_of_a_source() => {
+            Err(reject) if copying && reject.code.is_of_a_source() => {
                 download.stage = Stage::Queued;
                 let content = download.record.content;
                 self.local_copy_gone(content, &reject);
+                return self.start_downloads();
+            }
+            // It is not shared any more.
+            Err(_) if copying && self.shares.with_content(download.record.content).is_none() => {
+                download.stage = Stage::Queued;
                 return self.start_downloads();
             }
             Err(reject) => return self.fail_download(id, reject),
@@ -320,6 +323,9 @@ impl Engine {
             download.opening = download.opening.saturating_sub(1);
         }
         self.discard_if_closed(id);
+        if self.downloads.get(&id).is_some_and(|download| download.stage == Stage::Queued && download.opening == 0) {
+            self.start_downloads();
+        }
     }
 
     /// The unfinished download that will make this file.
@@ -353,6 +359,10 @@ impl Engine {
         if self.transfers.contains_key(&content) {
             download.stage = Stage::Twin;
         } else if self.shares.with_content(content).is_some() {
+            // What was begun before it was stopped ends first; it stays in the queue until then.
+            if download.opening > 0 {
+                return;
+            }
             download.stage = Stage::Copying;
             download.opening += 1;
             self.outputs.push_back(Output::CopyLocal(download.record.clone()));
@@ -388,6 +398,9 @@ impl Engine {
     /// Ends what the engine does about a download.
     pub(super) fn stop_stage(&mut self, id: DownloadId, was: Stage) {
         let Some(content) = self.downloads.get(&id).map(|download| download.record.content) else { return };
+        if was == Stage::Copying {
+            self.outputs.push_back(Output::ClosePart(id));
+        }
         if was == Stage::Running {
             if let (Some(download), Some(transfer)) = (self.downloads.get_mut(&id), self.transfers.get(&content))
                 && transfer.pieces.is_some()

@@ -38,12 +38,12 @@ impl Engine {
 
     pub(super) fn part_verified(&mut self, ask: AskId, id: DownloadId, result: Result<PiecesFound, Reject>) {
         let Some(Step::Verified(command, _)) = self.steps.remove(&ask) else { return };
+        self.store_done(id);
         if let Some(download) = self.downloads.get_mut(&id)
             && download.stage == Stage::Verifying
         {
             download.stage = Stage::Queued;
         }
-        self.store_done(id);
         // Resumed meanwhile: it could not be opened.
         let content = self.running_content(id);
         if content
