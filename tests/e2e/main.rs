@@ -14,6 +14,7 @@ mod descriptors;
 mod disk_faults;
 mod events;
 mod files;
+mod folders;
 mod groups;
 mod hostile;
 mod identity;
