@@ -52,6 +52,7 @@ impl Engine {
         self.announce_soon();
         self.join_requests.known.clear();
         self.ask_join_requests();
+        self.ask_share_groups();
         self.tell_account();
     }
 

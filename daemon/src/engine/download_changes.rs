@@ -1,13 +1,18 @@
 //! What people do to downloads: pause, resume, cancel, and naming one by its first digits.
 
 use p2p_proto::control::{Answer, DownloadPrefix, Frame};
+use p2p_proto::grant::{Grant, GrantBody};
 use p2p_proto::id::DownloadId;
 use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::tracker::Request;
 
-use super::downloads::Stage;
+use super::downloads::{Stage, access_lost, name_given_again};
+use super::grants::is_final;
 use super::input::CommandId;
+use super::problems::Cause;
 use super::record::{Change, DownloadPhase, DownloadRecord};
 use super::steps::Step;
+use super::trackers::Call;
 use super::{Engine, Output};
 
 impl Engine {
@@ -42,10 +47,42 @@ impl Engine {
                 return self.fail(command, Reject::new(ErrorCode::WRONG_STATE, message));
             }
             DownloadPhase::Active => (),
-            DownloadPhase::Paused | DownloadPhase::Failed(_) => {
-                download.record.phase = DownloadPhase::Active;
-                download.stage = Stage::Queued;
+            // Whether it may go on now, a tracker knows.
+            DownloadPhase::Failed(Reject { code: ErrorCode::NOT_MEMBER, .. }) => {
+                let grant = Request::Grant { group: download.record.group.clone() };
+                return self.ask(Step::ResumeGranted(command, id), Call::Request(grant));
             }
+            DownloadPhase::Paused | DownloadPhase::Failed(_) => (),
+        }
+        self.resume_stopped(command, id);
+    }
+
+    /// A tracker has said whether this user may read the group of a download that had ended since they might not.
+    pub(super) fn resume_granted(&mut self, command: CommandId, id: DownloadId, result: Result<Grant, Reject>) {
+        let Some(download) = self.downloads.get(&id) else {
+            return self.fail(command, Reject::new(ErrorCode::CANCELLED, "the download was cancelled meanwhile"));
+        };
+        let DownloadRecord { group, born, .. } = &download.record;
+        let refusal = match result {
+            Ok(grant) => {
+                let is_of_another = |body: GrantBody| born.is_some_and(|born| born != body.born);
+                grant.peek().is_ok_and(is_of_another).then(|| name_given_again(group))
+            }
+            Err(reject) if is_final(reject.code) => Some(access_lost(group, id, &reject)),
+            Err(reject) => Some(reject),
+        };
+        match refusal.or(download.not_cancelled().err()) {
+            Some(reject) => self.fail(command, reject),
+            None => self.resume_stopped(command, id),
+        }
+    }
+
+    /// It goes on, unless it does so already.
+    fn resume_stopped(&mut self, command: CommandId, id: DownloadId) {
+        let Some(download) = self.downloads.get_mut(&id) else { return };
+        if matches!(download.record.phase, DownloadPhase::Paused | DownloadPhase::Failed(_)) {
+            download.record.phase = DownloadPhase::Active;
+            download.stage = Stage::Queued;
         }
         let record = download.record.clone();
         self.remember(Step::DownloadChanged(command, id), vec![Change::PutDownload(record)]);
@@ -102,6 +139,7 @@ impl Engine {
         };
         match result {
             Ok(()) => {
+                self.problem_over(Cause::Pieces(id));
                 let row = self.downloads.get(&id).map(|download| self.download_row(download));
                 if let Some(download) = self.downloads.remove(&id)
                     && download.unshare

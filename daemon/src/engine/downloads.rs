@@ -10,6 +10,7 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
 
 use super::input::{CommandId, Opened};
+use super::problems::Cause;
 use super::record::{Change, DownloadPhase, DownloadRecord, SourceStamp};
 use super::sharing::share_of;
 use super::steps::Step;
@@ -205,6 +206,7 @@ impl Engine {
         let copied_from = self.shares.with_content(content).map(|share| share.shape);
         download.record.shape = download.record.shape.or(copied_from);
         let record = download.record.clone();
+        self.problem_over(Cause::Pieces(id));
         if finishing {
             self.transfers.remove(&content);
         }
@@ -237,7 +239,7 @@ impl Engine {
     pub(super) fn fail_download(&mut self, id: DownloadId, reject: Reject) {
         let phase = DownloadPhase::Failed(reject.clone());
         if let Some(record) = self.stop_download(id, phase) {
-            self.note_problem(format!("the download of {} stopped: {reject}", record.name));
+            self.outputs.push_back(Output::Note(format!("the download of {} stopped: {reject}", record.name)));
             self.remember(Step::Kept, vec![Change::PutDownload(record)]);
             if reject.code == ErrorCode::DISK_FULL {
                 self.wait_for_room(id);
@@ -266,12 +268,7 @@ impl Engine {
     pub(super) fn group_lost(&mut self, group: &GroupName, reason: &Reject) {
         self.grants.remove(group);
         for id in self.begun_from(group, |_| true) {
-            let message = match reason.code {
-                ErrorCode::GROUP_NOT_FOUND => format!("group {group} has ended, and with it the downloads from it"),
-                _ => format!("no longer a member of {group}: its files are for members only"),
-            };
-            let hint = format!("what is here is kept; `p2pctl resume {id}` goes on with it once you may read {group}");
-            self.fail_download(id, Reject::new(ErrorCode::NOT_MEMBER, message).hint(hint));
+            self.fail_download(id, access_lost(group, id, reason));
         }
     }
 
@@ -289,9 +286,7 @@ impl Engine {
             self.remember(Step::Kept, vec![Change::PutDownload(record)]);
         }
         for id in self.begun_from(group, |record| record.born != Some(born)) {
-            let message = format!("group {group} has ended, and with it the downloads from it");
-            let hint = format!("another group has its name now; what that one lists: p2pctl list_files {group}");
-            self.fail_download(id, Reject::new(ErrorCode::NOT_MEMBER, message).hint(hint));
+            self.fail_download(id, name_given_again(group));
         }
     }
 
@@ -448,6 +443,30 @@ impl Engine {
             self.interest_closed(interest, None);
         }
     }
+}
+
+/// Why a download from a group that this user may not read stops, or does not go on.
+pub(super) fn access_lost(group: &GroupName, id: DownloadId, reason: &Reject) -> Reject {
+    let (message, hint) = match reason.code {
+        ErrorCode::GROUP_NOT_FOUND => (
+            format!("group {group} has ended, and with it the downloads from it"),
+            format!("`p2pctl cancel {id}` deletes what is here of it"),
+        ),
+        _ => (
+            format!("no longer a member of {group}: its files are for members only"),
+            format!(
+                "what is here is kept: ask to be let in with `p2pctl join_group {group}`, then `p2pctl resume {id}`"
+            ),
+        ),
+    };
+    Reject::new(ErrorCode::NOT_MEMBER, message).hint(hint)
+}
+
+/// Why one from an earlier group of a name does.
+pub(super) fn name_given_again(group: &GroupName) -> Reject {
+    let message = format!("group {group} has ended, and with it the downloads from it");
+    let hint = format!("another group has its name now; what that one lists: `p2pctl list_files {group}`");
+    Reject::new(ErrorCode::NOT_MEMBER, message).hint(hint)
 }
 
 /// What is told when a download is done.

@@ -13,6 +13,7 @@ use super::file_info::{choose_listing, keep_meant};
 use super::input::CommandId;
 use super::output::Output;
 use super::record::{Change, DownloadPhase, DownloadRecord, Shape, ShareRecord, SourceStamp};
+use super::share_groups::GroupNow;
 use super::steps::Step;
 use super::trackers::Call;
 
@@ -76,11 +77,7 @@ impl Engine {
     /// What was kept without it is of that group if it can be; what is of an earlier one is shared with nobody any more.
     pub(super) fn group_born(&mut self, group: &GroupName, born: UnixMillis) {
         let adopted = self.shares.adopt(group, born);
-        if self.shares.of_user().any(|share| share.group == *group && !share.is_for(born)) {
-            let message =
-                format!("another group has the name {group} now: what was shared with the old one is not shared");
-            self.note_problem(message);
-        }
+        self.shares_group_is(group, GroupNow::Born(born));
         if !adopted.is_empty() {
             self.announce_soon();
             self.remember(Step::Kept, adopted.into_iter().map(Change::PutShare).collect());
@@ -120,7 +117,8 @@ impl Engine {
             path: LocalPath(share.path.clone()),
         };
         let content = share.content;
-        self.shares.put(share);
+        self.shares.put(share.clone());
+        self.is_shared_now(&share);
         if let Some(replaced) = replaced.filter(|replaced| replaced.content != content) {
             self.share_stopped(&replaced, None);
         }
