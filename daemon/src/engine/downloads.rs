@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use p2p_proto::control::{Answer, Downloaded, Frame};
+use p2p_proto::escape::shell_word;
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -455,7 +456,8 @@ pub(super) fn access_lost(group: &GroupName, id: DownloadId, reason: &Reject) ->
         _ => (
             format!("no longer a member of {group}: its files are for members only"),
             format!(
-                "what is here is kept: ask to be let in with `p2pctl join_group {group}`, then `p2pctl resume {id}`"
+                "what is here is kept: ask to be let in with `p2pctl join_group {}`, then `p2pctl resume {id}`",
+                shell_word(group.as_str())
             ),
         ),
     };
@@ -465,7 +467,8 @@ pub(super) fn access_lost(group: &GroupName, id: DownloadId, reason: &Reject) ->
 /// Why one from an earlier group of a name does.
 pub(super) fn name_given_again(group: &GroupName) -> Reject {
     let message = format!("group {group} has ended, and with it the downloads from it");
-    let hint = format!("another group has its name now; what that one lists: `p2pctl list_files {group}`");
+    let list = format!("p2pctl list_files {}", shell_word(group.as_str()));
+    let hint = format!("another group has its name now; what that one lists: `{list}`");
     Reject::new(ErrorCode::NOT_MEMBER, message).hint(hint)
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use p2p_proto::control::{self, DownloadState, File, LocalPath, Status, TrackerState, TrackerStatus};
+use p2p_proto::escape::shell_word;
 use p2p_proto::id::{ContentId, NodeId};
 use p2p_proto::tracker::Listing;
 
@@ -167,8 +168,9 @@ impl Engine {
                     None => (),
                 }
                 let other = self.shares.with_content(record.content).map(|share| {
-                    let (group, path) = (&record.group, record.destination.display());
-                    format!("shared with {}, not with {group}: p2pctl upload_file {path} {group}", share.group)
+                    let (group, path) = (&record.group, record.destination.to_string_lossy());
+                    let (path, to) = (shell_word(&path), shell_word(group.as_str()));
+                    format!("shared with {}, not with {group}: p2pctl upload_file {path} {to}", share.group)
                 });
                 (DownloadState::Complete, other)
             }

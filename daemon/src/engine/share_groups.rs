@@ -11,6 +11,7 @@ use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{self, JoinPolicy, Reply, Request, Standing};
 
 use super::Engine;
+use super::file_info::command_line;
 use super::record::ShareRecord;
 use super::steps::Step;
 
@@ -98,9 +99,9 @@ impl Engine {
 
     /// Why a file is not shared any more though nothing is wrong with it: its group has ended, or is closed to this user.
     pub(super) fn why_not_shared(&self, share: &ShareRecord) -> Option<String> {
-        let ShareRecord { group, name, .. } = share;
         let what = self.lost(share)?;
-        Some(format!("{what}: `p2pctl stop_share {group} {name}` takes it out of this list"))
+        let take_out = command_line("stop_share", &share.group, share.name.as_str(), "");
+        Some(format!("{what}: `{take_out}` takes it out of this list"))
     }
 
     /// One line for each group that something is shared with in vain.

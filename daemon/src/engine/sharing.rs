@@ -9,7 +9,7 @@ use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{Listing, Reply, Request};
 
 use super::Engine;
-use super::file_info::{choose_listing, keep_meant};
+use super::file_info::{choose_listing, command_line, keep_meant};
 use super::input::CommandId;
 use super::output::Output;
 use super::record::{Change, DownloadPhase, DownloadRecord, Shape, ShareRecord, SourceStamp};
@@ -162,7 +162,9 @@ impl Engine {
         let chosen = match (listings.iter().find(own), listings.as_slice()) {
             (Some(own), _) => Ok(own.clone()),
             (None, [first, _, ..]) if file.owner.is_none() => Err(several(&listings, &first.name, &group)),
-            (None, _) => choose_listing(listings, file, |chosen| format!("p2pctl remove_file {group} {chosen}")),
+            (None, _) => {
+                choose_listing(listings, &group, file, |chosen| command_line("remove_file", &group, chosen, ""))
+            }
         };
         match chosen {
             Ok(Listing { name, owner, content, .. }) => {
@@ -231,8 +233,8 @@ pub(super) fn share_of(record: &DownloadRecord, shape: Shape, stamp: SourceStamp
 fn several(listings: &[Listing], name: &FileName, group: &GroupName) -> Reject {
     let choices: Vec<String> = listings.iter().map(|listing| format!("{}:{name}", listing.owner)).collect();
     Reject::new(ErrorCode::AMBIGUOUS_NAME, format!("several members list a file as {name} in {group}")).hint(format!(
-        "say whose: {}, as in `p2pctl remove_file {group} {}`",
+        "say whose: {}, as in `{}`",
         choices.join(" or "),
-        choices[0]
+        command_line("remove_file", group, &choices[0], "")
     ))
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use p2p_proto::control::{
     Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, RateLimits, Uploaded,
 };
+use p2p_proto::escape::shell_word;
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::name::{FileName, FileSelector, GroupName, UserName};
@@ -12,7 +13,7 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{self, Joined, Listing, Reply, Request, Standing};
 
-use super::file_info::{choose_listing, hex};
+use super::file_info::{choose_listing, command_line, hex};
 use super::input::{AskId, CommandId, Imported, TrackerId};
 use super::pages::Pages;
 use super::problems::Cause;
@@ -185,7 +186,7 @@ impl Engine {
                         ErrorCode::NOT_MEMBER,
                         format!("only members of {} may upload to it", upload.group),
                     )
-                    .hint(format!("ask to join with `p2pctl join_group {}`", upload.group));
+                    .hint(format!("ask to join with `p2pctl join_group {}`", shell_word(upload.group.as_str())));
                     self.fail(command, reject);
                 }
             }
@@ -194,8 +195,8 @@ impl Engine {
             }
             (Step::DownloadFound(command, wanted), Ok(tracker::Answer::Files(listings))) => {
                 let group = &wanted.group;
-                let example = |chosen: &str| format!("p2pctl download_file {group} {chosen} DEST");
-                match choose_listing(listings, &wanted.file, example) {
+                let example = |chosen: &str| command_line("download_file", group, chosen, " DEST");
+                match choose_listing(listings, group, &wanted.file, example) {
                     Ok(listing) => self.resolve(command, wanted, listing),
                     Err(reject) => self.fail(command, reject),
                 }
