@@ -6,7 +6,7 @@ use p2p_proto::id::DownloadId;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker::Request;
 
-use super::downloads::{Stage, access_lost, name_given_again};
+use super::downloads::{Download, Stage, access_lost, name_given_again};
 use super::grants::is_final;
 use super::input::CommandId;
 use super::problems::Cause;
@@ -59,7 +59,8 @@ impl Engine {
 
     /// A tracker has said whether this user may read the group of a download that had ended since they might not.
     pub(super) fn resume_granted(&mut self, command: CommandId, id: DownloadId, result: Result<Grant, Reject>) {
-        let Some(download) = self.downloads.get(&id) else {
+        let own = |download: &&Download| self.user().is_ok_and(|user| download.record.user == *user);
+        let Some(download) = self.downloads.get(&id).filter(own) else {
             return self.fail(command, Reject::new(ErrorCode::CANCELLED, "the download was cancelled meanwhile"));
         };
         let DownloadRecord { group, born, .. } = &download.record;

@@ -1,7 +1,7 @@
 //! Whether the groups that files are shared with are still there, and still this user's to read.
 //!
-//! A tracker passes over what is announced in a group that has ended, so it is asked: at each connection, one group after the
-//! other, and when it tells that something has changed in one.
+//! A tracker tells who announces something in a group that they have no part in any more; asked, it tells why: the group has
+//! ended, or is closed to this user.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,11 +36,9 @@ pub(super) struct ShareGroups {
 }
 
 impl Engine {
-    /// Asks about every group that something is shared with.
-    pub(super) fn ask_share_groups(&mut self) {
+    /// All is announced again, and what has changed is told then.
+    pub(super) fn forget_share_groups(&mut self) {
         self.share_groups = ShareGroups { asking: self.share_groups.asking, ..ShareGroups::default() };
-        self.share_groups.waiting = self.shares.of_user().map(|share| share.group.clone()).collect();
-        self.ask_next_share_group();
     }
 
     /// Asks about a group, if something is shared with it.
@@ -65,7 +63,7 @@ impl Engine {
         }
         if let Some(group) = self.share_groups.waiting.pop_first() {
             let request = Request::GroupInfo { group: group.clone() };
-            // A tracker that answers later is asked about all of them.
+            // One that answers later tells of it again.
             self.share_groups.asking = self.ask_now(Step::ShareGroup(group), request);
         }
     }

@@ -243,6 +243,7 @@ impl Engine {
                     content: imported.content,
                     length: imported.shape.length,
                     replace: upload.force,
+                    born: upload.born,
                 };
                 self.ask(Step::Published(command, upload, Box::new(imported)), Call::Request(publish));
             }

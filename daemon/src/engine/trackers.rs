@@ -205,9 +205,9 @@ impl Engine {
         // grants where it is not.
         self.left_groups.clear();
         self.told_standings.clear();
+        self.forget_share_groups();
         self.ask_missing_grants();
         self.ask_join_requests();
-        self.ask_share_groups();
         self.timers.set(Timer::Announce, self.now.monotonic);
         self.review_all();
     }

@@ -157,6 +157,14 @@ pub(super) fn not_your_listing(
     Reject::new(ErrorCode::NOT_OWNER, message)
 }
 
+pub(super) fn another_group(name: &FileName, group: &GroupName) -> Reject {
+    let message = format!("the group `{group}` that `{name}` was meant for has ended, and another has its name now");
+    Reject::new(ErrorCode::GROUP_NOT_FOUND, message).hint(format!(
+        "if it is meant for the new one too, upload it again; its members: p2pctl list_members {}",
+        word(group)
+    ))
+}
+
 pub(super) fn twin_file(asked: &FileName, standing: &FileName, group: &GroupName) -> Reject {
     let message = format!(
         "you list a file as `{standing}` in group `{group}`, which `{asked}` differs from in case or composition only"
