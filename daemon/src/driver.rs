@@ -155,9 +155,9 @@ impl Shells {
                 });
             }
             Output::CopyLocal(record) => {
-                self.spawn(move |shells| async move {
-                    Input::PartFinished(record.id, shells.store.copy_local(record).await)
-                });
+                // Begun here, not in the task: a close that follows must find it.
+                let (id, copied) = (record.id, self.store.copy_local(record));
+                self.spawn(move |_| async move { Input::PartFinished(id, copied.await) });
             }
             Output::VerifyPart(ask, record) => {
                 let progress = self.import_progress(ask);

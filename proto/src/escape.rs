@@ -1,4 +1,4 @@
-//! Text from others made harmless: for a terminal, and for a log that has one line an event.
+//! Text from others made harmless: for a terminal, for a shell, and for a log that has one line an event.
 
 use std::io::{self, Write};
 
@@ -36,6 +36,16 @@ pub fn steers(character: char) -> bool {
     let bidi = matches!(character,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     bidi || hides(character) || character.is_control()
+}
+
+/// `word` as it is typed at a shell's prompt: in quotes where it needs them.
+pub fn shell_word(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+/:@%,".contains(&byte) || !byte.is_ascii();
+    if !word.is_empty() && word.bytes().all(plain) && !word.starts_with('-') {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// Writes whole lines, each with one call, as logs do, and escapes what is in them: nobody outside can steer the terminal
@@ -86,5 +96,13 @@ mod tests {
         log.write_all("INFO said \u{1b}[31m\nERROR forged\n".as_bytes()).expect("memory");
         log.write_all(b"INFO next\n").expect("memory");
         assert_eq!(String::from_utf8_lossy(&log.0), "INFO said \\u{1b}[31m\\u{a}ERROR forged\nINFO next\n");
+    }
+
+    #[test]
+    fn a_word_with_spaces_or_quotes_is_quoted_for_the_shell() {
+        for (word, typed) in [("a.txt", "a.txt"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("-x", "'-x'"), ("", "''")]
+        {
+            assert_eq!(shell_word(word), typed);
+        }
     }
 }

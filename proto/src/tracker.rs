@@ -164,6 +164,9 @@ pub enum Request {
         length: u64,
         /// Takes the place of one's own listing of that name; at no moment is there none.
         replace: bool,
+        /// When the group was born that it is meant for ([`Group::born`]); refused where another one has the name. `None`:
+        /// whichever has it.
+        born: Option<UnixMillis>,
     },
     /// Takes a listing out of the group: one's own, or, as the group's owner, anybody's.
     Unpublish {

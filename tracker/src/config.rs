@@ -88,6 +88,8 @@ pub struct Config {
     pub pin: Option<NodeId>,
     /// With whom it makes a cluster.
     pub cluster: Cluster,
+    /// The home that was given, in which the state lies.
+    pub home: Option<PathBuf>,
     /// Where the state is.
     pub folder: PathBuf,
     /// How long a grant lives.
@@ -147,7 +149,7 @@ impl Config {
         };
         let grant_life = Duration::from_secs(arguments.grant_life);
         let folder = state_folder(arguments.home.as_deref())?;
-        Ok(Task::Serve(Config { listen, pin, cluster, folder, grant_life }))
+        Ok(Task::Serve(Config { listen, pin, cluster, home: arguments.home, folder, grant_life }))
     }
 }
 

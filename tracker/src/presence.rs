@@ -283,6 +283,11 @@ impl Presence {
         self.groups.get(&GroupKey::from(group)).map(|row| row.nodes.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// Groups that anybody listens in.
+    pub fn groups_listened_in(&self) -> impl Iterator<Item = &GroupName> {
+        self.groups.values().map(|row| &row.name)
+    }
+
     /// Groups that a node listens in.
     pub fn groups_of_node(&self, node: NodeId) -> Vec<GroupName> {
         let keys = self.nodes.get(&node).into_iter().flat_map(|row| &row.groups);

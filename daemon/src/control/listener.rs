@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,7 @@ use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _
 use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
 use interprocess::os::unix::uds_local_socket::tokio::Listener as ActivatedListener;
 use p2p_proto::control::Frame;
+use p2p_proto::private_folder::{self, FolderError};
 use p2p_proto::reject::{ErrorCode, Reject};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
@@ -44,6 +45,9 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
+    /// Its folder is not this user's alone.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// Another daemon answers there.
     #[error("another p2pd answers at {}", .0.display())]
     InUse(PathBuf),
@@ -58,6 +62,15 @@ pub enum SocketError {
         /// Why.
         cause: io::Error,
     },
+}
+
+impl From<SocketError> for Reject {
+    fn from(error: SocketError) -> Reject {
+        match error {
+            SocketError::Folder(error) => error.into(),
+            _ => Reject::new(ErrorCode::INTERNAL, error.to_string()),
+        }
+    }
 }
 
 /// The shell around the control socket. Clones share it.
@@ -219,8 +232,7 @@ pub fn activated_socket() -> Option<OwnedFd> {
 async fn bind(path: &Path) -> Result<Listener, SocketError> {
     let refused = |cause| SocketError::Refused { path: path.to_owned(), cause };
     if let Some(folder) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refused)?;
-        std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(refused)?;
+        private_folder::make_closed(folder)?;
     }
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),

@@ -34,6 +34,7 @@ pub mod output;
 mod pages;
 mod peers;
 pub mod picker;
+mod problems;
 mod public;
 mod queue;
 mod queue_hint;
@@ -43,6 +44,7 @@ pub mod record;
 mod report;
 mod scheduler;
 mod serving;
+mod share_groups;
 mod shares;
 mod sharing;
 mod steps;
@@ -77,6 +79,7 @@ use grants::GroupGrant;
 use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId, TrackerId};
 use join_requests::JoinRequests;
 use peers::Peer;
+use problems::Problems;
 use queue::Places;
 use queue_hint::QueueHints;
 use rate::RateMeter;
@@ -84,6 +87,7 @@ use rate_limits::Rates;
 use record::{Account, Restored};
 use scheduler::Fetch;
 use serving::Served;
+use share_groups::ShareGroups;
 use shares::Shares;
 use steps::Step;
 use timers::Timers;
@@ -234,6 +238,7 @@ pub struct Engine {
     served_by: BTreeMap<(ConnectionId, ContentId), ServedId>,
     /// Groups that this user has left, or that have ended, since the login: nobody is served through them.
     left_groups: BTreeSet<GroupName>,
+    share_groups: ShareGroups,
     /// Where trackers said last that this user stands.
     told_standings: BTreeMap<GroupName, Standing>,
     revoked: Revoked,
@@ -246,11 +251,8 @@ pub struct Engine {
 
     down_rate: RateMeter,
     up_rate: RateMeter,
-    problems: VecDeque<String>,
+    problems: Problems,
 }
-
-/// Problems kept for `status`: the newest few are what a person reads.
-const PROBLEMS_MAX: usize = 8;
 
 impl Engine {
     /// An engine that remembers what `restored` holds; call [`Engine::poll_output`] next.
@@ -287,6 +289,7 @@ impl Engine {
             served: BTreeMap::new(),
             served_by: BTreeMap::new(),
             left_groups: BTreeSet::new(),
+            share_groups: ShareGroups::default(),
             told_standings: BTreeMap::new(),
             revoked: Revoked::default(),
             uploads: Uploads::new(
@@ -301,7 +304,7 @@ impl Engine {
             copy_waits: CopyWaits::default(),
             down_rate: RateMeter::default(),
             up_rate: RateMeter::default(),
-            problems: VecDeque::new(),
+            problems: Problems::default(),
             config,
         };
         for record in restored.downloads {
@@ -464,17 +467,6 @@ impl Engine {
         let number = self.next_number;
         self.next_number += 1;
         number
-    }
-
-    /// Remembers a problem for `status`, once.
-    fn note_problem(&mut self, problem: String) {
-        self.outputs.push_back(Output::Note(problem.clone()));
-        if !self.problems.contains(&problem) {
-            self.problems.push_back(problem);
-            if self.problems.len() > PROBLEMS_MAX {
-                self.problems.pop_front();
-            }
-        }
     }
 
     /// Ends the daemon: counts are kept, then the shells stop.

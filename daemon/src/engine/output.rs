@@ -91,13 +91,14 @@ pub enum Output {
     OpenPart(DownloadRecord),
     /// All pieces are durable: check the whole digest if there is one, rename into place: [`super::Input::PartFinished`].
     FinishPart(DownloadRecord),
-    /// Make the destination from a content that is complete here: [`super::Input::PartFinished`].
+    /// Make the destination from a content that is complete here: [`super::Input::PartFinished`], also where
+    /// [`Output::ClosePart`] stops it.
     CopyLocal(DownloadRecord),
     /// Hash again what is here of a download: [`super::Input::PartVerified`].
     VerifyPart(AskId, DownloadRecord),
     /// Look whether the disks have room for the rest of a download: [`super::Input::RoomLookedFor`].
     LookForRoom(DownloadRecord),
-    /// Close the part file and keep it.
+    /// Close the part file and keep it; what is being copied into it is not copied on.
     ClosePart(DownloadId),
     /// Delete the part file (with `true` also a destination that is complete): [`super::Input::PartDiscarded`].
     DiscardPart(DownloadRecord, bool),

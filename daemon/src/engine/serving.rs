@@ -121,7 +121,7 @@ impl Engine {
     /// A shared file is no longer what was shared: it is not served any more, and those who read it are told.
     pub(super) fn source_broken(&mut self, content: ContentId, path: PathBuf, reason: Reject) {
         if self.shares.mark_broken(content, path.clone(), reason.clone()) {
-            self.note_problem(format!("a shared file is no longer served: {reason}"));
+            self.outputs.push_back(Output::Note(format!("a shared file is no longer served: {reason}")));
             self.refuse_readers(content);
             self.announce_soon();
             let broken = self.shares.of_user().filter(|share| share.content == content && share.path == path);

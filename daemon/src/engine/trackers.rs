@@ -13,6 +13,7 @@ use p2p_proto::tracker::{Event, HelloAck, Reply, Request, Standing};
 use super::announce::Told;
 use super::input::{AskId, TrackerId};
 use super::output::PasswordChange;
+use super::problems::Cause;
 use super::record::Account;
 use super::steps::Step;
 use super::{Engine, Output, Timer};
@@ -204,6 +205,7 @@ impl Engine {
         // grants where it is not.
         self.left_groups.clear();
         self.told_standings.clear();
+        self.forget_share_groups();
         self.ask_missing_grants();
         self.ask_join_requests();
         self.timers.set(Timer::Announce, self.now.monotonic);
@@ -222,6 +224,8 @@ impl Engine {
         let address = slot.address.clone();
         slot.forget_announced();
         slot.announcing = false;
+        self.problem_over(Cause::Announcement(tracker));
+        self.problem_over(Cause::PartOfAnnouncement(tracker));
         if news {
             self.happened(Happening::Tracker { address, state, reason: Some(reason.message.clone()) });
         }

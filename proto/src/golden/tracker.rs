@@ -116,6 +116,7 @@ fn requests() -> Vec<(&'static str, Request)> {
                 content: content(1),
                 length: 1 << 40,
                 replace: true,
+                born: Some(BORN),
             },
         ),
         ("own", Request::Unpublish { group: group(), name: name("beach.jpg"), owner: None }),

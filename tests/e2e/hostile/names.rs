@@ -61,6 +61,7 @@ fn a_frame_with_a_right_name_is_what_forgers_begin_with() {
         content: ContentId([1; 32]),
         length: 5,
         replace: false,
+        born: None,
     };
     for name in ["a", "a name", &"y".repeat(255)] {
         assert_eq!(with_name(publish, name), frame::encode(&publish(name)));
@@ -83,6 +84,7 @@ fn a_tracker_takes_no_wrong_name() {
                     content,
                     length: 5,
                     replace: false,
+                    born: None,
                 })
             };
             let create = |name: &str| envelope(Request::CreateGroup { group: named(name), policy: JoinPolicy::Open });
@@ -316,10 +318,16 @@ fn a_giant_that_fits_no_disk_is_refused_before_a_file_exists() {
                 content: ContentId([8; 32]),
                 length,
                 replace: false,
+                born: None,
             };
             // A tracker may find that too much as well.
             if client.ask_bytes(&envelope(publish)).await.is_err() {
                 continue;
+            }
+            // Others are shown it all the same.
+            for words in [&["list_files", "photos"][..], &["file_info", "photos", name]] {
+                bob.run(words);
+                bob.json(words);
             }
             let refusal = bob.refusal(&["download_file", "photos", name, text(&into)]);
             assert_eq!((refusal.exit_code, refusal.code.as_str()), (9, "disk_full"), "{refusal:?}");

@@ -56,8 +56,14 @@ fn requests(content: ContentId) -> Vec<(Request, ErrorCode)> {
         (Request::FindFile { group: secret(), name: named("plan.txt"), owner: None }, Code::NOT_MEMBER),
         (Request::Lookup { group: secret(), content }, Code::NOT_MEMBER),
         (Request::Grant { group: secret() }, Code::NOT_MEMBER),
-        (Request::Publish { group: secret(), name: named("x"), content, length: 1, replace: false }, Code::NOT_MEMBER),
-        (Request::Publish { group: photos(), name: named("x"), content, length: 1, replace: false }, Code::NOT_MEMBER),
+        (
+            Request::Publish { group: secret(), name: named("x"), content, length: 1, replace: false, born: None },
+            Code::NOT_MEMBER,
+        ),
+        (
+            Request::Publish { group: photos(), name: named("x"), content, length: 1, replace: false, born: None },
+            Code::NOT_MEMBER,
+        ),
         (Request::Unpublish { group: secret(), name: named("plan.txt"), owner: None }, Code::NOT_MEMBER),
         (Request::CreateGroup { group: named("PHOTOS"), policy: JoinPolicy::Open }, Code::GROUP_EXISTS),
         (Request::JoinGroup { group: named("ghosts") }, Code::GROUP_NOT_FOUND),

@@ -30,9 +30,11 @@ use std::time::{Duration, Instant};
 use p2p_proto::grant::{GrantKeyError, GrantSigner};
 use p2p_proto::id::{NodeId, RequestId};
 use p2p_proto::identity::Identity;
+use p2p_proto::limit::{CLOCK_LEEWAY_SECONDS, GRANT_LIFE_SECONDS};
 use p2p_proto::password::{PasswordError, ServerSetup};
 use p2p_proto::peer::close_code;
 use p2p_proto::reject::Reject;
+use p2p_proto::time::UnixMillis;
 use p2p_proto::version::SOFTWARE;
 use quinn::VarInt;
 use sha2::{Digest as _, Sha256};
@@ -145,6 +147,11 @@ impl Server {
         let online = Arc::new(Mutex::new(Online::default()));
         let teller = Teller { online: Arc::clone(&online) };
         let consensus = Arc::new(Consensus::start(store, peers, Box::new(teller)).await?);
+        lock(&online).others_granted_until = match consensus.query(|state| state.setup().is_some()) {
+            _ if cluster.listed.len() > 1 => UnixMillis(u64::MAX),
+            true => clock::now().plus(Duration::from_secs(GRANT_LIFE_SECONDS + CLOCK_LEEWAY_SECONDS)),
+            false => UnixMillis(0),
+        };
         let shared = Arc::new(Shared {
             consensus,
             online,

@@ -135,10 +135,13 @@ fn command(request: Request) -> Result<Command, Box<Request>> {
         Request::RemoveMember { group, user } => Command::RemoveMember { group, user },
         Request::TransferGroup { group, user } => Command::TransferGroup { group, user },
         Request::DeleteGroup { group } => Command::DeleteGroup { group },
-        Request::Publish { group, name, content, length, replace: false } => {
+        Request::Publish { group, name, content, length, replace, born: Some(born) } => {
+            Command::PublishIn { group, born, name, content, length, replace }
+        }
+        Request::Publish { group, name, content, length, replace: false, born: None } => {
             Command::Publish { group, name, content, length }
         }
-        Request::Publish { group, name, content, length, replace: true } => {
+        Request::Publish { group, name, content, length, replace: true, born: None } => {
             Command::Replace { group, name, content, length }
         }
         Request::Unpublish { group, name, owner: None } => Command::Unpublish { group, name },

@@ -9,7 +9,7 @@ use p2p_proto::limit::PAGE_ITEMS_MAX;
 use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::reject::Reject;
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::{EnrolledNode, Group as GroupShown, JoinRequest, Listing, Member, OwnedRequest};
+use p2p_proto::tracker::{EnrolledNode, Group as GroupShown, JoinPolicy, JoinRequest, Listing, Member, OwnedRequest};
 
 use super::command::{Outcome, Setup};
 use super::files::Listed;
@@ -95,6 +95,11 @@ impl State {
     pub fn may_read(&self, node: NodeId, group: &GroupName) -> Result<Readable, Reject> {
         let group = self.readable(node, group)?;
         Ok(Readable { group: group.name.clone(), epoch: self.epoch, born: group.born })
+    }
+
+    /// Whether everybody with an account reads a group.
+    pub fn is_public(&self, group: &GroupName) -> bool {
+        self.groups.find(group).is_ok_and(|(_, group)| group.policy == JoinPolicy::Public)
     }
 
     /// As [`State::may_read`], and this content must be one to be found through the group.

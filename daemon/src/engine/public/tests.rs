@@ -368,7 +368,14 @@ fn share_up_to_writing(bench: &mut Bench) -> (AskId, MtorrentToWrite) {
     let (ask, _, request) = bench.question();
     assert_eq!(
         request,
-        Request::Publish { group: GroupName::public(), name: name("f"), content: CONTENT, length: 10, replace: false }
+        Request::Publish {
+            group: GroupName::public(),
+            name: name("f"),
+            content: CONTENT,
+            length: 10,
+            replace: false,
+            born: Some(BUILT_IN_BORN)
+        }
     );
     bench.answer(ask, TrackerAnswer::Done);
     let kept = bench.drain().into_iter().find_map(|output| match output {

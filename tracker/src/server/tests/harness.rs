@@ -222,7 +222,15 @@ impl Client {
     }
 
     pub async fn publish(&self, group: &str, name: &str, content: ContentId) -> Reply {
-        self.ask(Request::Publish { group: named(group), name: named(name), content, length: 10, replace: false }).await
+        self.ask(Request::Publish {
+            group: named(group),
+            name: named(name),
+            content,
+            length: 10,
+            replace: false,
+            born: None,
+        })
+        .await
     }
 }
 

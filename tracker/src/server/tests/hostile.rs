@@ -185,6 +185,7 @@ fn who_does_not_read_events_is_disconnected() {
                         content,
                         length: 1,
                         replace: false,
+                        born: None,
                     };
                     send.write_all(&envelope(request)).await.expect("taken");
                     send.finish().expect("open");
