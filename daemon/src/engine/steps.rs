@@ -40,6 +40,8 @@ pub(super) enum Step {
     DownloadFound(CommandId, Box<Wanted>),
     /// Of `share`, `get` or `remove`; some of these the store answers.
     Public(CommandId, Box<Stage>),
+    /// How much a tracker knows, which every answer says.
+    Asked,
     LookedUp(ContentId),
     Granted(GroupName),
     Announced(TrackerId),
@@ -419,7 +421,7 @@ impl Engine {
 
 impl Step {
     /// The command that waits for this.
-    fn command(&self) -> Option<CommandId> {
+    pub(super) fn command(&self) -> Option<CommandId> {
         match self {
             Step::Changed(command, ..)
             | Step::Login(command, ..)
@@ -446,7 +448,8 @@ impl Step {
             | Step::Limited(command, ..)
             | Step::Verified(command, ..)
             | Step::DownloadChanged(command, ..) => Some(*command),
-            Step::LookedUp(_)
+            Step::Asked
+            | Step::LookedUp(_)
             | Step::Granted(_)
             | Step::Announced(_)
             | Step::JoinRequests(_)
