@@ -41,6 +41,7 @@ pub use error::LogError;
 pub use network::{Dialler, Links, Listed, Peers};
 pub use record::RecordError;
 pub use storage::{FILE_NAME, Store};
+pub use takeover::begin_alone;
 #[cfg(test)]
 pub(crate) use takeover::write_log_of_format_1;
 pub use types::TrackerId;
