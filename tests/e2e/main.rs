@@ -5,6 +5,7 @@
 
 mod accounts;
 mod audit;
+mod backup;
 mod changes;
 mod cluster;
 mod control_socket;

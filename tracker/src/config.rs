@@ -63,6 +63,38 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+
+    /// Shows who has what online, one line each
+    ///
+    /// Example: tracker seeders --home /srv/p2p --json
+    Seeders {
+        /// As one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Copies all that the tracker of this folder keeps into one new file, while it runs
+    ///
+    /// The copy holds its keys and password records: whoever has it can pass for the tracker.
+    ///
+    /// Example: tracker backup --home /srv/p2p /backup/tracker-2026-11-21
+    Backup {
+        /// The file to write; it must not exist
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+
+    /// Puts a copy back into a state folder that is empty
+    ///
+    /// For when a tracker, or every tracker of its cluster, is lost: it starts as one that is alone, and grows again with new
+    /// ones. What was changed since the copy is gone, also what was taken away from somebody.
+    ///
+    /// Example: tracker restore --home /srv/p2p /backup/tracker-2026-11-21
+    Restore {
+        /// What `tracker backup` has written
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 /// What the program is to do.
@@ -76,6 +108,27 @@ pub enum Task {
         folder: PathBuf,
         /// As JSON.
         json: bool,
+    },
+    /// Show who has what online at the tracker that runs on a folder.
+    Seeders {
+        /// Its state folder.
+        folder: PathBuf,
+        /// As JSON.
+        json: bool,
+    },
+    /// Copy the tracker that runs on a folder.
+    Backup {
+        /// Its state folder.
+        folder: PathBuf,
+        /// Where to.
+        file: PathBuf,
+    },
+    /// Put a copy back.
+    Restore {
+        /// Into this state folder.
+        folder: PathBuf,
+        /// What copy.
+        file: PathBuf,
     },
 }
 
@@ -132,8 +185,14 @@ impl Config {
         if arguments.man {
             return Err(ConfigError::ManualPage(Box::new(Arguments::command())));
         }
-        if let Some(Verb::Status { json }) = arguments.verb {
-            return Ok(Task::Status { folder: state_folder(arguments.home.as_deref())?, json });
+        if let Some(verb) = arguments.verb {
+            let folder = state_folder(arguments.home.as_deref())?;
+            return Ok(match verb {
+                Verb::Status { json } => Task::Status { folder, json },
+                Verb::Seeders { json } => Task::Seeders { folder, json },
+                Verb::Backup { file } => Task::Backup { folder, file },
+                Verb::Restore { file } => Task::Restore { folder, file },
+            });
         }
         let (listen, pin, cluster) = match arguments.place.as_deref() {
             None => (DEFAULT_PLACE, None, Cluster::default()),
@@ -209,7 +268,7 @@ mod tests {
         let home = ["tracker", "--home", "/srv/t"].into_iter();
         match Config::read(home.chain(arguments.iter().copied()).map(OsString::from)) {
             Ok(Task::Serve(config)) => Ok(config),
-            Ok(Task::Status { .. }) => Err("the status".to_owned()),
+            Ok(other) => Err(format!("{other:?}")),
             Err(ConfigError::Refused(reject)) => Err(reject.message),
             Err(ConfigError::Usage(error)) => Err(error.to_string()),
             Err(ConfigError::ManualPage(_)) => Err("the manual page".to_owned()),

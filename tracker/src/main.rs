@@ -6,7 +6,7 @@ use p2p_proto::escape::HarmlessLines;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_tracker::config::{Config, ConfigError, Task};
 use p2p_tracker::run::run;
-use p2p_tracker::status;
+use p2p_tracker::{backup, seeders, status};
 use tracing_subscriber::EnvFilter;
 
 /// What its log calls the library that the cluster rests on.
@@ -15,9 +15,10 @@ const OPENRAFT: &str = "openraft";
 fn main() -> ExitCode {
     let config = match Config::read(std::env::args_os()) {
         Ok(Task::Serve(config)) => config,
-        Ok(Task::Status { folder, json }) => {
-            return status::show(&folder, json).map_or_else(|it| tell(&it), |()| ExitCode::SUCCESS);
-        }
+        Ok(Task::Status { folder, json }) => return end(status::show(&folder, json)),
+        Ok(Task::Seeders { folder, json }) => return end(seeders::show(&folder, json)),
+        Ok(Task::Backup { folder, file }) => return end(backup::back_up(&folder, &file)),
+        Ok(Task::Restore { folder, file }) => return end(backup::restore(&folder, &file)),
         Err(ConfigError::Usage(usage)) => usage.exit(),
         Err(ConfigError::ManualPage(program)) => {
             // Whoever asked may have stopped reading.
@@ -42,10 +43,11 @@ fn main() -> ExitCode {
     let ended = runtime
         .map_err(|error| Reject::new(ErrorCode::INTERNAL, format!("the system gives no threads: {error}")))
         .and_then(|runtime| runtime.block_on(run(config)));
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reject) => tell(&reject),
-    }
+    end(ended)
+}
+
+fn end(ended: Result<(), Reject>) -> ExitCode {
+    ended.map_or_else(|reject| tell(&reject), |()| ExitCode::SUCCESS)
 }
 
 /// Tells a person why the tracker ends.

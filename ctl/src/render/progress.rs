@@ -111,6 +111,10 @@ impl<'a> Progress<'a> {
                 return Ok(());
             }
             Frame::Copies(copies) => Moment::of_copies(copies),
+            Frame::Stale => {
+                self.screen.mark_stale();
+                return Ok(());
+            }
             Frame::Result(_) | Frame::Event(_) | Frame::Following => return Ok(()),
         };
         match &mut self.display {

@@ -61,7 +61,12 @@ fn tracker(tracker: &TrackerStatus, now: UnixMillis) -> String {
         (TrackerState::KeyChanged, _) => "key changed".to_owned(),
         (TrackerState::Refused, _) => "refused".to_owned(),
     };
-    format!("{} {state}{}", tracker.address, if tracker.leader { " (leader)" } else { "" })
+    let remark = match (tracker.stale, tracker.leader) {
+        (true, _) => " (stale)",
+        (false, true) => " (leader)",
+        (false, false) => "",
+    };
+    format!("{} {state}{remark}", tracker.address)
 }
 
 fn contents(status: &Status) -> String {

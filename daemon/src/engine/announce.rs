@@ -314,11 +314,11 @@ mod tests {
         assert_eq!((page.present.len(), page.replace), (PAGE_ITEMS_MAX, true));
         let full = Reject::new(ErrorCode::NOT_ALLOWED, "no room");
         let now = engine.now;
-        engine.handle(now, Input::TrackerAnswered(ask, Err(full)));
+        engine.handle(now, Input::answered(ask, Err(full)));
         let (second, ask, page) = next_page(&mut engine);
         assert_eq!((page.present.len(), page.replace), (PAGE_ITEMS_MAX / 2, false));
         let now = engine.now;
-        engine.handle(now, Input::TrackerAnswered(ask, Ok(tracker::Answer::Done)));
+        engine.handle(now, Input::answered(ask, Ok(tracker::Answer::Done)));
         let (again, _, page) = next_page(&mut engine);
         assert_eq!((page.present.len(), page.replace), (PAGE_ITEMS_MAX, true), "all of it");
         assert!(again >= second + Duration::from_millis(FULL_RETRY_MS / 2), "{second:?} {again:?}");

@@ -164,6 +164,10 @@ impl Default for Limits {
 enum Timer {
     /// A call to a tracker has waited for one long enough.
     Held(AskId),
+    /// A tracker has not answered a question that another one can answer as well.
+    AskAnother(AskId),
+    /// Trackers that knew no majority are asked whether they do now.
+    Stale,
     /// What changed is announced.
     Announce,
     /// A tracker is told all of it again, which it had no room for.
@@ -211,6 +215,8 @@ pub struct Engine {
     ending: bool,
 
     trackers: Vec<Tracker>,
+    /// The furthest place of the trackers' log that one of them has told of.
+    seen_place: u64,
     calls: BTreeMap<AskId, PendingCall>,
     steps: BTreeMap<AskId, Step>,
     followers: BTreeMap<CommandId, DownloadId>,
@@ -267,6 +273,7 @@ impl Engine {
             next_number: 1,
             ending: false,
             trackers,
+            seen_place: 0,
             calls: BTreeMap::new(),
             steps: BTreeMap::new(),
             followers: BTreeMap::new(),
@@ -330,7 +337,9 @@ impl Engine {
             }
             Input::TrackerLost { tracker, state, reason } => self.tracker_lost(tracker, state, reason),
             Input::TrackerEvent(_, event) => self.tracker_event(event),
-            Input::TrackerAnswered(ask, reply) => self.tracker_answered(ask, reply),
+            Input::TrackerAnswered { ask, tracker, reply, knowledge } => {
+                self.tracker_answered(ask, tracker, reply, knowledge);
+            }
 
             Input::PeerConnected { connection, node, dialled, instance } => {
                 self.peer_connected(connection, node, dialled, instance);
@@ -424,6 +433,8 @@ impl Engine {
         while let Some(timer) = self.timers.take_due(self.now.monotonic) {
             match timer {
                 Timer::Held(ask) => self.held_too_long(ask),
+                Timer::AskAnother(ask) => self.ask_another(ask),
+                Timer::Stale => self.ask_stale(),
                 Timer::Announce => self.announce(),
                 Timer::AnnounceAgain(tracker) => self.announce_again(tracker),
                 Timer::Lookup(content) => {

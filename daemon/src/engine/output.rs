@@ -155,8 +155,8 @@ pub struct PasswordChange {
 }
 
 impl Output {
-    /// A request to a tracker with the id that makes its retry safe.
-    pub fn ask_tracker(ask: AskId, tracker: TrackerId, id: RequestId, request: tracker::Request) -> Output {
-        Output::AskTracker(ask, tracker, Envelope { id, request })
+    /// A request to a tracker with the id that makes its retry safe, and what is known of its cluster's log here.
+    pub fn ask_tracker(ask: AskId, tracker: TrackerId, id: RequestId, seen: u64, request: tracker::Request) -> Output {
+        Output::AskTracker(ask, tracker, Envelope { id, seen, request })
     }
 }

@@ -121,6 +121,11 @@ impl Engine {
         let trackers_down = self.trackers.iter().filter(|tracker| tracker.state != TrackerState::Ok);
         let trackers_down =
             trackers_down.filter_map(|tracker| tracker.reason.as_ref().map(|reason| reason.message.clone()));
+        let trackers_stale = self.trackers.iter().filter(|tracker| tracker.is_stale());
+        let trackers_stale = trackers_stale.map(|tracker| {
+            let address = &tracker.address;
+            format!("tracker {address} knows no majority of its cluster: what it tells may be old, changes are refused")
+        });
         Status {
             software: self.config.software.clone(),
             started: self.started,
@@ -140,6 +145,7 @@ impl Engine {
             downloads_failed: in_states(&[DownloadState::Error]),
             disk_free_bytes,
             problems: trackers_down
+                .chain(trackers_stale)
                 .chain(waiting)
                 .chain(broken)
                 .chain(lost)
@@ -225,6 +231,7 @@ fn tracker_status(tracker: &super::trackers::Tracker) -> TrackerStatus {
             .flatten()
             .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
         leader: ok && tracker.leader,
+        stale: tracker.is_stale(),
         reason: tracker.reason.as_ref().map(|reason| reason.message.clone()),
     }
 }

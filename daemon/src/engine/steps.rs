@@ -43,6 +43,8 @@ pub(super) enum Step {
     /// Of `share`, `get` or `remove`; some of these the store answers.
     Public(CommandId, Box<Stage>),
     ResumeGranted(CommandId, DownloadId),
+    /// How much a tracker knows, which every answer says.
+    Asked,
     LookedUp(ContentId),
     Granted(GroupName),
     Announced(TrackerId),
@@ -432,7 +434,7 @@ impl Engine {
 
 impl Step {
     /// The command that waits for this.
-    fn command(&self) -> Option<CommandId> {
+    pub(super) fn command(&self) -> Option<CommandId> {
         match self {
             Step::Changed(command, ..)
             | Step::Login(command, ..)
@@ -460,7 +462,8 @@ impl Step {
             | Step::Limited(command, ..)
             | Step::Verified(command, ..)
             | Step::DownloadChanged(command, ..) => Some(*command),
-            Step::LookedUp(_)
+            Step::Asked
+            | Step::LookedUp(_)
             | Step::Granted(_)
             | Step::Announced(_)
             | Step::JoinRequests(_)

@@ -9,12 +9,12 @@ use p2p_proto::frame;
 use p2p_proto::geometry::PieceIndex;
 use p2p_proto::limit::PAGE_ITEMS_MAX;
 use p2p_proto::peer::{Open, PieceReply, PieceRequest, close_code, stream_code};
-use p2p_proto::tracker::{Answer, Reply, Request};
+use p2p_proto::tracker::{Answer, Request};
 use p2p_proto::version::{ALPN_PEER, ALPN_TRACKER};
 use p2p_tests::hostile::client::named;
 use p2p_tests::hostile::datagram::{collect, first_flights};
 use p2p_tests::hostile::peer::hello;
-use p2p_tests::hostile::tracker::listing;
+use p2p_tests::hostile::tracker::{listing, replied};
 use p2p_tests::hostile::wire::{Close, deaf, patiently};
 use p2p_tests::hostile::{Client, Heard, Key, Line, Peer, Shown};
 use p2p_tests::wait::eventually;
@@ -150,7 +150,7 @@ fn a_list_without_end_is_refused() {
             let page = told.fetch_add(1, Ordering::SeqCst);
             let rows =
                 (0..PAGE_ITEMS_MAX).map(|row| listing(named(&format!("{page:9} {row:9}")), named("m"), content, 1));
-            Some(frame::encode(&Reply::Ok(Answer::Files(rows.collect()))))
+            Some(frame::encode(&replied(Ok(Answer::Files(rows.collect())))))
         }
         _ => None,
     }));

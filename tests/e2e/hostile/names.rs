@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use p2p_proto::frame;
 use p2p_proto::id::ContentId;
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_proto::tracker::{Answer, Event, JoinPolicy, Reply, Request};
+use p2p_proto::tracker::{Answer, Event, JoinPolicy, Request};
 use p2p_tests::file::{assert_equal, files_under, random_file};
 use p2p_tests::hostile::client::{envelope, named};
-use p2p_tests::hostile::tracker::listing;
+use p2p_tests::hostile::tracker::{listing, replied};
 use p2p_tests::hostile::{Client, Key, runtime};
 use p2p_tests::wait::eventually;
 use p2p_tests::world::PASSWORD;
@@ -75,7 +75,8 @@ fn a_tracker_takes_no_wrong_name() {
     runtime().block_on(async {
         let client = Client::enter(stranger(), shared.world.tracker.address, &Key::new(), "mallory", PASSWORD).await;
         client.ask(Request::CreateGroup { group: named("mine"), policy: JoinPolicy::Public }).await.expect("a group");
-        let envelope = |request| p2p_proto::tracker::Envelope { id: p2p_tests::hostile::client::random_id(), request };
+        let envelope =
+            |request| p2p_proto::tracker::Envelope { id: p2p_tests::hostile::client::random_id(), seen: 0, request };
         for name in wrong_names() {
             let publish = |name: &str| {
                 envelope(Request::Publish {
@@ -127,7 +128,7 @@ fn a_daemon_takes_no_wrong_name_from_a_tracker() {
         staged.tracker.books().instead = Some(Box::new(move |request| match request {
             Request::FindFile { .. } | Request::ListFiles { .. } => {
                 let files =
-                    |name: &str| Reply::Ok(Answer::Files(vec![listing(named(name), named(owner), content, MIB)]));
+                    |name: &str| replied(Ok(Answer::Files(vec![listing(named(name), named(owner), content, MIB)])));
                 Some(with_name(files, &name))
             }
             _ => None,
@@ -161,7 +162,7 @@ fn what_is_asked_for_by_name_gets_no_other() {
         staged.tracker.books().instead = Some(Box::new(move |request| match request {
             Request::FindFile { .. } => {
                 let listing = listing(named(name), named(owner), content, MIB);
-                Some(frame::encode(&Reply::Ok(Answer::Files(vec![listing]))))
+                Some(frame::encode(&replied(Ok(Answer::Files(vec![listing])))))
             }
             _ => None,
         }));
@@ -172,7 +173,7 @@ fn what_is_asked_for_by_name_gets_no_other() {
     staged.tracker.books().instead = Some(Box::new(move |request| match request {
         Request::FindFile { .. } => {
             let listing = listing(named("kept"), named("bob"), content, MIB);
-            Some(frame::encode(&Reply::Ok(Answer::Files(vec![listing]))))
+            Some(frame::encode(&replied(Ok(Answer::Files(vec![listing])))))
         }
         _ => None,
     }));
@@ -211,7 +212,7 @@ fn what_others_write_is_shown_harmless() {
     staged.tracker.books().instead = Some(Box::new(|request| match request {
         Request::CreateGroup { .. } => {
             let reject = Reject::new(ErrorCode::NOT_ALLOWED, STEERING).hint(STEERING);
-            Some(frame::encode(&Reply::Err(reject)))
+            Some(frame::encode(&replied(Err(reject))))
         }
         _ => None,
     }));

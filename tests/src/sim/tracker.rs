@@ -373,7 +373,7 @@ impl World {
             }
             other => panic!("not the tracker's: {other:?}"),
         };
-        self.tell(place, 2 * LATENCY, Input::TrackerAnswered(ask, reply));
+        self.tell(place, 2 * LATENCY, Input::TrackerAnswered { ask, tracker: TrackerId(0), reply, knowledge: None });
     }
 }
 

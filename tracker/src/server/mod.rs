@@ -31,6 +31,7 @@ use p2p_proto::grant::{GrantKeyError, GrantSigner};
 use p2p_proto::id::{NodeId, RequestId};
 use p2p_proto::identity::Identity;
 use p2p_proto::limit::{CLOCK_LEEWAY_SECONDS, GRANT_LIFE_SECONDS};
+use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::password::{PasswordError, ServerSetup};
 use p2p_proto::peer::close_code;
 use p2p_proto::reject::Reject;
@@ -42,9 +43,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use crate::backup::Contents;
 use crate::clock;
 use crate::config::Cluster;
 use crate::log::{Consensus, Dialler, LogError, Observer, Peers, Store};
+use crate::seeders::{self, Row, Seeders};
 use crate::state::{Applied, Command, Entry, Setup, State};
 use crate::status::{self, Status};
 use admission::Admission;
@@ -257,6 +260,41 @@ impl Reporter {
             nodes: self.shared.online().count(),
             trackers: cluster.members,
         }
+    }
+}
+
+impl Reporter {
+    /// Who has what online.
+    pub fn seeders(&self) -> Seeders {
+        let mut seeders: Vec<Row> = {
+            let online = self.shared.online();
+            let rows = online.presence.rows().take(seeders::ROWS_MAX + 1);
+            let row = |(group, content, user, node, have): (&GroupName, _, Option<&UserName>, _, _)| Row {
+                group: group.clone(),
+                names: Vec::new(),
+                content,
+                user: user.cloned(),
+                node,
+                have,
+            };
+            rows.map(row).collect()
+        };
+        let cut_short = seeders.len() > seeders::ROWS_MAX;
+        seeders.truncate(seeders::ROWS_MAX);
+        seeders.sort_unstable();
+        for rows in seeders.chunk_by_mut(|one, next| one.group == next.group) {
+            let names = rows.first().map(|row| self.shared.consensus.query(|state| state.names(&row.group)));
+            for row in rows {
+                row.names = names.as_ref().and_then(|names| names.get(&row.content)).cloned().unwrap_or_default();
+            }
+        }
+        Seeders { schema: seeders::SCHEMA, kind: seeders::KIND.to_owned(), cut_short, seeders }
+    }
+
+    /// A copy of everything but who is online; `key` is the text of the tracker's key file.
+    pub fn copy(&self, key: Vec<u8>) -> Contents {
+        let (place, state) = self.shared.consensus.query_at(|place, state| (place, state.encode()));
+        Contents { taken: clock::now(), tracker: self.shared.consensus.standing().id, place, key, state }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Counts of what is online are zero here: presence is not part of the state, the server fills them in.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use p2p_proto::id::{ContentId, NodeId, RequestId};
@@ -114,6 +115,17 @@ impl State {
     /// How a content is found through a group, if it is.
     pub fn found(&self, group: &GroupName, content: &ContentId) -> Option<Found> {
         self.groups.find(group).ok().and_then(|(_, group)| found_in(group, content))
+    }
+
+    /// The names under which each content of a group is listed, by content.
+    pub fn names(&self, group: &GroupName) -> BTreeMap<ContentId, Vec<FileName>> {
+        let mut names: BTreeMap<ContentId, Vec<FileName>> = BTreeMap::new();
+        if let Ok((_, found)) = self.groups.find(group) {
+            for (_, listed) in found.files.after(None) {
+                names.entry(listed.content).or_default().push(listed.name.clone());
+            }
+        }
+        names
     }
 
     /// All groups, or those that the node's user belongs to, behind `after`.

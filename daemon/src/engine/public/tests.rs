@@ -100,11 +100,11 @@ impl Bench {
     }
 
     fn answer(&mut self, ask: AskId, answer: TrackerAnswer) {
-        self.tell(Input::TrackerAnswered(ask, Ok(answer)));
+        self.tell(Input::answered(ask, Ok(answer)));
     }
 
     fn refuse(&mut self, ask: AskId, code: ErrorCode) {
-        self.tell(Input::TrackerAnswered(ask, Err(Reject::new(code, "refused"))));
+        self.tell(Input::answered(ask, Err(Reject::new(code, "refused"))));
     }
 
     /// How the command has ended, with a tracker that takes every announcement.
