@@ -182,7 +182,8 @@ impl Engine {
         let own = |transfer: &Transfer| transfer.download == id && transfer.phase == Phase::Finishing;
         let finishing = self.transfers.get(&download.record.content).is_some_and(own);
         let copying = was == Some(Stage::Copying);
-        if !copying && !(was == Some(Stage::Running) && finishing) && !too_late {
+        let fetched = was == Some(Stage::Running) && finishing;
+        if !(copying || fetched || too_late) {
             return;
         }
         let stamp = match result {

@@ -166,12 +166,12 @@ impl Engine {
         let record = &download.record;
         match (&record.phase, download.stage, running) {
             (DownloadPhase::Complete(_), ..) => {
-                match record.born.and_then(|born| self.shares.in_group(record.content, &record.group, born)) {
-                    Some(share) => match self.why_not_shared(share) {
-                        None => return (DownloadState::Seeding, None),
-                        reason => return (DownloadState::Complete, reason),
-                    },
-                    None => (),
+                let shared = record.born.and_then(|born| self.shares.in_group(record.content, &record.group, born));
+                if let Some(share) = shared {
+                    return match self.why_not_shared(share) {
+                        None => (DownloadState::Seeding, None),
+                        reason => (DownloadState::Complete, reason),
+                    };
                 }
                 let other = self.shares.with_content(record.content).map(|share| {
                     let (group, path) = (&record.group, record.destination.to_string_lossy());

@@ -113,17 +113,15 @@ pub(super) struct PendingCall {
     retries_left: u8,
     /// Waits for a tracker, rather than for its answer.
     held: bool,
-    /// Who was asked last.
-    asked: Option<TrackerId>,
-    /// How many answers are still to come.
-    open: u8,
+    /// Whose answers are still to come.
+    open: Vec<TrackerId>,
     /// Who was asked last and did not answer, or knows no majority: another one is asked next.
     failed: Option<TrackerId>,
 }
 
 impl PendingCall {
     fn new(call: Call, id: RequestId, retries_left: u8) -> PendingCall {
-        PendingCall { call, id, retries_left, held: false, asked: None, open: 0, failed: None }
+        PendingCall { call, id, retries_left, held: false, open: Vec::new(), failed: None }
     }
 }
 
@@ -166,12 +164,12 @@ impl Engine {
 
     /// The tracker to ask: one that knows what is current before one that does not, then the leader, then the first.
     pub(super) fn chosen_tracker(&self) -> Option<TrackerId> {
-        self.chosen_tracker_but(None)
+        self.chosen_tracker_but(&[])
     }
 
-    /// The same among all but one.
-    fn chosen_tracker_but(&self, failed: Option<TrackerId>) -> Option<TrackerId> {
-        let answering = self.answering().filter(|(tracker, _)| Some(*tracker) != failed);
+    /// The same among all but some.
+    fn chosen_tracker_but(&self, others: &[TrackerId]) -> Option<TrackerId> {
+        let answering = self.answering().filter(|(tracker, _)| !others.contains(tracker));
         let chosen = answering.min_by_key(|(_, tracker)| (!tracker.current, !tracker.leader));
         chosen.map(|(tracker, _)| tracker)
     }
@@ -287,8 +285,8 @@ impl Engine {
             Err(code) => code == ErrorCode::NO_TRACKER,
         };
         if let Some(call) = self.calls.get_mut(&ask) {
-            call.open = call.open.saturating_sub(1);
-            if failed && call.open > 0 {
+            call.open.retain(|other| *other != tracker);
+            if failed && !call.open.is_empty() {
                 // Another one was asked as well.
                 return;
             }
@@ -307,15 +305,17 @@ impl Engine {
         self.answer_call(ask, reply);
     }
 
-    /// Asks another tracker as well, where one of them has not answered a read: it may be dead, or look for its majority.
+    /// Asks another tracker as well, where those that were asked have not answered a read: they may be dead, or look for their
+    /// majority.
     pub(super) fn ask_another(&mut self, ask: AskId) {
         let Some(pending) = self.calls.get(&ask).filter(|call| !call.held) else { return };
         let Call::Request(request) = &pending.call else { return };
-        let Some(tracker) = self.chosen_tracker_but(pending.asked) else { return };
+        let Some(tracker) = self.chosen_tracker_but(&pending.open) else { return };
         self.outputs.push_back(Output::ask_tracker(ask, tracker, pending.id, self.seen_place, request.clone()));
         if let Some(pending) = self.calls.get_mut(&ask) {
-            pending.open += 1;
+            pending.open.push(tracker);
         }
+        self.timers.set(Timer::AskAnother(ask), self.after(Duration::from_millis(ASK_ANOTHER_MS)));
     }
 
     /// Has trackers that know no majority asked after a while: commands prefer the others, so that nobody else asks them.
@@ -390,14 +390,14 @@ impl Engine {
     /// Sends a call to a tracker that answers, or keeps it until one does.
     fn send_or_hold(&mut self, ask: AskId) {
         let failed = self.calls.get(&ask).and_then(|call| call.failed);
-        let Some(tracker) = self.chosen_tracker_but(failed) else {
+        let Some(tracker) = self.chosen_tracker_but(failed.as_slice()) else {
             self.hold(ask);
             return;
         };
         self.timers.clear(&Timer::Held(ask));
         let Some(pending) = self.calls.get_mut(&ask) else { return };
-        (pending.held, pending.asked) = (false, Some(tracker));
-        pending.open += 1;
+        pending.held = false;
+        pending.open.push(tracker);
         let is_read = matches!(&pending.call, Call::Request(request) if request.is_read());
         self.outputs.push_back(match pending.call.clone() {
             Call::Request(request) => Output::ask_tracker(ask, tracker, pending.id, self.seen_place, request),

@@ -133,20 +133,24 @@ fn another_is_asked_as_well_where_one_is_silent() {
     engine.tick(at(10 + ASK_ANOTHER_MS));
     let (ask, second, _) = asked(&mut engine).remove(0);
     assert_eq!(second, TRACKERS[1]);
-    answer(&mut engine, 500, ask, second, true, 5);
+    engine.tick(at(10 + 2 * ASK_ANOTHER_MS));
+    assert_eq!(asked(&mut engine)[0].1, TRACKERS[2], "and the last of them");
+    engine.tick(at(10 + 3 * ASK_ANOTHER_MS));
+    assert!(asked(&mut engine).is_empty(), "each once");
+    answer(&mut engine, 2_000, ask, second, true, 5);
     assert_eq!(told(&mut engine), ["answer"]);
-    answer(&mut engine, 501, ask, TRACKERS[0], true, 5);
+    answer(&mut engine, 2_001, ask, TRACKERS[0], true, 5);
     assert!(told(&mut engine).is_empty(), "the first answer is the answer");
 
     // The first one is lost: its failure does not count while the other may answer still.
-    list(&mut engine, 600);
+    list(&mut engine, 3_000);
     let (ask, first, _) = asked(&mut engine).remove(0);
-    engine.tick(at(600 + ASK_ANOTHER_MS));
+    engine.tick(at(3_000 + ASK_ANOTHER_MS));
     assert_eq!(asked(&mut engine).len(), 1);
     let lost = Reject::new(ErrorCode::NO_TRACKER, "lost");
-    engine.handle(at(1_100), Input::TrackerAnswered { ask, tracker: first, reply: Err(lost), knowledge: None });
+    engine.handle(at(3_500), Input::TrackerAnswered { ask, tracker: first, reply: Err(lost), knowledge: None });
     assert!(told(&mut engine).is_empty());
-    answer(&mut engine, 1_200, ask, TRACKERS[1], true, 5);
+    answer(&mut engine, 3_600, ask, TRACKERS[1], true, 5);
     assert_eq!(told(&mut engine), ["answer"]);
 }
 
