@@ -8,7 +8,8 @@ use interprocess::local_socket::{GenericFilePath, tokio::Stream, tokio::prelude:
 use p2p_proto::control::{Frame, Hello, HelloAck, Request};
 use p2p_proto::frame;
 use p2p_proto::limit::{CONTROL_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
-use p2p_proto::reject::ErrorCode;
+use p2p_proto::private_folder;
+use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::version::{CONTROL_PROTOCOL, SOFTWARE};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -36,6 +37,7 @@ impl Connection {
             Err(error) => return nothing_listens(socket, &error),
         };
         check_owner(socket, &stream)?;
+        check_folder(socket)?;
         let mut connection = Connection { stream, socket: socket.to_owned(), software: String::new() };
         match tokio::time::timeout(HELLO_TIMEOUT, connection.greet()).await {
             Ok(greeted) => greeted?,
@@ -146,6 +148,15 @@ fn check_owner(socket: &Path, stream: &Stream) -> Result<(), Failure> {
             Err(Failure::new(ErrorCode::DAEMON_REFUSED, message).hint("run as that user, or choose another --home DIR"))
         }
     }
+}
+
+/// Refuses a socket that lies where somebody else decides which one it is: this user may have several.
+fn check_folder(socket: &Path) -> Result<(), Failure> {
+    let checked = socket.parent().map_or(Ok(None), private_folder::check);
+    checked.map(drop).map_err(|error| {
+        let Reject { message, hint, .. } = error.into();
+        Failure::new(ErrorCode::DAEMON_REFUSED, message).hint(hint)
+    })
 }
 
 /// A socket that is not there or that nobody accepts at is no daemon; any other refusal is one to be told.

@@ -127,8 +127,10 @@ impl Session {
         let mut connection = self.connect(starter).await?;
         connection.send(&request).await?;
         loop {
-            if let Frame::Result(result) = connection.receive().await? {
-                return result.map_err(Failure::from);
+            match connection.receive().await? {
+                Frame::Result(result) => return result.map_err(Failure::from),
+                Frame::Stale => self.screen.mark_stale(),
+                _ => {}
             }
         }
     }

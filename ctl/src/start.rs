@@ -1,14 +1,14 @@
 //! Starting the daemon in the background, once, and waiting until it says that it serves.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use p2p_proto::paths::Folders;
-use p2p_proto::reject::ErrorCode;
+use p2p_proto::reject::{ErrorCode, Reject};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -52,7 +52,7 @@ impl Starter {
     /// The daemon at `socket`, started unless another command has done so meanwhile. Calls `started` with the
     /// process id of a daemon that serves now.
     pub async fn start(&self, socket: &Path, started: impl FnOnce(u32)) -> Result<Connection, Failure> {
-        self.make_state_folder()?;
+        self.folders.make_state().map_err(Reject::from)?;
         // Held until the daemon serves: of several commands at once one starts it, and the others find it running.
         // Whoever holds it gives up after its own timeout, so this waits no longer than that for each of them.
         let _lock = self.lock().map_err(|error| self.not_started(&cause(&error)))?;
@@ -80,14 +80,6 @@ impl Starter {
                 Err(self.not_started(&with_log(&end, &mut log, log_start)))
             }
         }
-    }
-
-    fn make_state_folder(&self) -> Result<(), Failure> {
-        let state = &self.folders.state;
-        DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(|error| {
-            let message = format!("the daemon's state folder {} cannot be made: {}", state.display(), cause(&error));
-            Failure::new(ErrorCode::NOT_WRITABLE, message)
-        })
     }
 
     fn lock(&self) -> io::Result<File> {

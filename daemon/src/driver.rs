@@ -135,6 +135,7 @@ impl Shells {
             Output::OpenInterest(interest, connection, shown) => self.net.open_interest(interest, connection, shown),
             Output::RenewInterest(interest, grant) => self.net.renew_interest(interest, grant),
             Output::CloseInterest(interest) => self.net.close_interest(interest),
+            Output::Admitted(served, user) => self.net.admitted(served, user),
             Output::Provide(served, message) => self.net.provide(served, message),
             Output::RefuseUpload(upload, reject) => self.net.refuse(upload, reject),
             Output::StopUpload(upload, reject) => self.net.stop_upload(upload, reject),
@@ -165,9 +166,9 @@ impl Shells {
                 });
             }
             Output::CopyLocal(record) => {
-                self.spawn(move |shells| async move {
-                    Input::PartFinished(record.id, shells.store.copy_local(record).await)
-                });
+                // Begun here, not in the task: a close that follows must find it.
+                let (id, copied) = (record.id, self.store.copy_local(record));
+                self.spawn(move |_| async move { Input::PartFinished(id, copied.await) });
             }
             Output::VerifyPart(ask, record) => {
                 let progress = self.import_progress(ask);

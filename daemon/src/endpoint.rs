@@ -117,6 +117,15 @@ pub enum ConnectError {
     Cipher(#[from] NoInitialCipherSuite),
 }
 
+impl ConnectError {
+    /// Whether the other end refused, or gave up a handshake that it had begun: what a daemon does that has no room. Who
+    /// it is has not been shown then.
+    pub fn is_for_want_of_room(&self) -> bool {
+        let codes = [TransportErrorCode::CONNECTION_REFUSED, TransportErrorCode::APPLICATION_ERROR];
+        matches!(self, ConnectError::Lost(ConnectionError::ConnectionClosed(close)) if codes.contains(&close.error_code))
+    }
+}
+
 /// The endpoint. Clones share it.
 ///
 /// Accepts the peer protocol only, and speaks both as a client. Its reset and connection-id keys come from the

@@ -72,7 +72,7 @@ impl Counters {
         match input {
             Input::Command(..) => self.commands.inc(),
             Input::PeerConnected { .. } => self.peer_connections.inc(),
-            Input::DialFailed(..) => self.peer_dials_failed.inc(),
+            Input::DialFailed { .. } => self.peer_dials_failed.inc(),
             Input::TrackerLost { .. } => self.tracker_losses.inc(),
             Input::PieceFetched { received_bytes, result, .. } => {
                 self.received_bytes.inc_by(*received_bytes);

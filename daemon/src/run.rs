@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ const WORKER_THREADS: usize = 2;
 /// # Errors
 /// Why it cannot start or go on, as it is told to a person: message, hint, exit code.
 pub fn run(arguments: Arguments, folders: Folders, config: Config, log: Log) -> Result<(), Reject> {
-    create_folder(&folders.state)?;
+    folders.make_state()?;
     let _lock = lock(&folders.state)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
@@ -68,7 +68,6 @@ pub fn run(arguments: Arguments, folders: Folders, config: Config, log: Log) -> 
 /// Starts every part, says that it is ready, and drives the engine.
 async fn serve(arguments: Arguments, folders: Folders, config: Config, log: Log) -> Result<(), Reject> {
     let local = |error: &dyn std::fmt::Display| Reject::new(ErrorCode::DISK_ERROR, error.to_string());
-    let internal = |error: &dyn std::fmt::Display| Reject::new(ErrorCode::INTERNAL, error.to_string());
     let socket = folders.control_socket().map_err(|error| Reject::new(ErrorCode::USAGE, error.to_string()))?;
     let identity = Arc::new(Identity::load_or_create(&folders.state).map_err(|error| local(&error))?);
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
@@ -109,7 +108,7 @@ async fn serve(arguments: Arguments, folders: Folders, config: Config, log: Log)
     let activated = control::activated_socket();
     let is_own_socket = activated.is_none();
     let shells = Shells {
-        control: Control::listen(&socket, activated, inputs.clone()).await.map_err(|error| internal(&error))?,
+        control: Control::listen(&socket, activated, inputs.clone()).await?,
         tracker_link: TrackerLink::start(endpoint.clone(), config.trackers.clone(), &folders.state, inputs.clone()),
         net: Net::start(endpoint.clone(), inputs.clone()),
         store,
@@ -217,13 +216,6 @@ async fn tell_signals(mut terminate: Signal, mut interrupt: Signal, inputs: mpsc
         _ = interrupt.recv() => (),
     }
     let _ = inputs.send(Input::Terminate).await;
-}
-
-/// Makes the state folder, for this user only.
-fn create_folder(folder: &Path) -> Result<(), Reject> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
-        Reject::new(ErrorCode::NOT_WRITABLE, format!("cannot make the folder {}: {error}", folder.display()))
-    })
 }
 
 /// Takes the folder's lock: whoever holds it is its one daemon. Given back by the system when the process ends.

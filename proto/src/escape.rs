@@ -1,4 +1,4 @@
-//! Text from others made harmless: for a terminal, and for a log that has one line an event.
+//! Text from others made harmless: for a terminal, for a shell, and for a log that has one line an event.
 
 use std::io::{self, Write};
 
@@ -51,6 +51,16 @@ pub fn escape_json(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// `word` as it is typed at a shell's prompt: in quotes where it needs them.
+pub fn shell_word(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+/:@%,".contains(&byte) || !byte.is_ascii();
+    if !word.is_empty() && word.bytes().all(plain) && !word.starts_with('-') {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// Writes whole lines, each with one call, as logs do, and escapes what is in them: nobody outside can steer the terminal
@@ -125,5 +135,13 @@ mod tests {
         let mut log = HarmlessJsonLines(Vec::new());
         log.write_all("{\"name\":\"a\u{202e}\u{e0001}é\"}\n".as_bytes()).expect("memory");
         assert_eq!(String::from_utf8_lossy(&log.0), "{\"name\":\"a\\u202e\\udb40\\udc01é\"}\n");
+    }
+
+    #[test]
+    fn a_word_with_spaces_or_quotes_is_quoted_for_the_shell() {
+        for (word, typed) in [("a.txt", "a.txt"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("-x", "'-x'"), ("", "''")]
+        {
+            assert_eq!(shell_word(word), typed);
+        }
     }
 }

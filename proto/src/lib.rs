@@ -22,6 +22,7 @@ pub mod name;
 pub mod password;
 pub mod paths;
 pub mod peer;
+pub mod private_folder;
 pub mod reject;
 pub mod service;
 pub mod time;

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::private_folder::{self, FolderError};
+
 /// Longest path of a Unix socket, in bytes: `sun_path` holds 108 with the NUL behind it (unix(7)).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -28,6 +30,8 @@ pub enum PathsError {
 /// The base folders of one daemon, all absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folders {
+    /// The one that all others lie in, where one was given.
+    pub home: Option<PathBuf>,
     /// Keys, journal, log: what must outlive a restart of the machine.
     pub state: PathBuf,
     /// What the user writes: settings, `tracker_info.txt`.
@@ -54,16 +58,30 @@ impl Folders {
 
     /// A whole daemon under one folder, so that several can live on one machine.
     pub fn under_home(home: &Path) -> Folders {
-        Folders { state: home.join("state"), config: home.join("config"), runtime: home.join("run") }
+        Folders {
+            home: Some(home.to_owned()),
+            state: home.join("state"),
+            config: home.join("config"),
+            runtime: home.join("run"),
+        }
     }
 
     /// The platform's folders for `p2pd`. Without a runtime folder (no `XDG_RUNTIME_DIR`) the socket lies with the state.
     pub fn platform(state: &Path, config: &Path, runtime: Option<&Path>) -> Folders {
         Folders {
+            home: None,
             state: state.to_owned(),
             config: config.to_owned(),
             runtime: runtime.map_or_else(|| state.join("run"), Path::to_owned),
         }
+    }
+
+    /// Makes the folder of the state, for this user alone.
+    ///
+    /// # Errors
+    /// Where it, or the home given, is somebody else's or can be changed by others.
+    pub fn make_state(&self) -> Result<(), FolderError> {
+        self.home.iter().chain([&self.state]).try_for_each(|folder| private_folder::make(folder))
     }
 
     /// The socket that the daemon listens on, refused where the system could not use it.

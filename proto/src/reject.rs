@@ -123,6 +123,8 @@ define_codes! {
     SOURCE_CHANGED = 95, "source_changed", exit 9;
     /// The disk answered with an error.
     DISK_ERROR = 96, "disk_error", exit 9;
+    /// A folder that somebody else could have put there, or could change.
+    UNSAFE_FOLDER = 97, "unsafe_folder", exit 9;
     /// Bytes that are not what their digest says.
     INTEGRITY = 100, "integrity", exit 10;
     /// Not done in the time given.

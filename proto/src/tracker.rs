@@ -2,7 +2,7 @@
 //!
 //! The daemon opens the first bidirectional stream with [`Hello`]; the tracker answers [`HelloAck`] and then opens one
 //! unidirectional stream that carries [`Event`] frames for as long as the connection lives. Every request has a
-//! bidirectional stream of its own: one [`Envelope`] out, one [`Reply`] back, both ends finish. Three exchanges have
+//! bidirectional stream of its own: one [`Envelope`] out, one [`Replied`] back, both ends finish. Three exchanges have
 //! two rounds on their stream, because the tracker keeps a secret between them: `RegisterStart`, `RegisterFinish`,
 //! `LoginStart`, `LoginFinish` and `ChangePasswordStart`, `ChangePasswordFinish` (OPAQUE, RFC 9807, sections 5 and 6).
 
@@ -54,6 +54,9 @@ pub struct HelloAck {
 pub struct Envelope {
     /// Chosen at random by who asks; the same again for a retry.
     pub id: RequestId,
+    /// The last [`Knowledge::place`] that who asks has heard of: a tracker that knows less tries to come there before it
+    /// answers, so that nobody misses what they have changed themselves. 0 for none.
+    pub seen: u64,
     /// What is asked.
     pub request: Request,
 }
@@ -164,6 +167,9 @@ pub enum Request {
         length: u64,
         /// Takes the place of one's own listing of that name; at no moment is there none.
         replace: bool,
+        /// When the group was born that it is meant for ([`Group::born`]); refused where another one has the name. `None`:
+        /// whichever has it.
+        born: Option<UnixMillis>,
     },
     /// Takes a listing out of the group: one's own, or, as the group's owner, anybody's.
     Unpublish {
@@ -272,6 +278,45 @@ pub enum Request {
     Standby(Announce),
 }
 
+impl Request {
+    /// Whether it changes nothing, so that it may be asked of several trackers at once.
+    pub fn is_read(&self) -> bool {
+        match self {
+            Request::ListGroups { .. }
+            | Request::GroupInfo { .. }
+            | Request::ListMembers { .. }
+            | Request::ListRequests { .. }
+            | Request::ListOwnedRequests { .. }
+            | Request::ListFiles { .. }
+            | Request::FindFile { .. }
+            | Request::Lookup { .. }
+            | Request::Grant { .. }
+            | Request::ListNodes => true,
+            Request::RegisterStart { .. }
+            | Request::RegisterFinish { .. }
+            | Request::LoginStart { .. }
+            | Request::LoginFinish { .. }
+            | Request::ChangePasswordStart { .. }
+            | Request::ChangePasswordFinish { .. }
+            | Request::Logout
+            | Request::WithdrawNode { .. }
+            | Request::CreateGroup { .. }
+            | Request::JoinGroup { .. }
+            | Request::LeaveGroup { .. }
+            | Request::AcceptRequest { .. }
+            | Request::RejectRequest { .. }
+            | Request::RemoveMember { .. }
+            | Request::TransferGroup { .. }
+            | Request::DeleteGroup { .. }
+            | Request::SetPolicy { .. }
+            | Request::Publish { .. }
+            | Request::Unpublish { .. }
+            | Request::Announce(_)
+            | Request::Standby(_) => false,
+        }
+    }
+}
+
 /// What a node has online.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announce {
@@ -297,8 +342,27 @@ pub struct Presence {
     pub born: Option<UnixMillis>,
 }
 
-/// What comes back for every frame that a daemon sends.
+/// What comes of a request.
 pub type Reply = Result<Answer, Reject>;
+
+/// What comes back for every frame that a daemon sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replied {
+    /// What came of it.
+    pub reply: Reply,
+    /// How much the tracker knew that says so.
+    pub knowledge: Knowledge,
+}
+
+/// How much a tracker knew when it answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Knowledge {
+    /// Whether it was all that had been acknowledged by then. Without a majority of its cluster a tracker tells what it knew
+    /// last.
+    pub current: bool,
+    /// How far in the cluster's log it was: of two trackers of a cluster, or two answers, the larger one knew more.
+    pub place: u64,
+}
 
 /// The tracker's answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

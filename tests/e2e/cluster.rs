@@ -115,11 +115,22 @@ fn without_a_majority_reads_go_on_and_changes_are_refused() {
         let output = alice.ctl().output(&["list_groups"]);
         output.status.success().then(|| assert_eq!(made_groups(&alice), ["photos"]))
     });
+    // What is read is said to be old, to scripts and to people.
+    assert_eq!(alice.json(&["list_groups"])["stale"], true);
+    let said = alice.said(&["list_groups"]);
+    assert!(said.contains("may be old"), "{said}");
+    let status = alice.json(&["status"]);
+    assert_eq!(status["trackers"][leader]["stale"], true, "{status}");
     let refusal = alice.refusal(&["create_group", "films"]);
     assert_eq!((refusal.code.as_str(), refusal.exit_code), ("no_majority", 8));
     cluster.trackers.iter_mut().enumerate().filter(|(place, _)| *place != leader).for_each(|(_, it)| it.restart());
     make_group(&alice, "films-again");
     cluster.agreed_digest();
+    eventually("nothing is old any more", || {
+        let status = alice.json(&["status"]);
+        let stale = (0..3).any(|place| status["trackers"][place]["stale"] == true);
+        (!stale && alice.json(&["list_groups"])["stale"].is_null()).then_some(())
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use p2p_proto::control::{Frame, Hello, HelloAck, Request};
+use p2p_proto::control::{Event, Frame, Happening, Hello, HelloAck, Request};
 use p2p_proto::frame;
 use p2p_proto::limit::CONTROL_FRAME_BYTES_MAX;
 use p2p_proto::tracker::JoinPolicy;
@@ -135,6 +135,38 @@ fn half_a_frame_does_not_hold_up_others() {
     assert!(made_groups(&alice).is_empty());
     drop(halves);
     assert!(made_groups(&alice).is_empty());
+}
+
+/// Connections that say nothing: several times as many as commands may be connected.
+const SILENT: usize = 1200;
+
+#[test]
+fn connections_that_say_nothing_make_room_and_commands_that_run_stay() {
+    let world = World::new();
+    let alice = world.user("alice");
+    let mut running = Raw::greeted(&alice);
+    running.send(&Request::Events);
+    let silent: Vec<Raw> = (0..SILENT)
+        .map(|number| {
+            let mut raw = Raw::connect(&alice);
+            if number % 2 == 0 {
+                raw.send(&Hello { version: CONTROL_PROTOCOL, software: "test".to_owned() });
+            }
+            raw
+        })
+        .collect();
+    // It gives up when it is not greeted within seconds.
+    assert_eq!(alice.json(&["status"])["user"], "alice");
+    alice.run(&["create_group", "room"]);
+    let room = "room".parse().expect("a name");
+    loop {
+        match running.receive::<Frame>().expect("the command that ran is not closed") {
+            Frame::Event(Event { what: Happening::Membership { group, .. }, .. }) if group == room => break,
+            Frame::Result(result) => panic!("it has no end: {result:?}"),
+            _ => {}
+        }
+    }
+    drop(silent);
 }
 
 #[test]

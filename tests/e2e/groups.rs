@@ -1,7 +1,7 @@
 //! Joining, being let in or turned away, leaving: who may see what in between.
 
 use p2p_tests::wait::eventually;
-use p2p_tests::{World, file};
+use p2p_tests::{Daemon, World, file};
 use serde_json::Value;
 
 use crate::{MIB, NAME, column, entry, made_groups, text};
@@ -97,4 +97,60 @@ fn policy_and_standing(groups: &Value) -> (String, String) {
     let group = entry(&groups["groups"], "group", "genomics");
     let text = |field: &str| group[field].as_str().expect("a text").to_owned();
     (text("policy"), text("standing"))
+}
+
+/// Waits until a daemon says of its one share that it is not shared, with this in the reason; the reason.
+fn not_shared(daemon: &Daemon, why: &str) -> String {
+    eventually(&format!("the share is not shared: {why}"), || {
+        let list = daemon.json(&["list"]);
+        let share = &list["shares"][0];
+        let reason = share["reason"].as_str()?.to_owned();
+        (share["seeding"] == false && reason.contains(why)).then_some(reason)
+    })
+}
+
+#[test]
+fn what_was_shared_with_a_group_that_has_ended_says_so_and_how_to_take_it_out() {
+    let world = World::new();
+    let mut alice = world.user("alice");
+    let shared = file::random_file(world.folder(), NAME, MIB);
+    alice.run(&["create_group", "genomics"]);
+    alice.run(&["upload_file", text(&shared), "genomics"]);
+    assert_eq!(alice.json(&["status"])["shares_seeding"], 1);
+    alice.run(&["delete_group", "genomics"]);
+    let ended = |alice: &Daemon| {
+        let reason = not_shared(alice, "group genomics has ended");
+        assert!(reason.contains(&format!("`p2pctl stop_share genomics {NAME}`")), "{reason}");
+        let status = alice.json(&["status"]);
+        assert_eq!((&status["shares_seeding"], &status["shares_stopped"]), (&0.into(), &1.into()), "{status}");
+        let problem = status["problems"][0].as_str().expect("a problem");
+        assert!(problem.starts_with("group genomics has ended"), "{status}");
+    };
+    ended(&alice);
+    // A daemon that starts asks a tracker.
+    alice.stop();
+    alice.restart();
+    ended(&alice);
+    alice.run(&["stop_share", "genomics", NAME]);
+    assert_eq!(alice.json(&["list"])["shares"], Value::Array(vec![]));
+    assert_eq!(alice.json(&["status"])["problems"], Value::Array(vec![]));
+    // A new group of the name is another matter.
+    alice.run(&["create_group", "genomics"]);
+    alice.run(&["upload_file", text(&shared), "genomics"]);
+    eventually("it is shared", || (alice.json(&["list"])["shares"][0]["seeding"] == true).then_some(()));
+}
+
+#[test]
+fn what_was_shared_with_a_group_that_one_was_taken_out_of_says_so_until_one_is_back() {
+    let world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let shared = file::random_file(world.folder(), NAME, MIB);
+    alice.run(&["create_group", "genomics", "--policy", "open"]);
+    bob.run(&["join_group", "genomics"]);
+    bob.run(&["upload_file", text(&shared), "genomics"]);
+    alice.run(&["remove_member", "genomics", "bob"]);
+    not_shared(&bob, "no longer a member of genomics");
+    bob.run(&["join_group", "genomics"]);
+    eventually("it is shared again", || (bob.json(&["list"])["shares"][0]["seeding"] == true).then_some(()));
+    assert_eq!(bob.json(&["status"])["problems"], Value::Array(vec![]));
 }

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod audit;
+mod backup;
 mod changes;
 mod cluster;
 mod control_socket;
@@ -15,6 +16,7 @@ mod disk_faults;
 mod events;
 mod figures;
 mod files;
+mod folders;
 mod groups;
 mod hooks;
 mod hostile;
@@ -22,6 +24,7 @@ mod identity;
 mod interrupted;
 mod kills;
 mod limits;
+mod local_copy;
 mod login_flood;
 mod owners;
 mod public;

@@ -76,8 +76,13 @@ fn a_reader_is_cut_off_when_the_group_is_no_longer_public() {
     alice.restart();
     assert_eq!(bob.refusal(&["list_files", "photos"]).code, "not_member");
     let id = only_download(bob)["id"].as_str().expect("an id").to_owned();
-    bob.run(&["resume", &id]);
-    assert_eq!(bob.refusal(&["wait", &id]).code, "not_member", "the seeder is back, and it is of no use");
+    let refusal = bob.refusal(&["resume", &id]);
+    assert_eq!(
+        (refusal.exit_code, refusal.code.as_str()),
+        (5, "not_member"),
+        "the seeder is back, and it is of no use"
+    );
+    assert_eq!(only_download(bob)["state"], "error", "as it was");
     assert!(!world.path("copy").exists());
     carol.run(&["set_policy", "photos", "public"]);
     bob.run(&["resume", &id]);

@@ -122,7 +122,8 @@ fn a_daemon_of_another_user_is_told_nothing() {
 /// A world, and carol in it, whose daemon the permissions of files bind.
 pub fn bound_by_permissions() -> Option<(World, Daemon)> {
     let world = World::new();
-    set_mode(world.folder(), 0o777);
+    // As /tmp is: everybody makes files, nobody moves those of others.
+    set_mode(world.folder(), 0o1777);
     let mut carol = match rustix::process::geteuid().is_root() {
         true => as_nobody(&world, "carol")?.run_by(NOBODY),
         false => world.resting_daemon("carol"),

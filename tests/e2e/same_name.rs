@@ -3,7 +3,7 @@
 
 use p2p_proto::id::ContentId;
 use p2p_proto::reject::ErrorCode;
-use p2p_proto::tracker::Request;
+use p2p_proto::tracker::{Answer, Request};
 use p2p_tests::file::{assert_equal, random_file};
 use p2p_tests::hostile::client::named;
 use p2p_tests::hostile::peer::Served;
@@ -43,17 +43,32 @@ impl Remade {
         bob.run(&["upload_file", text(&file), "photos"]);
         let listed = mallory.json(&["list_files", "photos"])["files"][0]["content"].clone();
         let content: ContentId = listed.as_str().expect("an id").parse().expect("an id");
+        let (runtime, key) = (runtime(), Key::new());
+        let (client, born_before) = runtime.block_on(async {
+            let client = Client::connect(own_address(), world.tracker.address, &key).await.expect("connects");
+            client.log_in("mallory", PASSWORD).await.expect("logged in");
+            let born = match client.ask(Request::GroupInfo { group: named("photos") }).await {
+                Ok(Answer::Groups(page)) => page[0].born,
+                other => panic!("no group: {other:?}"),
+            };
+            (client, born)
+        });
         before(&mut bob);
         alice.run(&["delete_group", "photos"]);
         mallory.run(&["create_group", "photos", "--policy", policy]);
-        let (runtime, key) = (runtime(), Key::new());
-        let client = runtime.block_on(async {
-            let client = Client::connect(own_address(), world.tracker.address, &key).await.expect("connects");
-            client.log_in("mallory", PASSWORD).await.expect("logged in");
-            let (group, name) = (named("photos"), named(NAME));
-            let publish = Request::Publish { group, name, content, length: LENGTH, replace: false };
-            client.ask(publish).await.expect("listing proves nothing, and is allowed");
-            client
+        runtime.block_on(async {
+            // What was prepared for the group before is not listed in this one.
+            let publish = |born| Request::Publish {
+                group: named("photos"),
+                name: named(NAME),
+                content,
+                length: LENGTH,
+                replace: false,
+                born,
+            };
+            let refused = client.ask(publish(Some(born_before))).await.expect_err("meant for another group");
+            assert_eq!(refused.code, ErrorCode::GROUP_NOT_FOUND, "{refused}");
+            client.ask(publish(None)).await.expect("listing proves nothing, and is allowed");
         });
         after(&mut bob);
         Remade { world, bob, mallory, client, key, file, content, runtime }
@@ -163,7 +178,7 @@ fn a_copy_of_what_another_group_has_is_not_shared_with_who_listed_its_id() {
         let client = Client::connect(own_address(), world.tracker.address, &Key::new()).await.expect("connects");
         client.log_in("mallory", PASSWORD).await.expect("logged in");
         let (group, name) = (named("public"), named("ubuntu.iso"));
-        let publish = Request::Publish { group, name, content, length: LENGTH, replace: false };
+        let publish = Request::Publish { group, name, content, length: LENGTH, replace: false, born: None };
         client.ask(publish).await.expect("listed");
     });
     let copy = world.path("ubuntu.iso");

@@ -115,6 +115,8 @@ fn a_file_that_is_gone_is_told_before_anybody_asks_for_it() {
     shared.alice.run(&["upload_file", text(&shared.file), "photos"]);
     shared.bob.run(&["wait", waiting["id"].as_str().expect("an id")]);
     assert_equal(&shared.file, &shared.copy());
+    // What is over is told no more.
+    assert_eq!(shared.alice.json(&["status"])["problems"], serde_json::json!([]));
 }
 
 /// Bytes changed and the time set back: length, time and inode are as before.

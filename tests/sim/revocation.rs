@@ -136,13 +136,36 @@ fn who_comes_back_goes_on_at_once_where_it_was() {
         world.run_for(A_SECOND);
         join(&mut world, 1);
         let id = id_of(&mut world, 1);
+        let stopped = |problem: &String| problem.starts_with("the download of f stopped: no longer a member of g");
+        assert!(problems(&mut world, 1).iter().any(stopped));
         world.ask(1, Request::Resume { id }).expect("resumes");
+        assert!(!problems(&mut world, 1).iter().any(stopped), "what is over is told no more");
         let before = world.nodes[0].served_bytes;
         world.run_for(A_SECOND);
         assert!(world.nodes[0].served_bytes > before, "served again within a second");
         all_done(&mut world, 1..2, content);
+        assert_eq!(problems(&mut world, 1), [""; 0]);
         assert_eq!(world.fetched_twice(1), 0);
     }
+}
+
+fn problems(world: &mut World, place: usize) -> Vec<String> {
+    match world.ask(place, Request::Status) {
+        Ok(Answer::Status(status)) => status.problems,
+        other => panic!("no status: {other:?}"),
+    }
+}
+
+#[test]
+fn who_is_not_let_in_again_is_told_so_by_resume() {
+    let (mut world, _, _) = slow_download(326, 2, SLOW * 100);
+    world.ask(0, remove(1)).expect("is done");
+    world.run_for(A_SECOND);
+    let id = id_of(&mut world, 1);
+    let reject = world.ask(1, Request::Resume { id }).expect_err("no member");
+    assert_eq!(reject.code, ErrorCode::NOT_MEMBER);
+    assert!(reject.hint.contains("`p2pctl join_group g`"), "{reject:?}");
+    assert_eq!(state(&mut world, 1).0, DownloadState::Error);
 }
 
 #[test]
@@ -156,16 +179,11 @@ fn a_download_does_not_go_on_in_another_group_of_the_name() {
         join(&mut world, place);
     }
     let id = id_of(&mut world, 1);
-    world.ask(1, Request::Resume { id: id.clone() }).expect("resumes");
     let before = world.nodes[0].served_bytes;
+    let reject = world.ask(1, Request::Resume { id }).expect_err("not from this group");
+    assert_eq!(reject.code, ErrorCode::NOT_MEMBER);
+    assert!(reject.hint.contains("another group has its name"), "{reject:?}");
     world.run_for(A_SECOND);
-    match world.ask(1, Request::Wait { id }) {
-        Err(reject) => {
-            assert_eq!(reject.code, ErrorCode::NOT_MEMBER);
-            assert!(reject.hint.contains("another group has its name"), "{reject:?}");
-        }
-        other => panic!("not refused: {other:?}"),
-    }
     for place in 0..3 {
         world.kill(place);
         world.start(place);

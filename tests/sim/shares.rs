@@ -233,3 +233,17 @@ fn who_follows_events_hears_of_downloads_and_shares() {
     world.run_for(Duration::from_secs(60));
     assert_eq!(world.frames(1, follower).len(), told.len() + 1, "nothing happens, nothing is told");
 }
+
+#[test]
+fn a_copy_that_was_in_its_place_first_is_not_called_cancelled() {
+    let mut world = members(340, 1);
+    upload(&mut world, 0, 1 << 20);
+    let id = start(&mut world, 0);
+    // Its end is on the way already.
+    let refused = world.ask(0, Request::Cancel { id: id.clone(), delete_data: false });
+    assert_eq!(refused.expect_err("it is complete").code, ErrorCode::WRONG_STATE);
+    let complete = state(&mut world, 0).0;
+    assert!(matches!(complete, DownloadState::Seeding | DownloadState::Complete), "{complete:?}");
+    // Complete, it can be forgotten.
+    world.ask(0, Request::Cancel { id, delete_data: false }).expect("forgotten");
+}

@@ -101,6 +101,17 @@ impl Ctl {
         Refusal { exit_code: refusal.exit_code, code, message, hint: text("hint") }
     }
 
+    /// What comes of it for a script: its last document, or the code of its refusal.
+    pub fn outcome<S: AsRef<OsStr>>(self, words: &[S]) -> Result<Value, String> {
+        let output = self.with(|command| _ = command.arg("--json")).output(words);
+        let text = String::from_utf8_lossy(if output.status.success() { &output.stdout } else { &output.stderr });
+        let document = document(text.lines().last().unwrap_or_default(), words);
+        match document["code"].as_str() {
+            Some(code) if !output.status.success() => Err(code.to_owned()),
+            _ => Ok(document),
+        }
+    }
+
     /// Runs it with `--json` and gives each document as it comes.
     pub fn follow<S: AsRef<OsStr>>(mut self, words: &[S]) -> Follower {
         self.command.arg("--json").args(words).stdout(Stdio::piped()).stderr(Stdio::piped());

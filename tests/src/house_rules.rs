@@ -42,7 +42,7 @@ const FORBIDDEN_IN_CORES: &[&str] = &[
 const SHELLS: &[&str] = &["control", "hooks", "net", "store", "tracker_link"];
 
 /// The folders of the workspace's crates.
-const CRATES: &[&str] = &["proto", "host", "tracker", "daemon", "ctl", "tests"];
+const CRATES: &[&str] = &["proto", "proto/host", "tracker", "daemon", "ctl", "tests"];
 
 /// A source file, by its path from the workspace's root.
 struct Source {

@@ -6,6 +6,7 @@
 //! programs tell is followed, and what they do not tell is asked for until it is so ([`wait::eventually`]).
 
 pub mod binaries;
+pub mod chaos;
 pub mod cluster;
 pub mod ctl;
 pub mod daemon;

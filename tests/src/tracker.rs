@@ -78,10 +78,21 @@ impl Tracker {
 
     /// What it says of itself, which runs.
     pub fn status(&self) -> serde_json::Value {
+        let text = self.asked(&["status", "--json"]).unwrap_or_else(|error| panic!("{error}"));
+        serde_json::from_str(&text).expect("one document")
+    }
+
+    /// What one of its verbs prints that is done with its home.
+    ///
+    /// # Errors
+    /// What it says where it fails.
+    pub fn asked(&self, words: &[&str]) -> Result<String, String> {
         let mut command = clean_command(&self.binaries.path("tracker"), &self.folder);
-        let output = command.arg("status").arg("--json").arg("--home").arg(&self.home).output().expect("runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).expect("one document")
+        let output = command.args(words).arg("--home").arg(&self.home).output().expect("runs");
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
     }
 
     /// Runs it at the address that it has.

@@ -1,17 +1,53 @@
-//! The operator's socket in the state folder: whoever may open the folder may ask how the tracker does.
+//! The operator's socket in the state folder: whoever may open the folder may ask how the tracker does, and for a copy of it.
+//!
+//! One byte says what is asked ([`Question`]); the answer ends with the connection.
 
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use p2p_proto::identity::KEY_FILE;
+use p2p_proto::reject::{ErrorCode, Reject};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::server::Reporter;
 
 /// Name of the socket in the state folder, which is closed to others.
 pub const SOCKET: &str = "admin.sock";
+
+/// How long whoever connects may take to ask, and the tracker to answer: it copies its whole state for it.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// How the tracker does: a document ([`crate::status::Status`]).
+    Status,
+    /// Who has what online: a document ([`crate::seeders::Seeders`]).
+    Seeders,
+    /// All that it keeps: [`crate::backup::Contents`].
+    Copy,
+}
+
+impl Question {
+    /// The byte that asks it.
+    fn byte(self) -> u8 {
+        match self {
+            Question::Status => b's',
+            Question::Seeders => b'w',
+            Question::Copy => b'c',
+        }
+    }
+
+    fn of(byte: u8) -> Option<Question> {
+        [Question::Status, Question::Seeders, Question::Copy].into_iter().find(|question| question.byte() == byte)
+    }
+}
 
 /// The socket, for as long as it is listened to.
 #[derive(Debug)]
@@ -20,7 +56,7 @@ pub struct Admin {
     listening: JoinHandle<()>,
 }
 
-/// Listens in `folder`, whose lock this process has. A path that is too long for a socket costs the status, not the tracker.
+/// Listens in `folder`, whose lock this process has. A path that is too long for a socket costs the answers, not the tracker.
 pub fn listen(folder: &Path, reporter: Reporter) -> Option<Admin> {
     let path = folder.join(SOCKET);
     let bound = match std::fs::remove_file(&path) {
@@ -28,7 +64,10 @@ pub fn listen(folder: &Path, reporter: Reporter) -> Option<Admin> {
         _ => UnixListener::bind(&path),
     };
     match bound {
-        Ok(listener) => Some(Admin { path, listening: tokio::spawn(answer(listener, reporter)) }),
+        Ok(listener) => {
+            let listening = tokio::spawn(answer(listener, reporter, folder.join(KEY_FILE)));
+            Some(Admin { path, listening })
+        }
         Err(error) => {
             warn!(path = %path.display(), %error, "no `tracker status`: its socket cannot be made");
             None
@@ -36,15 +75,22 @@ pub fn listen(folder: &Path, reporter: Reporter) -> Option<Admin> {
     }
 }
 
-/// Tells everybody who connects, one after the other.
-async fn answer(listener: UnixListener, reporter: Reporter) {
+/// Answers everybody who connects, one after the other: each may cost a copy of the state.
+async fn answer(listener: UnixListener, reporter: Reporter, key: PathBuf) {
     while let Ok((mut stream, _)) = listener.accept().await {
-        let reporter = reporter.clone();
-        // The state is copied for it, which may take a second.
-        let Ok(status) = tokio::task::spawn_blocking(move || reporter.status()).await else { continue };
-        if let Ok(text) = serde_json::to_vec(&status) {
+        let Ok(Ok(byte)) = timeout(DEADLINE, stream.read_u8()).await else { continue };
+        let Some(question) = Question::of(byte) else { continue };
+        let (reporter, key) = (reporter.clone(), key.clone());
+        let answer = tokio::task::spawn_blocking(move || match question {
+            Question::Status => serde_json::to_vec(&reporter.status()).map_err(io::Error::from),
+            Question::Seeders => serde_json::to_vec(&reporter.seeders()).map_err(io::Error::from),
+            Question::Copy => std::fs::read(&key).map(|key| reporter.copy(key).encode()),
+        });
+        match answer.await {
             // Whoever asked may be gone.
-            let _ = stream.write_all(&text).await;
+            Ok(Ok(bytes)) => drop(timeout(DEADLINE, stream.write_all(&bytes)).await),
+            Ok(Err(error)) => warn!(%error, ?question, "the operator is not answered"),
+            Err(_) => {}
         }
     }
 }
@@ -55,4 +101,23 @@ impl Drop for Admin {
         // The next start takes it away otherwise.
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// Asks the tracker that runs on `folder`; the answer is to be read to its end.
+///
+/// # Errors
+/// That none runs there.
+pub fn ask(folder: &Path, question: Question) -> Result<UnixStream, Reject> {
+    let asked = UnixStream::connect(folder.join(SOCKET)).and_then(|mut stream| {
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.write_all(&[question.byte()])?;
+        Ok(stream)
+    });
+    asked.map_err(|error| silent(folder, &error))
+}
+
+/// No tracker answers on `folder`.
+pub fn silent(folder: &Path, error: &io::Error) -> Reject {
+    let message = format!("no tracker answers on the state folder {}: {error}", folder.display());
+    Reject::new(ErrorCode::NO_TRACKER, message).hint("start it there, or name its folder with --home DIR")
 }

@@ -138,6 +138,38 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+
+    /// Shows who has what online, one line each
+    ///
+    /// Example: tracker seeders --home /srv/p2p --json
+    Seeders {
+        /// As one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Copies all that the tracker of this folder keeps into one new file, while it runs
+    ///
+    /// The copy holds its keys and password records: whoever has it can pass for the tracker.
+    ///
+    /// Example: tracker backup --home /srv/p2p /backup/tracker-2026-11-21
+    Backup {
+        /// The file to write; it must not exist
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+
+    /// Puts a copy back into a state folder that is empty
+    ///
+    /// For when a tracker, or every tracker of its cluster, is lost: it starts as one that is alone, and grows again with new
+    /// ones. What was changed since the copy is gone, also what was taken away from somebody.
+    ///
+    /// Example: tracker restore --home /srv/p2p /backup/tracker-2026-11-21
+    Restore {
+        /// What `tracker backup` has written
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 /// What the program is to do.
@@ -153,6 +185,27 @@ pub enum Task {
         folder: PathBuf,
         /// As JSON.
         json: bool,
+    },
+    /// Show who has what online at the tracker that runs on a folder.
+    Seeders {
+        /// Its state folder.
+        folder: PathBuf,
+        /// As JSON.
+        json: bool,
+    },
+    /// Copy the tracker that runs on a folder.
+    Backup {
+        /// Its state folder.
+        folder: PathBuf,
+        /// Where to.
+        file: PathBuf,
+    },
+    /// Put a copy back.
+    Restore {
+        /// Into this state folder.
+        folder: PathBuf,
+        /// What copy.
+        file: PathBuf,
     },
 }
 
@@ -171,6 +224,8 @@ pub struct Config {
     pub pin: Option<NodeId>,
     /// With whom it makes a cluster.
     pub cluster: Cluster,
+    /// The home that was given, in which the state lies.
+    pub home: Option<PathBuf>,
     /// Where the state is.
     pub folder: PathBuf,
     /// How long a grant lives.
@@ -219,8 +274,14 @@ impl Task {
         if arguments.man {
             return Err(ConfigError::ManualPage(Box::new(Arguments::command())));
         }
-        if let Some(Verb::Status { json }) = arguments.verb {
-            return Ok(Task::Status { folder: state_folder(arguments.home.as_deref())?, json });
+        if let Some(verb) = arguments.verb {
+            let folder = state_folder(arguments.home.as_deref())?;
+            return Ok(match verb {
+                Verb::Status { json } => Task::Status { folder, json },
+                Verb::Seeders { json } => Task::Seeders { folder, json },
+                Verb::Backup { file } => Task::Backup { folder, file },
+                Verb::Restore { file } => Task::Restore { folder, file },
+            });
         }
         let check = arguments.check_config;
         let source = Source { arguments };
@@ -260,6 +321,7 @@ impl Source {
             listen,
             pin,
             cluster,
+            home: home.clone(),
             folder: state_folder(home.as_deref())?,
             grant_life: Duration::from_secs(grant_life),
             log: flags.log.clone().or(file.log).unwrap_or_default(),
@@ -309,7 +371,7 @@ impl Source {
 impl Config {
     /// Takes from `new` what can change while the tracker runs.
     pub fn take_over(&mut self, new: Config) -> Changes {
-        let Config { listen, pin, cluster, folder, grant_life, log, log_format, metrics } = new;
+        let Config { listen, pin, cluster, home: _, folder, grant_life, log, log_format, metrics } = new;
         let mut changes = Changes::default();
         let (place, new_place) = ((self.listen, self.pin, &self.cluster), (listen, pin, &cluster));
         changes.leave(if cluster.asked.is_some() { "tracker_info" } else { "listen" }, &place, &new_place);

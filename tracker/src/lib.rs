@@ -7,6 +7,7 @@
 //! ```
 
 mod admin;
+pub mod backup;
 pub mod clock;
 pub mod config;
 mod figures;
@@ -15,6 +16,7 @@ pub mod granted;
 pub mod log;
 pub mod presence;
 pub mod run;
+pub mod seeders;
 pub mod server;
 pub mod state;
 pub mod status;

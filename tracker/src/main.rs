@@ -7,7 +7,7 @@ use p2p_host::log::Log;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_tracker::config::{ConfigError, Source, Task};
 use p2p_tracker::run::run;
-use p2p_tracker::status;
+use p2p_tracker::{backup, seeders, status};
 
 fn main() -> ExitCode {
     let done = match Task::read(std::env::args_os()) {
@@ -15,6 +15,9 @@ fn main() -> ExitCode {
         // Whoever asked may have stopped reading, here and below.
         Ok(Task::Check(source)) => source.approve().map(|right| drop(writeln!(std::io::stdout(), "{right}"))),
         Ok(Task::Status { folder, json }) => status::show(&folder, json),
+        Ok(Task::Seeders { folder, json }) => seeders::show(&folder, json),
+        Ok(Task::Backup { folder, file }) => backup::back_up(&folder, &file),
+        Ok(Task::Restore { folder, file }) => backup::restore(&folder, &file),
         Err(ConfigError::Usage(usage)) => usage.exit(),
         Err(ConfigError::ManualPage(program)) => {
             let _ = clap_mangen::Man::new(*program).render(&mut std::io::stdout());

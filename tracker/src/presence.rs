@@ -16,6 +16,7 @@ use p2p_proto::limit::{LOOKUP_PROVIDERS_MAX, NODE_ADDRESSES_MAX};
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{Event, Provider, Providers};
+use serde::{Deserialize, Serialize};
 
 use crate::state::bound::GROUPS_PER_USER_MAX;
 use crate::state::{Found, GroupKey};
@@ -105,7 +106,8 @@ struct Node {
 }
 
 /// How a node has a content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Have {
     /// All of it: a seeder.
     Complete,
@@ -207,6 +209,17 @@ impl Ring {
 }
 
 impl Presence {
+    /// Everything that anybody has announced: in which group, what, whose node, and how it has it.
+    pub fn rows(&self) -> impl Iterator<Item = (&GroupName, ContentId, Option<&UserName>, NodeId, Have)> {
+        self.nodes.iter().flat_map(|(node, entry)| {
+            entry.items.iter().filter_map(|((group, content), held)| {
+                // Who announces in a group listens there.
+                let name = &self.groups.get(group)?.name;
+                Some((name, *content, entry.user.as_ref(), *node, held.have))
+            })
+        })
+    }
+
     /// A node is there, with nothing announced; what an earlier connection announced is forgotten.
     pub fn connect(
         &mut self,
@@ -286,6 +299,11 @@ impl Presence {
     /// Nodes that listen in a group.
     pub fn listeners(&self, group: &GroupName) -> Vec<NodeId> {
         self.groups.get(&GroupKey::from(group)).map(|row| row.nodes.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Groups that anybody listens in.
+    pub fn groups_listened_in(&self) -> impl Iterator<Item = &GroupName> {
+        self.groups.values().map(|row| &row.name)
     }
 
     /// Groups that a node listens in.

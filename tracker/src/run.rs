@@ -1,9 +1,9 @@
 //! The life of the process: folder, lock, identity, server, ready line, signals, end.
 
 use std::convert::Infallible;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use p2p_host::log::Log;
 use p2p_host::monitor::Monitor;
 use p2p_host::reload::Reloads;
 use p2p_proto::identity::{Identity, KEY_FILE};
+use p2p_proto::private_folder;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::service;
 use rustix::fs::{FlockOperation, Mode, flock};
@@ -32,7 +33,7 @@ const LOCK_FILE: &str = "tracker.lock";
 pub async fn run(mut config: Config, source: &Source, log: &Log) -> Result<(), Reject> {
     // Nothing that is made here is for others to read.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let _lock = own(&config.folder)?;
+    let _lock = own(config.home.as_deref(), &config.folder)?;
     refuse_lost_log(&config.folder)?;
     let store = Store::open(&config.folder).map_err(log_refusal)?;
     let identity = Identity::load_or_create(&config.folder)
@@ -118,8 +119,8 @@ async fn heard(signal: &mut io::Result<Signal>) {
     }
 }
 
-/// Makes the folder, for this user alone, and takes its lock.
-fn own(folder: &Path) -> Result<File, Reject> {
+/// Makes the folder, and the home that it lies in where one was given, for this user alone, and takes its lock.
+fn own(home: Option<&Path>, folder: &Path) -> Result<File, Reject> {
     let refused = |what: &'static str| {
         move |error: io::Error| {
             Reject::new(
@@ -129,9 +130,9 @@ fn own(folder: &Path) -> Result<File, Reject> {
             .hint("choose another with --home DIR")
         }
     };
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refused("made"))?;
-    // It holds password records and keys, also where somebody else has made the folder.
-    fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(refused("closed to others"))?;
+    home.into_iter().chain([folder]).try_for_each(private_folder::make)?;
+    // It holds password records and keys, also where this user has made the folder by hand.
+    private_folder::make_closed(folder)?;
     let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK_FILE));
     let lock = lock.map_err(refused("locked"))?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match io::Error::from(error) {

@@ -1,14 +1,12 @@
 //! What a tracker tells its operator: the document, and its rendering for a person.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 
 use p2p_proto::reject::{ErrorCode, Reject};
 use serde::{Deserialize, Serialize};
 
-use crate::admin::SOCKET;
+use crate::admin::{self, Question};
 
 /// Version of [`Status`]; fields are only ever added.
 pub const SCHEMA: u32 = 1;
@@ -16,11 +14,8 @@ pub const SCHEMA: u32 = 1;
 /// Its `type`.
 pub const KIND: &str = "tracker_status";
 
-/// How long the tracker may take to tell: it copies its whole state.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Longest document read, in bytes.
-const DOCUMENT_BYTES_MAX: u64 = 1024 * 1024;
+/// Longest document read, in bytes: a million seeders.
+const DOCUMENT_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// How a tracker does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,22 +81,25 @@ pub enum Role {
 /// # Errors
 /// That none runs there, or does not answer.
 pub fn show(folder: &Path, json: bool) -> Result<(), Reject> {
-    let text = ask(folder).map_err(|error| {
-        let message = format!("no tracker answers on the state folder {}: {error}", folder.display());
-        Reject::new(ErrorCode::NO_TRACKER, message).hint("start it there, or name its folder with --home DIR")
-    })?;
+    let text = text(folder, Question::Status)?;
     let shown = if json { text } else { human(&text)? };
     // Whoever asked may have stopped reading.
     let _ = writeln!(io::stdout(), "{}", shown.trim_end());
     Ok(())
 }
 
-fn ask(folder: &Path) -> io::Result<String> {
-    let stream = UnixStream::connect(folder.join(SOCKET))?;
-    stream.set_read_timeout(Some(DEADLINE))?;
+/// The document that answers a question.
+///
+/// # Errors
+/// That no tracker runs there, or does not answer.
+pub fn text(folder: &Path, question: Question) -> Result<String, Reject> {
     let mut text = String::new();
-    stream.take(DOCUMENT_BYTES_MAX).read_to_string(&mut text)?;
-    if text.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(text) }
+    let read = admin::ask(folder, question)?.take(DOCUMENT_BYTES_MAX).read_to_string(&mut text);
+    match read {
+        Ok(0) => Err(admin::silent(folder, &io::ErrorKind::UnexpectedEof.into())),
+        Ok(_) => Ok(text),
+        Err(error) => Err(admin::silent(folder, &error)),
+    }
 }
 
 fn human(text: &str) -> Result<String, Reject> {

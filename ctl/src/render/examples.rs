@@ -29,6 +29,7 @@ pub fn status() -> Status {
         since: UnixMillis(NOW.0 - 2 * 60_000 - 5_000),
         round_trip_us,
         leader,
+        stale: false,
         reason: None,
     };
     Status {

@@ -85,6 +85,13 @@ pub fn answer(answer: &Answer) -> String {
     }
 }
 
+/// The document of an answer that may be old, which `stale` says beside its fields.
+pub fn stale_answer(answered: &Answer) -> String {
+    let document = answer(answered);
+    // Every document is an object, and has a type in it at least.
+    document.strip_suffix('}').map_or(document.clone(), |fields| format!("{fields},\"stale\":true}}"))
+}
+
 /// The document of a frame before the last one, for what is followed. Hashing has none: `upload_file` answers with
 /// one document.
 pub fn frame(frame: &Frame) -> Option<String> {
@@ -95,7 +102,7 @@ pub fn frame(frame: &Frame) -> Option<String> {
         Frame::Shared(body) => Some(document("started", body)),
         Frame::Copies(body) => Some(document("progress", body)),
         Frame::Event(happened) => Some(event(happened)),
-        Frame::Hashing(_) | Frame::Result(_) => None,
+        Frame::Hashing(_) | Frame::Stale | Frame::Result(_) => None,
     }
 }
 

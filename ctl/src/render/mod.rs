@@ -13,6 +13,7 @@ mod table;
 mod unit;
 mod why;
 
+use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::time::SystemTime;
 
@@ -69,18 +70,23 @@ pub struct Screen {
     /// JSON documents instead of text for people.
     pub as_json: bool,
     quiet: bool,
+    /// Whether the answer may be old.
+    stale: Cell<bool>,
 }
 
 impl Screen {
     /// A screen for the options given.
     pub fn new(as_json: bool, quiet: bool) -> Screen {
-        Screen { as_json, quiet }
+        Screen { as_json, quiet, stale: Cell::new(false) }
     }
 
     /// Shows an answer: its document, or what `text` makes of it for people.
     pub fn answer(&self, answer: &Answer, text: impl FnOnce(View) -> Text) -> Result<(), Failure> {
         if self.as_json {
-            return to_stdout([json::answer(answer).as_str()]);
+            return to_stdout([match self.stale.get() {
+                false => json::answer(answer),
+                true => json::stale_answer(answer),
+            }]);
         }
         let text = text(view());
         if !text.lines.is_empty() {
@@ -97,6 +103,13 @@ impl Screen {
             )]);
         }
         Ok(())
+    }
+
+    /// Takes note that the answer may be old, for want of a majority of the trackers, and says so.
+    pub fn mark_stale(&self) {
+        if !self.stale.replace(true) {
+            self.warning("this may be old: the tracker that tells it has lost sight of the majority of its cluster");
+        }
     }
 
     /// Prints a line of what is followed.

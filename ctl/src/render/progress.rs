@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use p2p_proto::control::{Copies, Download, DownloadState, Frame, Hashing, Request};
+use p2p_proto::name::{FileName, GroupName};
 use p2p_proto::reject::{ErrorCode, Reject};
 
 use super::escape::escape;
@@ -52,7 +53,8 @@ enum Subject {
     },
     /// A file that is shared, and copies of it are waited for.
     Copies {
-        name: String,
+        group: GroupName,
+        name: FileName,
     },
     /// What is here of a download is hashed again.
     Verify,
@@ -102,13 +104,17 @@ impl<'a> Progress<'a> {
             }
             Frame::Hashing(hashing) => Moment::of_hashing(hashing),
             Frame::Shared(uploaded) => {
-                self.subject = Subject::Copies { name: uploaded.name.to_string() };
+                self.subject = Subject::Copies { group: uploaded.group.clone(), name: uploaded.name.clone() };
                 if self.screen.as_json {
                     json::frame(frame).map_or(Ok(()), |document| self.screen.document(&document))?;
                 }
                 return Ok(());
             }
             Frame::Copies(copies) => Moment::of_copies(copies),
+            Frame::Stale => {
+                self.screen.mark_stale();
+                return Ok(());
+            }
             Frame::Result(_) | Frame::Event(_) | Frame::Following => return Ok(()),
         };
         match &mut self.display {
@@ -144,9 +150,9 @@ fn interrupted(subject: &Subject) -> Reject {
             let hint = format!("`p2pctl wait {id}` follows it again, `p2pctl cancel {id}` ends it");
             (format!("the download{} goes on in the daemon", name.unwrap_or_default()), hint)
         }
-        Subject::Copies { name } => (
+        Subject::Copies { group, name } => (
             format!("{name} stays shared, and nobody waits for copies of it"),
-            "`p2pctl file_info GROUP NAME` shows who has it".to_owned(),
+            format!("`p2pctl file_info {} {}` shows who has it", human::word(group), human::word(name)),
         ),
         Subject::Verify => (
             "the pieces are hashed to the end in the daemon".to_owned(),

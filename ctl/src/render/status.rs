@@ -31,8 +31,10 @@ pub fn lines(status: &Status) -> Vec<String> {
         let accept = format!("p2pctl accept_request {} {}", word(group), word(user));
         format!("! {user} asks to join {group}: {accept}")
     }));
-    if let Some(more) = status.join_requests.len().checked_sub(REQUESTS_SHOWN_MAX).filter(|more| *more > 0) {
-        lines.push(format!("! {more} more ask to join groups of yours: p2pctl list_requests GROUP"));
+    if let [next, ..] = status.join_requests.get(REQUESTS_SHOWN_MAX..).unwrap_or_default() {
+        let more = status.join_requests.len() - REQUESTS_SHOWN_MAX;
+        let list = format!("p2pctl list_requests {}", word(&next.group));
+        lines.push(format!("! {more} more ask to join groups of yours: {list}"));
     }
     lines
 }
@@ -59,7 +61,12 @@ fn tracker(tracker: &TrackerStatus, now: UnixMillis) -> String {
         (TrackerState::KeyChanged, _) => "key changed".to_owned(),
         (TrackerState::Refused, _) => "refused".to_owned(),
     };
-    format!("{} {state}{}", tracker.address, if tracker.leader { " (leader)" } else { "" })
+    let remark = match (tracker.stale, tracker.leader) {
+        (true, _) => " (stale)",
+        (false, true) => " (leader)",
+        (false, false) => "",
+    };
+    format!("{} {state}{remark}", tracker.address)
 }
 
 fn contents(status: &Status) -> String {
@@ -140,7 +147,7 @@ Shares    8 seeding      Downloads 1 active, 1 waiting      Disk 1.2 TiB free
         let shown = lines(&status);
         assert_eq!(
             shown.last().map(String::as_str),
-            Some("! 2 more ask to join groups of yours: p2pctl list_requests GROUP")
+            Some("! 2 more ask to join groups of yours: p2pctl list_requests 'my fleet'")
         );
     }
 

@@ -1,9 +1,9 @@
 //! The listening socket: who may connect, how many at once, and where each command's frames go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +16,10 @@ use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _
 use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
 use interprocess::os::unix::uds_local_socket::tokio::Listener as ActivatedListener;
 use p2p_proto::control::Frame;
+use p2p_proto::private_folder::{self, FolderError};
 use p2p_proto::reject::{ErrorCode, Reject};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::engine::Input;
 use crate::engine::input::CommandId;
@@ -26,6 +28,9 @@ use super::session;
 
 /// Commands connected at once: a person has a few, a script some dozens; each costs a descriptor and a task.
 const SESSIONS_MAX: usize = 128;
+
+/// A command that has connected has so long to say what it wants, however many others wait to connect.
+const REQUEST_TIME_MIN: Duration = Duration::from_millis(100);
 
 /// Frames that wait for a command that does not read: half a minute of progress.
 const FRAMES_MAX: usize = 32;
@@ -40,6 +45,9 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
+    /// Its folder is not this user's alone.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// Another daemon answers there.
     #[error("another p2pd answers at {}", .0.display())]
     InUse(PathBuf),
@@ -56,15 +64,37 @@ pub enum SocketError {
     },
 }
 
+impl From<SocketError> for Reject {
+    fn from(error: SocketError) -> Reject {
+        match error {
+            SocketError::Folder(error) => error.into(),
+            _ => Reject::new(ErrorCode::INTERNAL, error.to_string()),
+        }
+    }
+}
+
 /// The shell around the control socket. Clones share it.
 #[derive(Clone)]
 pub struct Control {
     sessions: Arc<Mutex<HashMap<CommandId, mpsc::Sender<Frame>>>>,
+    /// Those that have not said what they want, the oldest first.
+    silent: Arc<Mutex<BTreeMap<CommandId, Silent>>>,
     /// One for each command that may be connected.
     places: Arc<Semaphore>,
 }
 
+/// A command that has not said what it wants.
+struct Silent {
+    since: Instant,
+    /// Tells it that another one needs its place.
+    go: oneshot::Sender<()>,
+}
+
 impl Control {
+    fn new(places: usize) -> Control {
+        Control { sessions: Arc::default(), silent: Arc::default(), places: Arc::new(Semaphore::new(places)) }
+    }
+
     /// Listens at `path`, or on the socket that a service manager has bound there, and tells commands to `inputs`. Whoever
     /// calls this owns the daemon's folder (its lock), so a socket that nobody answers at is a dead daemon's and is
     /// replaced.
@@ -82,7 +112,7 @@ impl Control {
                 .map(Listener::from)
                 .map_err(|cause| SocketError::Refused { path: path.to_owned(), cause })?,
         };
-        let control = Control { sessions: Arc::default(), places: Arc::new(Semaphore::new(SESSIONS_MAX)) };
+        let control = Control::new(SESSIONS_MAX);
         tokio::spawn(accept(listener, control.clone(), inputs));
         Ok(control)
     }
@@ -130,6 +160,57 @@ impl Control {
         self.lock().remove(&command);
     }
 
+    /// A place for one more command, if need be that of the one that has said nothing for longest. Where all are at work, it
+    /// waits here for one that ends, and the next ones in the socket's own queue.
+    async fn place(&self) -> OwnedSemaphorePermit {
+        let mut free = std::pin::pin!(Arc::clone(&self.places).acquire_owned());
+        let place = loop {
+            let oldest = self.lock_silent().iter().next().map(|(command, silent)| (*command, silent.since));
+            let oldest_has_had_its_time = async {
+                match oldest {
+                    Some((command, since)) => {
+                        tokio::time::sleep_until(since + REQUEST_TIME_MIN).await;
+                        command
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                place = &mut free => break place,
+                command = oldest_has_had_its_time => if self.tell_to_go(command) {
+                    break free.await;
+                }
+            }
+        };
+        place.expect("the semaphore is never closed")
+    }
+
+    /// Takes the place of a command that has said nothing; false if it has meanwhile.
+    fn tell_to_go(&self, command: CommandId) -> bool {
+        let Some(silent) = self.lock_silent().remove(&command) else { return false };
+        tracing::debug!(command = command.0, "closing: it says nothing, and others need its place");
+        // Nobody hears it where it has just hung up.
+        let _ = silent.go.send(());
+        true
+    }
+
+    /// A command has connected, and says nothing yet. The receiver tells when it has to go.
+    fn connected(&self, command: CommandId) -> oneshot::Receiver<()> {
+        let (go, told_to_go) = oneshot::channel();
+        self.lock_silent().insert(command, Silent { since: Instant::now(), go });
+        told_to_go
+    }
+
+    /// It has said what it wants, or ends; false where it was told to go before.
+    pub(super) fn silent_no_longer(&self, command: CommandId) -> bool {
+        self.lock_silent().remove(&command).is_some()
+    }
+
+    fn lock_silent(&self) -> MutexGuard<'_, BTreeMap<CommandId, Silent>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<CommandId, mpsc::Sender<Frame>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,8 +232,7 @@ pub fn activated_socket() -> Option<OwnedFd> {
 async fn bind(path: &Path) -> Result<Listener, SocketError> {
     let refused = |cause| SocketError::Refused { path: path.to_owned(), cause };
     if let Some(folder) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refused)?;
-        std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(refused)?;
+        private_folder::make_closed(folder)?;
     }
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
@@ -176,12 +256,12 @@ async fn accept(listener: Listener, control: Control, inputs: mpsc::Sender<Input
     loop {
         match listener.accept().await {
             Ok(stream) if is_same_user(&stream) => {
-                // With all places taken this command waits here, and the next ones in the socket's own queue.
-                let place = Arc::clone(&control.places).acquire_owned().await.expect("the semaphore is never closed");
+                let place = control.place().await;
                 let command = CommandId(next_command.fetch_add(1, Ordering::Relaxed));
                 let (control, inputs) = (control.clone(), inputs.clone());
+                let told_to_go = control.connected(command);
                 tokio::spawn(async move {
-                    session::run(stream, command, &control, &inputs).await;
+                    session::run(stream, command, told_to_go, &control, &inputs).await;
                     drop(place);
                 });
             }
@@ -207,7 +287,7 @@ mod tests {
     use p2p_proto::time::UnixMillis;
 
     fn told(frames: impl IntoIterator<Item = Frame>) -> Vec<Frame> {
-        let control = Control { sessions: Arc::default(), places: Arc::new(Semaphore::new(1)) };
+        let control = Control::new(1);
         let mut queue = control.open(CommandId(1));
         frames.into_iter().for_each(|frame| control.tell(CommandId(1), frame));
         std::iter::from_fn(|| queue.try_recv().ok()).collect()

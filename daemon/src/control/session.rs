@@ -10,7 +10,7 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::version::{CONTROL_PROTOCOL, SOFTWARE};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Control;
 use crate::engine::Input;
@@ -34,9 +34,22 @@ enum ReadError {
     Refused(#[from] FrameError),
 }
 
-/// Serves one command until it has its result or hangs up.
-pub(super) async fn run(mut stream: Stream, command: CommandId, control: &Control, inputs: &mpsc::Sender<Input>) {
-    match tokio::time::timeout(REQUEST_DEADLINE, receive_request(&mut stream)).await {
+/// Serves one command until it has its result or hangs up; one that has not said what it wants also until it is told to go.
+pub(super) async fn run(
+    mut stream: Stream,
+    command: CommandId,
+    told_to_go: oneshot::Receiver<()>,
+    control: &Control,
+    inputs: &mpsc::Sender<Input>,
+) {
+    let received = tokio::select! {
+        received = tokio::time::timeout(REQUEST_DEADLINE, receive_request(&mut stream)) => received,
+        _ = told_to_go => return,
+    };
+    if !control.silent_no_longer(command) {
+        return;
+    }
+    match received {
         Ok(Ok(request)) => {
             let frames = control.open(command);
             if inputs.send(Input::Command(command, request)).await.is_ok() {

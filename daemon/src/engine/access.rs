@@ -97,6 +97,7 @@ impl Engine {
         let concerns = |served: &Served| node.is_none_or(|node| served.node == node);
         self.refuse_where(|served| served.group == *group && concerns(served) && served.epoch < epoch, &reject);
         if node.is_none() {
+            self.ask_share_group(group);
             self.own_grant_void(group, epoch);
         }
     }

@@ -49,6 +49,7 @@ impl Engine {
         self.trackers.iter_mut().for_each(Tracker::forget_announced);
         self.left_groups.clear();
         self.told_standings.clear();
+        self.forget_share_groups();
         self.announce_soon();
         self.join_requests.known.clear();
         self.ask_join_requests();

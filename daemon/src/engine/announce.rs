@@ -12,6 +12,7 @@ use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{Announce, Presence, Request};
 
 use super::input::{CommandId, TrackerId};
+use super::problems::Cause;
 use super::record::ShareRecord;
 use super::steps::Step;
 use super::{Engine, Timer};
@@ -85,6 +86,7 @@ impl Engine {
         slot.announcing = false;
         match result {
             Ok(()) => {
+                self.problem_over(Cause::Announcement(tracker));
                 self.timers.set(Timer::Announce, self.now.monotonic);
                 // From now on the tracker tells of seeders that come; those that came before are looked up.
                 self.look_up_where_lonely();
@@ -95,7 +97,8 @@ impl Engine {
                 self.timers.set(Timer::Announce, self.now.monotonic);
                 let at = self.after(Duration::from_millis(FULL_RETRY_MS));
                 self.timers.set_if_unset(Timer::AnnounceAgain(tracker), at);
-                self.note_problem(format!("a tracker refuses a part of this node's announcement: {reject}"));
+                let problem = format!("a tracker refuses a part of this node's announcement: {reject}");
+                self.note_problem(Cause::PartOfAnnouncement(tracker), problem);
             }
             Err(reject) => {
                 slot.forget_announced();
@@ -106,7 +109,8 @@ impl Engine {
                 }
                 // Nobody is logged in for a moment between a login and its announcement; all else should be seen.
                 if reject.code != ErrorCode::LOGIN_NEEDED && reject.code != ErrorCode::NO_TRACKER {
-                    self.note_problem(format!("a tracker refuses this node's announcement: {reject}"));
+                    let problem = format!("a tracker refuses this node's announcement: {reject}");
+                    self.note_problem(Cause::Announcement(tracker), problem);
                 }
             }
         }
@@ -116,6 +120,7 @@ impl Engine {
     pub(super) fn announce_again(&mut self, tracker: TrackerId) {
         if let Some(slot) = self.tracker_mut(tracker) {
             slot.forget_announced();
+            self.problem_over(Cause::PartOfAnnouncement(tracker));
             self.announce_soon();
         }
     }
@@ -309,11 +314,11 @@ mod tests {
         assert_eq!((page.present.len(), page.replace), (PAGE_ITEMS_MAX, true));
         let full = Reject::new(ErrorCode::NOT_ALLOWED, "no room");
         let now = engine.now;
-        engine.handle(now, Input::TrackerAnswered(ask, Err(full)));
+        engine.handle(now, Input::answered(ask, Err(full)));
         let (second, ask, page) = next_page(&mut engine);
         assert_eq!((page.present.len(), page.replace), (PAGE_ITEMS_MAX / 2, false));
         let now = engine.now;
-        engine.handle(now, Input::TrackerAnswered(ask, Ok(tracker::Answer::Done)));
+        engine.handle(now, Input::answered(ask, Ok(tracker::Answer::Done)));
         let (again, _, page) = next_page(&mut engine);
         assert_eq!((page.present.len(), page.replace), (PAGE_ITEMS_MAX, true), "all of it");
         assert!(again >= second + Duration::from_millis(FULL_RETRY_MS / 2), "{second:?} {again:?}");

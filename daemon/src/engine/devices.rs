@@ -210,7 +210,7 @@ mod tests {
         let (ask, early) = status(&mut engine, 10);
         assert_eq!(early, None, "it waits for the tracker");
         let devices = vec![here(), enrolled(0x22, 0)];
-        engine.handle(at(11), Input::TrackerAnswered(ask.expect("asked"), Ok(tracker::Answer::Nodes(devices.clone()))));
+        engine.handle(at(11), Input::answered(ask.expect("asked"), Ok(tracker::Answer::Nodes(devices.clone()))));
         assert_eq!(shown(outputs(&mut engine)).as_ref(), Some(&devices));
 
         let (ask, early) = status(&mut engine, 20);
@@ -246,7 +246,7 @@ mod tests {
         engine.handle(at(11), Input::TrackerEvent(TrackerId(0), tracker::Event::Enrolment { user: bob }));
         outputs(&mut engine);
         let devices = tracker::Answer::Nodes(vec![here(), enrolled(0x22, 0)]);
-        engine.handle(at(12), Input::TrackerAnswered(ask.expect("asked"), Ok(devices)));
+        engine.handle(at(12), Input::answered(ask.expect("asked"), Ok(devices)));
         assert_eq!(shown(outputs(&mut engine)), Some(Vec::new()));
     }
 
@@ -257,7 +257,7 @@ mod tests {
         let begun = command(&mut engine, 10, control::Request::LogoutNode { node: prefix });
         let (ask, list) = asked(&begun).expect("asked");
         assert_eq!(*list, Request::ListNodes);
-        engine.handle(at(11), Input::TrackerAnswered(ask, Ok(tracker::Answer::Nodes(nodes))));
+        engine.handle(at(11), Input::answered(ask, Ok(tracker::Answer::Nodes(nodes))));
         let next = outputs(&mut engine);
         match asked(&next) {
             Some((_, request)) => Ok(request.clone()),

@@ -1,13 +1,18 @@
 //! What people do to downloads: pause, resume, cancel, and naming one by its first digits.
 
 use p2p_proto::control::{Answer, DownloadPrefix, Frame};
+use p2p_proto::grant::{Grant, GrantBody};
 use p2p_proto::id::DownloadId;
 use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::tracker::Request;
 
-use super::downloads::Stage;
+use super::downloads::{Download, Stage, access_lost, name_given_again};
+use super::grants::is_final;
 use super::input::CommandId;
+use super::problems::Cause;
 use super::record::{Change, DownloadPhase, DownloadRecord};
 use super::steps::Step;
+use super::trackers::Call;
 use super::{Engine, Output};
 
 impl Engine {
@@ -42,10 +47,43 @@ impl Engine {
                 return self.fail(command, Reject::new(ErrorCode::WRONG_STATE, message));
             }
             DownloadPhase::Active => (),
-            DownloadPhase::Paused | DownloadPhase::Failed(_) => {
-                download.record.phase = DownloadPhase::Active;
-                download.stage = Stage::Queued;
+            // Whether it may go on now, a tracker knows.
+            DownloadPhase::Failed(Reject { code: ErrorCode::NOT_MEMBER, .. }) => {
+                let grant = Request::Grant { group: download.record.group.clone() };
+                return self.ask(Step::ResumeGranted(command, id), Call::Request(grant));
             }
+            DownloadPhase::Paused | DownloadPhase::Failed(_) => (),
+        }
+        self.resume_stopped(command, id);
+    }
+
+    /// A tracker has said whether this user may read the group of a download that had ended since they might not.
+    pub(super) fn resume_granted(&mut self, command: CommandId, id: DownloadId, result: Result<Grant, Reject>) {
+        let own = |download: &&Download| self.user().is_ok_and(|user| download.record.user == *user);
+        let Some(download) = self.downloads.get(&id).filter(own) else {
+            return self.fail(command, Reject::new(ErrorCode::CANCELLED, "the download was cancelled meanwhile"));
+        };
+        let DownloadRecord { group, born, .. } = &download.record;
+        let refusal = match result {
+            Ok(grant) => {
+                let is_of_another = |body: GrantBody| born.is_some_and(|born| born != body.born);
+                grant.peek().is_ok_and(is_of_another).then(|| name_given_again(group))
+            }
+            Err(reject) if is_final(reject.code) => Some(access_lost(group, id, &reject)),
+            Err(reject) => Some(reject),
+        };
+        match refusal.or(download.not_cancelled().err()) {
+            Some(reject) => self.fail(command, reject),
+            None => self.resume_stopped(command, id),
+        }
+    }
+
+    /// It goes on, unless it does so already.
+    fn resume_stopped(&mut self, command: CommandId, id: DownloadId) {
+        let Some(download) = self.downloads.get_mut(&id) else { return };
+        if matches!(download.record.phase, DownloadPhase::Paused | DownloadPhase::Failed(_)) {
+            download.record.phase = DownloadPhase::Active;
+            download.stage = Stage::Queued;
         }
         let record = download.record.clone();
         self.remember(Step::DownloadChanged(command, id), vec![Change::PutDownload(record)]);
@@ -63,8 +101,6 @@ impl Engine {
         let complete = matches!(record.phase, DownloadPhase::Complete(_));
         if !complete {
             self.stop_download(id, DownloadPhase::Paused);
-            let reject = Reject::new(ErrorCode::CANCELLED, format!("the download of {} was cancelled", record.name));
-            self.tell_followers(id, &Frame::Result(Err(reject)));
         }
         if let Some(download) = self.downloads.get_mut(&id) {
             download.cancelled_by = Some(command);
@@ -73,6 +109,21 @@ impl Engine {
         }
         self.discard_if_closed(id);
         self.start_downloads();
+    }
+
+    /// Whether the file of a download is in its place although it is being cancelled: the last step was under way. Then
+    /// it is complete, and whoever cancels is told so, rather than that nothing is left of it.
+    pub(super) fn cancelled_too_late(&mut self, id: DownloadId) -> bool {
+        let Some(download) = self.downloads.get_mut(&id).filter(|download| download.discard == Some(false)) else {
+            return false;
+        };
+        download.discard = None;
+        let message = format!("the download of {} was complete before it could be cancelled", download.record.name);
+        let hint = format!("`p2pctl cancel --delete-data {id}` deletes the file too");
+        if let Some(command) = download.cancelled_by.take() {
+            self.fail(command, Reject::new(ErrorCode::WRONG_STATE, message).hint(hint));
+        }
+        true
     }
 
     /// Deletes the part file of a cancelled download, unless the store is busy with it just now.
@@ -89,23 +140,25 @@ impl Engine {
         };
         match result {
             Ok(()) => {
+                self.problem_over(Cause::Pieces(id));
                 let row = self.downloads.get(&id).map(|download| self.download_row(download));
                 if let Some(download) = self.downloads.remove(&id)
                     && download.unshare
                 {
                     self.unshare(&download.record);
                 }
-                self.tell_followers(
-                    id,
-                    &Frame::Result(Err(Reject::new(ErrorCode::CANCELLED, "the download was cancelled"))),
-                );
                 if let Some(row) = row {
+                    let message = format!("the download of {} was cancelled", row.name);
+                    self.tell_followers(id, &Frame::Result(Err(Reject::new(ErrorCode::CANCELLED, message))));
                     self.tell_gone(row.clone());
                     let step = Step::Told(command, Box::new(Answer::DownloadChanged(row)));
                     self.remember(step, vec![Change::DeleteDownload(id)]);
                 }
             }
-            Err(reject) => self.fail(command, reject),
+            Err(reject) => {
+                self.tell_followers(id, &Frame::Result(Err(reject.clone())));
+                self.fail(command, reject);
+            }
         }
     }
 

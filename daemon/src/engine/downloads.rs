@@ -4,12 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use p2p_proto::control::{Answer, Downloaded, Frame};
+use p2p_proto::escape::shell_word;
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
 
 use super::input::{CommandId, Opened};
+use super::problems::Cause;
 use super::record::{Change, DownloadPhase, DownloadRecord, SourceStamp};
 use super::sharing::share_of;
 use super::steps::Step;
@@ -50,7 +52,8 @@ pub(super) struct Download {
     pub cancelled_by: Option<CommandId>,
     /// Bytes that are here, as far as is known while nothing runs.
     pub have_bytes: u64,
-    /// How often the store is opening, copying, finishing or verifying its part file: it is deleted only when that is over.
+    /// How often the store is opening, copying, finishing or verifying its part file: it is deleted, or copied anew, only
+    /// when that is over.
     pub opening: u32,
     /// To be deleted as soon as the store is not busy with it any more; `true` also what is complete.
     pub discard: Option<bool>,
@@ -172,26 +175,29 @@ impl Engine {
 
     pub(super) fn part_finished(&mut self, id: DownloadId, result: Result<SourceStamp, Reject>) {
         let now = self.now.wall;
+        let too_late = result.is_ok() && self.cancelled_too_late(id);
+        let was = self.downloads.get(&id).map(|download| download.stage);
         self.store_done(id);
         let Some(download) = self.downloads.get_mut(&id) else { return };
         let own = |transfer: &Transfer| transfer.download == id && transfer.phase == Phase::Finishing;
         let finishing = self.transfers.get(&download.record.content).is_some_and(own);
-        if download.stage != Stage::Copying && !(download.stage == Stage::Running && finishing) {
+        let copying = was == Some(Stage::Copying);
+        let fetched = was == Some(Stage::Running) && finishing;
+        if !(copying || fetched || too_late) {
             return;
         }
         let stamp = match result {
             Ok(stamp) => stamp,
             // The copy here is no longer what it was: peers have to bring it.
-            Err(reject)
-                if download.stage == Stage::Copying && reject.code == ErrorCode::BUSY && download.opening > 0 =>
-            {
-                // It was still being copied for the time before: that answer comes too.
-                return;
-            }
-            Err(reject) if download.stage == Stage::Copying && reject.code.is_of_a_source() => {
+            Err(reject) if copying && reject.code.is_of_a_source() => {
                 download.stage = Stage::Queued;
                 let content = download.record.content;
                 self.local_copy_gone(content, &reject);
+                return self.start_downloads();
+            }
+            // It is not shared any more.
+            Err(_) if copying && self.shares.with_content(download.record.content).is_none() => {
+                download.stage = Stage::Queued;
                 return self.start_downloads();
             }
             Err(reject) => return self.fail_download(id, reject),
@@ -202,6 +208,7 @@ impl Engine {
         let copied_from = self.shares.with_content(content).map(|share| share.shape);
         download.record.shape = download.record.shape.or(copied_from);
         let record = download.record.clone();
+        self.problem_over(Cause::Pieces(id));
         if finishing {
             self.transfers.remove(&content);
         }
@@ -239,7 +246,7 @@ impl Engine {
     pub(super) fn fail_download(&mut self, id: DownloadId, reject: Reject) {
         let phase = DownloadPhase::Failed(reject.clone());
         if let Some(record) = self.stop_download(id, phase) {
-            self.note_problem(format!("the download of {} stopped: {reject}", record.name));
+            self.outputs.push_back(Output::Note(format!("the download of {} stopped: {reject}", record.name)));
             self.remember(Step::Kept, vec![Change::PutDownload(record)]);
             if reject.code == ErrorCode::DISK_FULL {
                 self.wait_for_room(id);
@@ -268,12 +275,7 @@ impl Engine {
     pub(super) fn group_lost(&mut self, group: &GroupName, reason: &Reject) {
         self.grants.remove(group);
         for id in self.begun_from(group, |_| true) {
-            let message = match reason.code {
-                ErrorCode::GROUP_NOT_FOUND => format!("group {group} has ended, and with it the downloads from it"),
-                _ => format!("no longer a member of {group}: its files are for members only"),
-            };
-            let hint = format!("what is here is kept; `p2pctl resume {id}` goes on with it once you may read {group}");
-            self.fail_download(id, Reject::new(ErrorCode::NOT_MEMBER, message).hint(hint));
+            self.fail_download(id, access_lost(group, id, reason));
         }
     }
 
@@ -291,9 +293,7 @@ impl Engine {
             self.remember(Step::Kept, vec![Change::PutDownload(record)]);
         }
         for id in self.begun_from(group, |record| record.born != Some(born)) {
-            let message = format!("group {group} has ended, and with it the downloads from it");
-            let hint = format!("another group has its name now; what that one lists: p2pctl list_files {group}");
-            self.fail_download(id, Reject::new(ErrorCode::NOT_MEMBER, message).hint(hint));
+            self.fail_download(id, name_given_again(group));
         }
     }
 
@@ -325,6 +325,9 @@ impl Engine {
             download.opening = download.opening.saturating_sub(1);
         }
         self.discard_if_closed(id);
+        if self.downloads.get(&id).is_some_and(|download| download.stage == Stage::Queued && download.opening == 0) {
+            self.start_downloads();
+        }
     }
 
     /// The unfinished download that will make this file.
@@ -358,6 +361,10 @@ impl Engine {
         if self.transfers.contains_key(&content) {
             download.stage = Stage::Twin;
         } else if self.shares.with_content(content).is_some() {
+            // What was begun before it was stopped ends first; it stays in the queue until then.
+            if download.opening > 0 {
+                return;
+            }
             download.stage = Stage::Copying;
             download.opening += 1;
             self.outputs.push_back(Output::CopyLocal(download.record.clone()));
@@ -393,6 +400,9 @@ impl Engine {
     /// Ends what the engine does about a download.
     pub(super) fn stop_stage(&mut self, id: DownloadId, was: Stage) {
         let Some(content) = self.downloads.get(&id).map(|download| download.record.content) else { return };
+        if was == Stage::Copying {
+            self.outputs.push_back(Output::ClosePart(id));
+        }
         if was == Stage::Running {
             if let (Some(download), Some(transfer)) = (self.downloads.get_mut(&id), self.transfers.get(&content))
                 && transfer.pieces.is_some()
@@ -440,6 +450,32 @@ impl Engine {
             self.interest_closed(interest, None);
         }
     }
+}
+
+/// Why a download from a group that this user may not read stops, or does not go on.
+pub(super) fn access_lost(group: &GroupName, id: DownloadId, reason: &Reject) -> Reject {
+    let (message, hint) = match reason.code {
+        ErrorCode::GROUP_NOT_FOUND => (
+            format!("group {group} has ended, and with it the downloads from it"),
+            format!("`p2pctl cancel {id}` deletes what is here of it"),
+        ),
+        _ => (
+            format!("no longer a member of {group}: its files are for members only"),
+            format!(
+                "what is here is kept: ask to be let in with `p2pctl join_group {}`, then `p2pctl resume {id}`",
+                shell_word(group.as_str())
+            ),
+        ),
+    };
+    Reject::new(ErrorCode::NOT_MEMBER, message).hint(hint)
+}
+
+/// Why one from an earlier group of a name does.
+pub(super) fn name_given_again(group: &GroupName) -> Reject {
+    let message = format!("group {group} has ended, and with it the downloads from it");
+    let list = format!("p2pctl list_files {}", shell_word(group.as_str()));
+    let hint = format!("another group has its name now; what that one lists: `{list}`");
+    Reject::new(ErrorCode::NOT_MEMBER, message).hint(hint)
 }
 
 /// What is told when a download is done.

@@ -1,6 +1,7 @@
 //! One file of a group: the listing that is meant, who is online with it, and what is known of it here.
 
 use p2p_proto::control::{Answer, FileInfo, FileProvider};
+use p2p_proto::escape::shell_word;
 use p2p_proto::id::ContentId;
 use p2p_proto::name::{FileSelector, GroupName};
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -20,7 +21,7 @@ impl Engine {
         file: &FileSelector,
         listings: Vec<Listing>,
     ) {
-        match choose_listing(listings, file, |chosen| format!("p2pctl file_info {group} {chosen}")) {
+        match choose_listing(listings, &group, file, |chosen| command_line("file_info", &group, chosen, "")) {
             Ok(listing) => {
                 let next = Request::Lookup { group: group.clone(), content: listing.content };
                 self.ask(Step::InfoProviders(command, group, Box::new(listing)), Call::Request(next));
@@ -74,6 +75,7 @@ impl Engine {
 /// that chooses one of several.
 pub(super) fn choose_listing(
     mut listings: Vec<Listing>,
+    group: &GroupName,
     file: &FileSelector,
     example: impl Fn(&str) -> String,
 ) -> Result<Listing, Reject> {
@@ -86,9 +88,14 @@ pub(super) fn choose_listing(
             Err(Reject::new(ErrorCode::AMBIGUOUS_NAME, format!("several members publish different files named {file}"))
                 .hint(format!("say whose: {}, as in `{}`", owners.join(" or "), example(&owners[0]))))
         }
-        None => Err(Reject::new(ErrorCode::FILE_NOT_FOUND, format!("no file {file} in this group"))
-            .hint("`p2pctl list_files GROUP` lists them")),
+        None => Err(Reject::new(ErrorCode::FILE_NOT_FOUND, format!("no file {file} in {group}"))
+            .hint(format!("`p2pctl list_files {}` lists them", shell_word(group.as_str())))),
     }
+}
+
+/// A command about a file of a group, as it is typed.
+pub(super) fn command_line(verb: &str, group: &GroupName, file: &str, rest: &str) -> String {
+    format!("p2pctl {verb} {} {}{rest}", shell_word(group.as_str()), shell_word(file))
 }
 
 /// Drops listings that were not asked for. The tracker's word for which ones are meant is not taken: the name becomes a

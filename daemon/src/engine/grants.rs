@@ -110,6 +110,7 @@ impl Engine {
             tracker.standby.forget_group(group);
         }
         self.announce_soon();
+        self.ask_share_group(group);
         // This user may own the group now, with those who wait at it, or no longer.
         self.ask_join_requests();
         self.happened(Happening::Membership { group: group.clone(), standing });
@@ -156,6 +157,6 @@ impl Engine {
 }
 
 /// Whether asking again cannot help.
-fn is_final(code: ErrorCode) -> bool {
+pub(super) fn is_final(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::NOT_MEMBER | ErrorCode::NOT_ALLOWED | ErrorCode::GROUP_NOT_FOUND)
 }

@@ -12,7 +12,7 @@ use p2p_proto::name::FileName;
 use p2p_proto::peer::{FromProvider, Interest, PieceRequest};
 use p2p_proto::reject::Reject;
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::{Event, HelloAck, Reply};
+use p2p_proto::tracker::{Event, HelloAck, Knowledge, Reply};
 use p2p_proto::tracker_info::TrackerAddress;
 
 use super::record::{Shape, SourceStamp};
@@ -99,8 +99,17 @@ pub enum Input {
     },
     /// A tracker tells something.
     TrackerEvent(TrackerId, Event),
-    /// A tracker's answer to [`super::Output::AskTracker`], a register or a login.
-    TrackerAnswered(AskId, Reply),
+    /// What came of [`super::Output::AskTracker`], a register or a login.
+    TrackerAnswered {
+        /// Which question.
+        ask: AskId,
+        /// Who was asked.
+        tracker: TrackerId,
+        /// What came of it.
+        reply: Reply,
+        /// How much that tracker knew; `None` where it has not answered.
+        knowledge: Option<Knowledge>,
+    },
 
     // net
     /// A connection to a peer is there, both Hellos exchanged.
@@ -117,7 +126,14 @@ pub enum Input {
     /// A connection is gone, with everything on it: its interests, requests and fetches are each told too.
     PeerLost(ConnectionId),
     /// None of the addresses led to that peer.
-    DialFailed(NodeId, String),
+    DialFailed {
+        /// Whom.
+        node: NodeId,
+        /// Why, for the log.
+        reason: String,
+        /// Whether somebody is there who has no room at present.
+        busy: bool,
+    },
     /// A provider tells what it has.
     Offered(InterestId, FromProvider),
     /// An interest of this daemon ended: refused, reset or lost.
@@ -279,4 +295,12 @@ pub enum FetchError {
     Cancelled,
     /// The bytes could not be written here.
     Store(Reject),
+}
+
+#[cfg(test)]
+impl Input {
+    /// The answer of the first tracker, which is alone.
+    pub fn answered(ask: AskId, reply: Reply) -> Input {
+        Input::TrackerAnswered { ask, tracker: TrackerId(0), reply, knowledge: None }
+    }
 }

@@ -34,6 +34,7 @@ pub mod output;
 mod pages;
 mod peers;
 pub mod picker;
+mod problems;
 mod public;
 mod queue;
 mod queue_hint;
@@ -43,6 +44,7 @@ pub mod record;
 mod report;
 mod scheduler;
 mod serving;
+mod share_groups;
 mod shares;
 mod sharing;
 mod steps;
@@ -77,6 +79,7 @@ use grants::GroupGrant;
 use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId, TrackerId};
 use join_requests::JoinRequests;
 use peers::Peer;
+use problems::Problems;
 use queue::Places;
 use queue_hint::QueueHints;
 use rate::RateMeter;
@@ -84,6 +87,7 @@ use rate_limits::Rates;
 use record::{Account, Restored};
 use scheduler::Fetch;
 use serving::Served;
+use share_groups::ShareGroups;
 use shares::Shares;
 use steps::Step;
 use timers::Timers;
@@ -160,6 +164,10 @@ impl Default for Limits {
 enum Timer {
     /// A call to a tracker has waited for one long enough.
     Held(AskId),
+    /// A tracker has not answered a question that another one can answer as well.
+    AskAnother(AskId),
+    /// Trackers that knew no majority are asked whether they do now.
+    Stale,
     /// What changed is announced.
     Announce,
     /// A tracker is told all of it again, which it had no room for.
@@ -207,6 +215,8 @@ pub struct Engine {
     ending: bool,
 
     trackers: Vec<Tracker>,
+    /// The furthest place of the trackers' log that one of them has told of.
+    seen_place: u64,
     calls: BTreeMap<AskId, PendingCall>,
     steps: BTreeMap<AskId, Step>,
     followers: BTreeMap<CommandId, DownloadId>,
@@ -234,6 +244,7 @@ pub struct Engine {
     served_by: BTreeMap<(ConnectionId, ContentId), ServedId>,
     /// Groups that this user has left, or that have ended, since the login: nobody is served through them.
     left_groups: BTreeSet<GroupName>,
+    share_groups: ShareGroups,
     /// Where trackers said last that this user stands.
     told_standings: BTreeMap<GroupName, Standing>,
     revoked: Revoked,
@@ -246,11 +257,8 @@ pub struct Engine {
 
     down_rate: RateMeter,
     up_rate: RateMeter,
-    problems: VecDeque<String>,
+    problems: Problems,
 }
-
-/// Problems kept for `status`: the newest few are what a person reads.
-const PROBLEMS_MAX: usize = 8;
 
 impl Engine {
     /// An engine that remembers what `restored` holds; call [`Engine::poll_output`] next.
@@ -265,6 +273,7 @@ impl Engine {
             next_number: 1,
             ending: false,
             trackers,
+            seen_place: 0,
             calls: BTreeMap::new(),
             steps: BTreeMap::new(),
             followers: BTreeMap::new(),
@@ -287,6 +296,7 @@ impl Engine {
             served: BTreeMap::new(),
             served_by: BTreeMap::new(),
             left_groups: BTreeSet::new(),
+            share_groups: ShareGroups::default(),
             told_standings: BTreeMap::new(),
             revoked: Revoked::default(),
             uploads: Uploads::new(
@@ -301,7 +311,7 @@ impl Engine {
             copy_waits: CopyWaits::default(),
             down_rate: RateMeter::default(),
             up_rate: RateMeter::default(),
-            problems: VecDeque::new(),
+            problems: Problems::default(),
             config,
         };
         for record in restored.downloads {
@@ -330,13 +340,15 @@ impl Engine {
             }
             Input::TrackerLost { tracker, state, reason } => self.tracker_lost(tracker, state, reason),
             Input::TrackerEvent(_, event) => self.tracker_event(event),
-            Input::TrackerAnswered(ask, reply) => self.tracker_answered(ask, reply),
+            Input::TrackerAnswered { ask, tracker, reply, knowledge } => {
+                self.tracker_answered(ask, tracker, reply, knowledge);
+            }
 
             Input::PeerConnected { connection, node, dialled, instance } => {
                 self.peer_connected(connection, node, dialled, instance);
             }
             Input::PeerLost(connection) => self.peer_lost(connection),
-            Input::DialFailed(node, reason) => self.dial_failed(node, reason),
+            Input::DialFailed { node, busy, .. } => self.dial_failed(node, busy),
             Input::Offered(interest, message) => self.offered(interest, message),
             Input::InterestClosed(interest, reason) => self.interest_closed(interest, reason),
             Input::InterestOpened { served, connection, interest } => self.serve_interest(served, connection, interest),
@@ -424,6 +436,8 @@ impl Engine {
         while let Some(timer) = self.timers.take_due(self.now.monotonic) {
             match timer {
                 Timer::Held(ask) => self.held_too_long(ask),
+                Timer::AskAnother(ask) => self.ask_another(ask),
+                Timer::Stale => self.ask_stale(),
                 Timer::Announce => self.announce(),
                 Timer::AnnounceAgain(tracker) => self.announce_again(tracker),
                 Timer::Lookup(content) => {
@@ -467,17 +481,6 @@ impl Engine {
         let number = self.next_number;
         self.next_number += 1;
         number
-    }
-
-    /// Remembers a problem for `status`, once.
-    fn note_problem(&mut self, problem: String) {
-        self.outputs.push_back(Output::Note(problem.clone()));
-        if !self.problems.contains(&problem) {
-            self.problems.push_back(problem);
-            if self.problems.len() > PROBLEMS_MAX {
-                self.problems.pop_front();
-            }
-        }
     }
 
     /// Ends the daemon: counts are kept, then the shells stop.

@@ -53,6 +53,8 @@ pub enum Output {
     RenewInterest(InterestId, Grant),
     /// End it.
     CloseInterest(InterestId),
+    /// The grant shown with an interest that a peer opened holds, and is that user's: its connection is worth its place.
+    Admitted(ServedId, UserName),
     /// Tell a peer that opened an interest here; behind a [`FromProvider::Refused`] its stream ends.
     Provide(ServedId, FromProvider),
     /// Refuse a peer's request.
@@ -91,13 +93,14 @@ pub enum Output {
     OpenPart(DownloadRecord),
     /// All pieces are durable: check the whole digest if there is one, rename into place: [`super::Input::PartFinished`].
     FinishPart(DownloadRecord),
-    /// Make the destination from a content that is complete here: [`super::Input::PartFinished`].
+    /// Make the destination from a content that is complete here: [`super::Input::PartFinished`], also where
+    /// [`Output::ClosePart`] stops it.
     CopyLocal(DownloadRecord),
     /// Hash again what is here of a download: [`super::Input::PartVerified`].
     VerifyPart(AskId, DownloadRecord),
     /// Look whether the disks have room for the rest of a download: [`super::Input::RoomLookedFor`].
     LookForRoom(DownloadRecord),
-    /// Close the part file and keep it.
+    /// Close the part file and keep it; what is being copied into it is not copied on.
     ClosePart(DownloadId),
     /// Delete the part file (with `true` also a destination that is complete): [`super::Input::PartDiscarded`].
     DiscardPart(DownloadRecord, bool),
@@ -154,8 +157,8 @@ pub struct PasswordChange {
 }
 
 impl Output {
-    /// A request to a tracker with the id that makes its retry safe.
-    pub fn ask_tracker(ask: AskId, tracker: TrackerId, id: RequestId, request: tracker::Request) -> Output {
-        Output::AskTracker(ask, tracker, Envelope { id, request })
+    /// A request to a tracker with the id that makes its retry safe, and what is known of its cluster's log here.
+    pub fn ask_tracker(ask: AskId, tracker: TrackerId, id: RequestId, seen: u64, request: tracker::Request) -> Output {
+        Output::AskTracker(ask, tracker, Envelope { id, seen, request })
     }
 }

@@ -21,6 +21,10 @@ const REDIAL_MS_MAX: u64 = 60_000;
 /// is back is noticed within five.
 const REDIAL_KNOWN_MS_MAX: u64 = 2_000;
 
+/// Longest pause where somebody is there who has no room at present: the five dials that [`crate::net`] makes within a minute
+/// at an address that refuses lie in its first quarter, and who has shown to be the node is tried again soon.
+const REDIAL_BUSY_MS_MAX: u64 = 8_000;
+
 /// Failed dials in a row after which a node is left alone until a tracker names it again.
 const FAILURES_MAX: u32 = 4;
 
@@ -54,6 +58,8 @@ pub(super) struct Peer {
     failures: u32,
     /// Whether it has answered at one of these addresses.
     answered: bool,
+    /// Whether whoever answered last had no room.
+    busy: bool,
 }
 
 impl Peer {
@@ -70,7 +76,12 @@ impl Peer {
     /// How long to wait before the next dial.
     fn redial_pause(&self) -> Duration {
         let doubled = REDIAL_MS_MIN.saturating_mul(1 << self.failures.saturating_sub(1).min(10));
-        Duration::from_millis(doubled.min(if self.answered { REDIAL_KNOWN_MS_MAX } else { REDIAL_MS_MAX }))
+        let longest = match (self.answered, self.busy) {
+            (true, _) => REDIAL_KNOWN_MS_MAX,
+            (false, true) => REDIAL_BUSY_MS_MAX,
+            (false, false) => REDIAL_MS_MAX,
+        };
+        Duration::from_millis(doubled.min(longest))
     }
 }
 
@@ -93,6 +104,7 @@ impl Engine {
             peer.addresses = addresses;
             peer.addresses.truncate(NODE_ADDRESSES_MAX);
             peer.answered &= !moved;
+            peer.busy = false;
             // What failed was another place.
             peer.failures = 0;
             self.timers.clear(&Timer::Dial(node));
@@ -179,12 +191,14 @@ impl Engine {
         self.connect_in_time(node);
     }
 
-    pub(super) fn dial_failed(&mut self, node: NodeId, _reason: String) {
+    pub(super) fn dial_failed(&mut self, node: NodeId, busy: bool) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.dials = peer.dials.saturating_sub(1);
         if peer.link.is_none() && peer.dials == 0 {
+            peer.busy = busy;
             peer.failures = peer.failures.saturating_add(1);
-            if peer.failures >= FAILURES_MAX {
+            // Who has no room is there.
+            if peer.failures >= FAILURES_MAX && !busy {
                 self.look_up_for(node);
                 self.give_up(node);
             } else {
@@ -270,9 +284,11 @@ mod tests {
     }
 
     #[test]
-    fn pauses_between_dials_double_up_to_a_minute_or_to_seconds_where_it_has_answered() {
-        let pause = |failures, answered| Peer { failures, answered, ..Peer::default() }.redial_pause().as_secs();
-        assert_eq!([1, 3, u32::MAX].map(|failures| pause(failures, false)), [1, 4, 60]);
-        assert_eq!([1, 3, u32::MAX].map(|failures| pause(failures, true)), [1, 2, 2]);
+    fn pauses_between_dials_double_up_to_a_minute_or_to_seconds_where_somebody_is() {
+        let pause =
+            |failures, answered, busy| Peer { failures, answered, busy, ..Peer::default() }.redial_pause().as_secs();
+        assert_eq!([1, 3, u32::MAX].map(|failures| pause(failures, false, false)), [1, 4, 60]);
+        assert_eq!([1, 3, u32::MAX].map(|failures| pause(failures, false, true)), [1, 4, 8]);
+        assert_eq!([1, 3, u32::MAX].map(|failures| pause(failures, true, true)), [1, 2, 2]);
     }
 }

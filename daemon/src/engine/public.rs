@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use p2p_proto::control::{Answer, FileRemoved, LocalPath, Shared, TrackerState, Uploaded};
+use p2p_proto::escape::shell_word;
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::mtorrent;
 use p2p_proto::name::{FileName, FileSelector, GroupName, UserName};
@@ -13,6 +14,7 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker::{self, BUILT_IN_BORN, Listing, Reply, Request};
 use p2p_proto::tracker_info::TrackerAddress;
 
+use super::file_info::command_line;
 use super::input::{AskId, CommandId, MtorrentRead, TrackerId};
 use super::output::MtorrentToWrite;
 use super::record::ShareRecord;
@@ -164,7 +166,10 @@ impl Engine {
             Err(reject) => {
                 let name = &shared.uploaded.name;
                 let message = format!("{name} is in the group `public` now, but without its .mtorrent: {reject}");
-                let hint = "`p2pctl share FILE MTORRENT` writes it elsewhere; `p2pctl stop_share public NAME` ends the sharing";
+                let file = self.shares.find(&GroupName::public(), name).map(|share| share.path.to_string_lossy());
+                let file = file.map_or("FILE".to_owned(), |path| shell_word(&path));
+                let stop = command_line("stop_share", &GroupName::public(), name.as_str(), "");
+                let hint = format!("`p2pctl share {file} MTORRENT` writes it elsewhere; `{stop}` ends the sharing");
                 self.fail(command, Reject::new(reject.code, message).hint(hint));
             }
         }

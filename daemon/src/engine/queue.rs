@@ -36,7 +36,8 @@ impl Engine {
                 break;
             }
             self.start_download(id);
-            let started = self.downloads.get(&id).is_some_and(|download| download.stage != Stage::Twin);
+            let stage = self.downloads.get(&id).map(|download| download.stage);
+            let started = matches!(stage, Some(Stage::Running | Stage::Copying));
             free -= usize::from(started);
         }
     }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use p2p_proto::control::{self, DownloadState, File, LocalPath, Status, TrackerState, TrackerStatus};
+use p2p_proto::escape::shell_word;
 use p2p_proto::id::{ContentId, NodeId};
 use p2p_proto::tracker::Listing;
 
 use super::Engine;
 use super::downloads::{Download, Stage};
+use super::problems::PROBLEMS_MAX;
 use super::record::{DownloadPhase, ShareRecord};
 use super::transfer::{Phase, Transfer};
 use super::why::in_words;
@@ -78,7 +80,8 @@ impl Engine {
         let broken = self.shares.broken(share).map(|reject| reject.message.clone());
         let untold =
             || share.born.is_none().then(|| "a tracker has yet to say which group it is shared with".to_owned());
-        let reason = broken.or_else(|| share.resting.then(|| "rests until requested".to_owned())).or_else(untold);
+        let resting = || share.resting.then(|| "rests until requested".to_owned());
+        let reason = broken.or_else(|| self.why_not_shared(share)).or_else(resting).or_else(untold);
         control::Share {
             group: share.group.clone(),
             name: share.name.clone(),
@@ -103,7 +106,8 @@ impl Engine {
         let of_user = self.downloads.values().filter(|download| Some(&download.record.user) == user.as_ref());
         let rows: Vec<control::Download> = of_user.map(|download| self.download_row(download)).collect();
         let in_states = |states: &[DownloadState]| count(rows.iter().filter(|row| states.contains(&row.state)).count());
-        let seeding = self.shares.active().filter(|share| share.born.is_some()).count();
+        let seeding =
+            self.shares.active().filter(|share| share.born.is_some() && self.why_not_shared(share).is_none()).count();
         let waiting = rows.iter().filter(|row| row.state == DownloadState::Waiting).map(|row| {
             let waited = self.downloads.get(&row.id).and_then(|download| self.waited(download));
             let waited = waited.map_or("waits".to_owned(), |waited| format!("has waited {}", in_words(waited)));
@@ -112,9 +116,16 @@ impl Engine {
         let broken = self.shares.of_user().filter_map(|share| {
             self.shares.broken(share).map(|reject| format!("{} is not served: {reject}", share.name))
         });
+        let lost = self.lost_groups();
+        let stopped = stopped_downloads(&rows);
         let trackers_down = self.trackers.iter().filter(|tracker| tracker.state != TrackerState::Ok);
         let trackers_down =
             trackers_down.filter_map(|tracker| tracker.reason.as_ref().map(|reason| reason.message.clone()));
+        let trackers_stale = self.trackers.iter().filter(|tracker| tracker.is_stale());
+        let trackers_stale = trackers_stale.map(|tracker| {
+            let address = &tracker.address;
+            format!("tracker {address} knows no majority of its cluster: what it tells may be old, changes are refused")
+        });
         Status {
             software: self.config.software.clone(),
             started: self.started,
@@ -133,7 +144,14 @@ impl Engine {
             downloads_paused: in_states(&[DownloadState::Paused]),
             downloads_failed: in_states(&[DownloadState::Error]),
             disk_free_bytes,
-            problems: trackers_down.chain(waiting).chain(broken).chain(self.problems.iter().cloned()).collect(),
+            problems: trackers_down
+                .chain(trackers_stale)
+                .chain(waiting)
+                .chain(broken)
+                .chain(lost)
+                .chain(stopped)
+                .chain(self.problems.texts(self.now.monotonic))
+                .collect(),
             devices: self.devices.known.clone(),
             join_requests: self.join_requests.known.clone(),
             limits: self.rates.limits,
@@ -148,12 +166,17 @@ impl Engine {
         let record = &download.record;
         match (&record.phase, download.stage, running) {
             (DownloadPhase::Complete(_), ..) => {
-                if self.is_shared_with_group_of(record) {
-                    return (DownloadState::Seeding, None);
+                let shared = record.born.and_then(|born| self.shares.in_group(record.content, &record.group, born));
+                if let Some(share) = shared {
+                    return match self.why_not_shared(share) {
+                        None => (DownloadState::Seeding, None),
+                        reason => (DownloadState::Complete, reason),
+                    };
                 }
                 let other = self.shares.with_content(record.content).map(|share| {
-                    let (group, path) = (&record.group, record.destination.display());
-                    format!("shared with {}, not with {group}: p2pctl upload_file {path} {group}", share.group)
+                    let (group, path) = (&record.group, record.destination.to_string_lossy());
+                    let (path, to) = (shell_word(&path), shell_word(group.as_str()));
+                    format!("shared with {}, not with {group}: p2pctl upload_file {path} {to}", share.group)
                 });
                 (DownloadState::Complete, other)
             }
@@ -183,6 +206,18 @@ impl Engine {
     }
 }
 
+/// What stopped downloads, the newest of them first.
+fn stopped_downloads(rows: &[control::Download]) -> Vec<String> {
+    let mut stopped: Vec<_> = rows.iter().filter(|row| row.state == DownloadState::Error).collect();
+    stopped.sort_by_key(|row| std::cmp::Reverse(row.added));
+    let more = stopped.len().saturating_sub(PROBLEMS_MAX);
+    let why = |row: &&control::Download| row.reason.clone().unwrap_or_default();
+    let told =
+        stopped.iter().take(PROBLEMS_MAX).map(|row| format!("the download of {} stopped: {}", row.name, why(row)));
+    let more = (more > 0).then(|| format!("{more} other downloads stopped: `p2pctl show_downloads` tells why"));
+    told.chain(more).collect()
+}
+
 /// A tracker as it is shown.
 fn tracker_status(tracker: &super::trackers::Tracker) -> TrackerStatus {
     let ok = tracker.state == TrackerState::Ok;
@@ -196,6 +231,7 @@ fn tracker_status(tracker: &super::trackers::Tracker) -> TrackerStatus {
             .flatten()
             .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
         leader: ok && tracker.leader,
+        stale: tracker.is_stale(),
         reason: tracker.reason.as_ref().map(|reason| reason.message.clone()),
     }
 }

@@ -8,6 +8,7 @@ use p2p_proto::reject::ErrorCode;
 
 use super::input::{ConnectionId, FetchError, FetchId};
 use super::picker::PieceState;
+use super::problems::Cause;
 use super::swarm::REST_MS;
 use super::transfer::{Phase, Pieces, banned, seconds};
 use super::{Engine, Output, Timer};
@@ -165,7 +166,7 @@ impl Engine {
                         self.outputs.push_back(Output::CloseInterest(interest));
                         self.interest_closed(interest, None);
                     }
-                    self.note_problem(banned(node));
+                    self.note_problem(Cause::Liar(node), banned(node));
                 }
             }
             FetchError::Refused(reject) => {

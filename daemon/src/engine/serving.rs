@@ -46,6 +46,7 @@ impl Engine {
         match self.admit(connection, &interest) {
             Ok(admitted) => {
                 let (content, node) = (admitted.content, admitted.node);
+                self.outputs.push_back(Output::Admitted(served, admitted.user.clone()));
                 // One at a time: the older one's end may be on its way still.
                 if let Some(older) = self.served_by.get(&(connection, content)) {
                     let reject = Reject::new(ErrorCode::BUSY, "a newer interest in this content was opened");
@@ -120,7 +121,7 @@ impl Engine {
     /// A shared file is no longer what was shared: it is not served any more, and those who read it are told.
     pub(super) fn source_broken(&mut self, content: ContentId, path: PathBuf, reason: Reject) {
         if self.shares.mark_broken(content, path.clone(), reason.clone()) {
-            self.note_problem(format!("a shared file is no longer served: {reason}"));
+            self.outputs.push_back(Output::Note(format!("a shared file is no longer served: {reason}")));
             self.refuse_readers(content);
             self.announce_soon();
             let broken = self.shares.of_user().filter(|share| share.content == content && share.path == path);

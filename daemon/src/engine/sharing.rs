@@ -9,10 +9,11 @@ use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{Listing, Reply, Request};
 
 use super::Engine;
-use super::file_info::{choose_listing, keep_meant};
+use super::file_info::{choose_listing, command_line, keep_meant};
 use super::input::CommandId;
 use super::output::Output;
 use super::record::{Change, DownloadPhase, DownloadRecord, Shape, ShareRecord, SourceStamp};
+use super::share_groups::GroupNow;
 use super::steps::Step;
 use super::trackers::Call;
 
@@ -76,11 +77,7 @@ impl Engine {
     /// What was kept without it is of that group if it can be; what is of an earlier one is shared with nobody any more.
     pub(super) fn group_born(&mut self, group: &GroupName, born: UnixMillis) {
         let adopted = self.shares.adopt(group, born);
-        if self.shares.of_user().any(|share| share.group == *group && !share.is_for(born)) {
-            let message =
-                format!("another group has the name {group} now: what was shared with the old one is not shared");
-            self.note_problem(message);
-        }
+        self.shares_group_is(group, GroupNow::Born(born));
         if !adopted.is_empty() {
             self.announce_soon();
             self.remember(Step::Kept, adopted.into_iter().map(Change::PutShare).collect());
@@ -120,7 +117,8 @@ impl Engine {
             path: LocalPath(share.path.clone()),
         };
         let content = share.content;
-        self.shares.put(share);
+        self.shares.put(share.clone());
+        self.is_shared_now(&share);
         if let Some(replaced) = replaced.filter(|replaced| replaced.content != content) {
             self.share_stopped(&replaced, None);
         }
@@ -164,7 +162,9 @@ impl Engine {
         let chosen = match (listings.iter().find(own), listings.as_slice()) {
             (Some(own), _) => Ok(own.clone()),
             (None, [first, _, ..]) if file.owner.is_none() => Err(several(&listings, &first.name, &group)),
-            (None, _) => choose_listing(listings, file, |chosen| format!("p2pctl remove_file {group} {chosen}")),
+            (None, _) => {
+                choose_listing(listings, &group, file, |chosen| command_line("remove_file", &group, chosen, ""))
+            }
         };
         match chosen {
             Ok(Listing { name, owner, content, .. }) => {
@@ -233,8 +233,8 @@ pub(super) fn share_of(record: &DownloadRecord, shape: Shape, stamp: SourceStamp
 fn several(listings: &[Listing], name: &FileName, group: &GroupName) -> Reject {
     let choices: Vec<String> = listings.iter().map(|listing| format!("{}:{name}", listing.owner)).collect();
     Reject::new(ErrorCode::AMBIGUOUS_NAME, format!("several members list a file as {name} in {group}")).hint(format!(
-        "say whose: {}, as in `p2pctl remove_file {group} {}`",
+        "say whose: {}, as in `{}`",
         choices.join(" or "),
-        choices[0]
+        command_line("remove_file", group, &choices[0], "")
     ))
 }

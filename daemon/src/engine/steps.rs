@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use p2p_proto::control::{
     Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, RateLimits, Uploaded,
 };
+use p2p_proto::escape::shell_word;
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::name::{FileName, FileSelector, GroupName, UserName};
@@ -12,9 +13,10 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{self, Joined, Listing, Reply, Request, Standing};
 
-use super::file_info::{choose_listing, hex};
+use super::file_info::{choose_listing, command_line, hex};
 use super::input::{AskId, CommandId, Imported, TrackerId};
 use super::pages::Pages;
+use super::problems::Cause;
 use super::public::{Planned, Stage};
 use super::record::{Change, DownloadPhase, DownloadRecord, ShareRecord};
 use super::trackers::Call;
@@ -40,6 +42,9 @@ pub(super) enum Step {
     DownloadFound(CommandId, Box<Wanted>),
     /// Of `share`, `get` or `remove`; some of these the store answers.
     Public(CommandId, Box<Stage>),
+    ResumeGranted(CommandId, DownloadId),
+    /// How much a tracker knows, which every answer says.
+    Asked,
     LookedUp(ContentId),
     Granted(GroupName),
     Announced(TrackerId),
@@ -47,6 +52,8 @@ pub(super) enum Step {
     Removed(CommandId, Box<FileRemoved>, ContentId),
     RemovedContent(CommandId, Box<FileRemoved>, ContentId),
     JoinRequests(UserName),
+    /// Of something shared: is it there, and may this user read it?
+    ShareGroup(GroupName),
     /// How many copies there are; the command waits for more than this answer.
     Copies(CommandId),
 
@@ -121,11 +128,16 @@ impl Engine {
             (Step::LookedUp(content), Err(reject)) => self.looked_up(content, Err(reject)),
             (Step::Granted(group), Ok(tracker::Answer::Grant(grant))) => self.granted(group, Ok(grant)),
             (Step::Granted(group), Err(reject)) => self.granted(group, Err(reject)),
+            (Step::ResumeGranted(command, id), Ok(tracker::Answer::Grant(grant))) => {
+                self.resume_granted(command, id, Ok(grant));
+            }
+            (Step::ResumeGranted(command, id), Err(reject)) => self.resume_granted(command, id, Err(reject)),
             (Step::Announced(tracker), reply) => self.announced(tracker, reply.map(drop)),
 
             (Step::Copies(command), Ok(tracker::Answer::Providers(found))) => self.copies_told(command, &found),
 
             (Step::JoinRequests(user), reply) => self.join_requests_told(&user, reply),
+            (Step::ShareGroup(group), reply) => self.share_group_told(&group, reply),
             (Step::RemovedContent(command, removed, content), reply) => {
                 self.removed_content(command, *removed, content, &reply);
             }
@@ -176,7 +188,7 @@ impl Engine {
                         ErrorCode::NOT_MEMBER,
                         format!("only members of {} may upload to it", upload.group),
                     )
-                    .hint(format!("ask to join with `p2pctl join_group {}`", upload.group));
+                    .hint(format!("ask to join with `p2pctl join_group {}`", shell_word(upload.group.as_str())));
                     self.fail(command, reject);
                 }
             }
@@ -185,8 +197,8 @@ impl Engine {
             }
             (Step::DownloadFound(command, wanted), Ok(tracker::Answer::Files(listings))) => {
                 let group = &wanted.group;
-                let example = |chosen: &str| format!("p2pctl download_file {group} {chosen} DEST");
-                match choose_listing(listings, &wanted.file, example) {
+                let example = |chosen: &str| command_line("download_file", group, chosen, " DEST");
+                match choose_listing(listings, group, &wanted.file, example) {
                     Ok(listing) => self.resolve(command, wanted, listing),
                     Err(reject) => self.fail(command, reject),
                 }
@@ -233,6 +245,7 @@ impl Engine {
                     content: imported.content,
                     length: imported.shape.length,
                     replace: upload.force,
+                    born: upload.born,
                 };
                 self.ask(Step::Published(command, upload, Box::new(imported)), Call::Request(publish));
             }
@@ -294,7 +307,8 @@ impl Engine {
             match step.command() {
                 Some(command) => self.fail(command, reject),
                 None => {
-                    self.note_problem(format!("this daemon's state cannot be kept on disk: {reject}"));
+                    let problem = format!("this daemon's state cannot be kept on disk: {reject}");
+                    self.note_problem(Cause::Journal, problem);
                     if let Step::Downloaded(id) = step {
                         self.tell_followers(id, &Frame::Result(Err(reject)));
                     }
@@ -302,6 +316,7 @@ impl Engine {
             }
             return;
         }
+        self.problem_over(Cause::Journal);
         match step {
             // Others are to see it when the command has ended.
             Step::Told(command, answer) if matches!(*answer, Answer::ShareStopped(_) | Answer::FileRemoved(_)) => {
@@ -419,7 +434,7 @@ impl Engine {
 
 impl Step {
     /// The command that waits for this.
-    fn command(&self) -> Option<CommandId> {
+    pub(super) fn command(&self) -> Option<CommandId> {
         match self {
             Step::Changed(command, ..)
             | Step::Login(command, ..)
@@ -432,6 +447,7 @@ impl Step {
             | Step::UploadGroup(command, ..)
             | Step::Published(command, ..)
             | Step::DownloadFound(command, ..)
+            | Step::ResumeGranted(command, _)
             | Step::RemoveFound(command, ..)
             | Step::Removed(command, ..)
             | Step::RemovedContent(command, ..)
@@ -446,10 +462,12 @@ impl Step {
             | Step::Limited(command, ..)
             | Step::Verified(command, ..)
             | Step::DownloadChanged(command, ..) => Some(*command),
-            Step::LookedUp(_)
+            Step::Asked
+            | Step::LookedUp(_)
             | Step::Granted(_)
             | Step::Announced(_)
             | Step::JoinRequests(_)
+            | Step::ShareGroup(_)
             | Step::Devices(_)
             | Step::Copies(_)
             | Step::Downloaded(_)

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use p2p_proto::control::{Happening, Password, TrackerState};
+use p2p_proto::control::{Frame, Happening, Password, TrackerState};
 use p2p_proto::grant::ClusterKey;
 use p2p_proto::id::{NodeId, RequestId};
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::{Event, HelloAck, Reply, Request, Standing};
+use p2p_proto::tracker::{Event, HelloAck, Knowledge, Reply, Request, Standing};
 
 use super::announce::Told;
 use super::input::{AskId, TrackerId};
 use super::output::PasswordChange;
+use super::problems::Cause;
 use super::record::Account;
 use super::steps::Step;
 use super::{Engine, Output, Timer};
@@ -26,6 +27,12 @@ const HELD_LONG_LOST_MS: u64 = 1_500;
 
 /// A tracker that has been away for this long has been tried several times.
 const LONG_LOST_MS: u64 = 5_000;
+
+/// How long a tracker may take to answer a read before another one is asked as well: many round trips.
+const ASK_ANOTHER_MS: u64 = 400;
+
+/// Pause between two questions to a tracker that knows no majority, whether it does now.
+const STALE_MS: u64 = 3_000;
 
 /// How often a call is asked again after its answer was lost. Its id makes that safe.
 const RETRIES_MAX: u8 = 2;
@@ -42,6 +49,8 @@ pub(super) struct Tracker {
     pub since: UnixMillis,
     pub node: Option<NodeId>,
     pub leader: bool,
+    /// Whether what it told last was all that had been acknowledged by then.
+    pub current: bool,
     pub round_trip: Option<Duration>,
     pub key_exchange: Option<String>,
     pub reason: Option<Reject>,
@@ -64,6 +73,7 @@ impl Tracker {
             since: now,
             node: None,
             leader: false,
+            current: true,
             round_trip: None,
             key_exchange: None,
             reason: None,
@@ -72,6 +82,11 @@ impl Tracker {
             standby: Told::new(false),
             announcing: false,
         }
+    }
+
+    /// Whether it answers without a majority of its cluster.
+    pub fn is_stale(&self) -> bool {
+        self.state == TrackerState::Ok && !self.current
     }
 
     /// What it was told of this node it may not know any more.
@@ -98,15 +113,15 @@ pub(super) struct PendingCall {
     retries_left: u8,
     /// Waits for a tracker, rather than for its answer.
     held: bool,
-    /// Who was asked last.
-    asked: Option<TrackerId>,
+    /// Whose answers are still to come.
+    open: Vec<TrackerId>,
     /// Who was asked last and did not answer, or knows no majority: another one is asked next.
     failed: Option<TrackerId>,
 }
 
 impl PendingCall {
     fn new(call: Call, id: RequestId, retries_left: u8) -> PendingCall {
-        PendingCall { call, id, retries_left, held: false, asked: None, failed: None }
+        PendingCall { call, id, retries_left, held: false, open: Vec::new(), failed: None }
     }
 }
 
@@ -144,21 +159,25 @@ impl Engine {
         let ask = AskId(self.number());
         let id = RequestId(self.random.u128(..).to_le_bytes());
         self.steps.insert(ask, step);
-        self.outputs.push_back(Output::ask_tracker(ask, tracker, id, request));
+        self.outputs.push_back(Output::ask_tracker(ask, tracker, id, self.seen_place, request));
     }
 
-    /// The tracker to ask: the leader if it answers, else any that does.
+    /// The tracker to ask: one that knows what is current before one that does not, then the leader, then the first.
     pub(super) fn chosen_tracker(&self) -> Option<TrackerId> {
-        self.chosen_tracker_but(None)
+        self.chosen_tracker_but(&[])
     }
 
-    /// The same among all but one.
-    fn chosen_tracker_but(&self, failed: Option<TrackerId>) -> Option<TrackerId> {
-        let answering = self.trackers.iter().enumerate().filter(|(_, tracker)| tracker.state == TrackerState::Ok);
-        let answering = answering.map(|(place, tracker)| (TrackerId(place as u64), tracker));
-        let mut answering = answering.filter(|(tracker, _)| Some(*tracker) != failed);
-        let first = answering.clone().next();
-        answering.find(|(_, tracker)| tracker.leader).or(first).map(|(tracker, _)| tracker)
+    /// The same among all but some.
+    fn chosen_tracker_but(&self, others: &[TrackerId]) -> Option<TrackerId> {
+        let answering = self.answering().filter(|(tracker, _)| !others.contains(tracker));
+        let chosen = answering.min_by_key(|(_, tracker)| (!tracker.current, !tracker.leader));
+        chosen.map(|(tracker, _)| tracker)
+    }
+
+    /// The trackers that answer.
+    fn answering(&self) -> impl Iterator<Item = (TrackerId, &Tracker)> {
+        let trackers = self.trackers.iter().enumerate().map(|(place, tracker)| (TrackerId(place as u64), tracker));
+        trackers.filter(|(_, tracker)| tracker.state == TrackerState::Ok)
     }
 
     /// The table entry of a tracker; `None` for a number that the shell made up.
@@ -180,6 +199,7 @@ impl Engine {
             state: TrackerState::Ok,
             node: Some(node),
             leader: ack.leader,
+            current: ack.current,
             cluster: Some(ack.cluster),
             round_trip: Some(round_trip),
             key_exchange: Some(key_exchange),
@@ -189,6 +209,7 @@ impl Engine {
         self.happened(Happening::Tracker { address, state, reason: None });
         self.tracker_clock = Some((ack.time, self.now.monotonic));
         self.watch_grants();
+        self.watch_stale();
         // The tracker's word counts: it knows of a logout made elsewhere.
         if ack.current {
             self.change_account(ack.user.map(|user| Account { user, cluster: ack.cluster }));
@@ -204,6 +225,7 @@ impl Engine {
         // grants where it is not.
         self.left_groups.clear();
         self.told_standings.clear();
+        self.forget_share_groups();
         self.ask_missing_grants();
         self.ask_join_requests();
         self.timers.set(Timer::Announce, self.now.monotonic);
@@ -222,6 +244,8 @@ impl Engine {
         let address = slot.address.clone();
         slot.forget_announced();
         slot.announcing = false;
+        self.problem_over(Cause::Announcement(tracker));
+        self.problem_over(Cause::PartOfAnnouncement(tracker));
         if news {
             self.happened(Happening::Tracker { address, state, reason: Some(reason.message.clone()) });
         }
@@ -236,19 +260,77 @@ impl Engine {
         }
     }
 
-    pub(super) fn tracker_answered(&mut self, ask: AskId, reply: Reply) {
-        let code = reply.as_ref().err().map(|reject| reject.code);
-        let asked = self.calls.get(&ask).and_then(|call| call.asked);
-        let another_answers = self.chosen_tracker_but(asked).is_some();
-        // A tracker that is cut off from the others may not be the only one that this node reaches.
-        let failed = code == Some(ErrorCode::NO_TRACKER) || code == Some(ErrorCode::NO_MAJORITY) && another_answers;
-        match self.calls.get_mut(&ask) {
-            Some(call) if failed && call.retries_left > 0 => {
-                call.retries_left -= 1;
-                call.failed = asked;
-                self.send_or_hold(ask);
+    pub(super) fn tracker_answered(
+        &mut self,
+        ask: AskId,
+        tracker: TrackerId,
+        reply: Reply,
+        knowledge: Option<Knowledge>,
+    ) {
+        let current = knowledge.is_none_or(|knowledge| knowledge.current);
+        if let Some(knowledge) = knowledge {
+            self.seen_place = self.seen_place.max(knowledge.place);
+            if let Some(tracker) = self.tracker_mut(tracker) {
+                tracker.current = current;
             }
-            _ => self.answer_call(ask, reply),
+            self.watch_stale();
+        }
+        let reply = if current { reply } else { reply.map_err(uncertain) };
+        let another =
+            |wanted: fn(&Tracker) -> bool| self.answering().any(|(other, state)| other != tracker && wanted(state));
+        let failed = match reply.as_ref().map_err(|reject| reject.code) {
+            // A tracker that is cut off from the others may not be the only one that this node reaches.
+            Ok(_) => !current && another(|other| other.current),
+            Err(ErrorCode::NO_MAJORITY) => another(|_| true),
+            Err(code) => code == ErrorCode::NO_TRACKER,
+        };
+        if let Some(call) = self.calls.get_mut(&ask) {
+            call.open.retain(|other| *other != tracker);
+            if failed && !call.open.is_empty() {
+                // Another one was asked as well.
+                return;
+            }
+            if failed && call.retries_left > 0 {
+                call.retries_left -= 1;
+                call.failed = Some(tracker);
+                return self.send_or_hold(ask);
+            }
+        }
+        if !current
+            && reply.is_ok()
+            && let Some(command) = self.steps.get(&ask).and_then(Step::command)
+        {
+            self.outputs.push_back(Output::Tell(command, Frame::Stale));
+        }
+        self.answer_call(ask, reply);
+    }
+
+    /// Asks another tracker as well, where those that were asked have not answered a read: they may be dead, or look for their
+    /// majority.
+    pub(super) fn ask_another(&mut self, ask: AskId) {
+        let Some(pending) = self.calls.get(&ask).filter(|call| !call.held) else { return };
+        let Call::Request(request) = &pending.call else { return };
+        let Some(tracker) = self.chosen_tracker_but(&pending.open) else { return };
+        self.outputs.push_back(Output::ask_tracker(ask, tracker, pending.id, self.seen_place, request.clone()));
+        if let Some(pending) = self.calls.get_mut(&ask) {
+            pending.open.push(tracker);
+        }
+        self.timers.set(Timer::AskAnother(ask), self.after(Duration::from_millis(ASK_ANOTHER_MS)));
+    }
+
+    /// Has trackers that know no majority asked after a while: commands prefer the others, so that nobody else asks them.
+    fn watch_stale(&mut self) {
+        if self.trackers.iter().any(Tracker::is_stale) {
+            self.timers.set_if_unset(Timer::Stale, self.after(Duration::from_millis(STALE_MS)));
+        }
+    }
+
+    /// Asks the trackers that know no majority something small; each answer says whether they do now.
+    pub(super) fn ask_stale(&mut self) {
+        let stale: Vec<TrackerId> =
+            self.answering().filter(|(_, tracker)| tracker.is_stale()).map(|(tracker, _)| tracker).collect();
+        for tracker in stale {
+            self.ask_tracker(tracker, Step::Asked, Request::ListNodes);
         }
     }
 
@@ -308,19 +390,24 @@ impl Engine {
     /// Sends a call to a tracker that answers, or keeps it until one does.
     fn send_or_hold(&mut self, ask: AskId) {
         let failed = self.calls.get(&ask).and_then(|call| call.failed);
-        let Some(tracker) = self.chosen_tracker_but(failed) else {
+        let Some(tracker) = self.chosen_tracker_but(failed.as_slice()) else {
             self.hold(ask);
             return;
         };
         self.timers.clear(&Timer::Held(ask));
         let Some(pending) = self.calls.get_mut(&ask) else { return };
-        (pending.held, pending.asked) = (false, Some(tracker));
+        pending.held = false;
+        pending.open.push(tracker);
+        let is_read = matches!(&pending.call, Call::Request(request) if request.is_read());
         self.outputs.push_back(match pending.call.clone() {
-            Call::Request(request) => Output::ask_tracker(ask, tracker, pending.id, request),
+            Call::Request(request) => Output::ask_tracker(ask, tracker, pending.id, self.seen_place, request),
             Call::Register(user, password) => Output::Register(ask, tracker, user, password),
             Call::Login(user, password) => Output::Login(ask, tracker, user, password),
             Call::ChangePassword(change) => Output::ChangePassword(ask, tracker, pending.id, change),
         });
+        if is_read {
+            self.timers.set(Timer::AskAnother(ask), self.after(Duration::from_millis(ASK_ANOTHER_MS)));
+        }
     }
 
     /// Keeps a call until a tracker answers, or until it has waited long enough.
@@ -341,8 +428,24 @@ impl Engine {
     fn answer_call(&mut self, ask: AskId, reply: Reply) {
         self.calls.remove(&ask);
         self.timers.clear(&Timer::Held(ask));
+        self.timers.clear(&Timer::AskAnother(ask));
         if let Some(step) = self.steps.remove(&ask) {
             self.go_on(step, reply);
         }
     }
 }
+
+/// A refusal by who has lost sight of the majority: what it is about may have changed, so that it is none for certain.
+fn uncertain(reject: Reject) -> Reject {
+    match reject.code.exit_code() {
+        3..=6 => Reject::new(
+            ErrorCode::NO_MAJORITY,
+            format!("no majority of the trackers answers, and one alone knew last: {}", reject.message),
+        )
+        .hint("try again when more of them run; see `p2pctl status`"),
+        _ => reject,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use p2p_proto::reject::{ErrorCode, Reject};
 
 use super::downloads::Stage;
 use super::input::{AskId, CommandId, PiecesFound};
+use super::problems::Cause;
 use super::record::{Change, DownloadPhase};
 use super::steps::Step;
 use super::transfer::Phase;
@@ -38,12 +39,12 @@ impl Engine {
 
     pub(super) fn part_verified(&mut self, ask: AskId, id: DownloadId, result: Result<PiecesFound, Reject>) {
         let Some(Step::Verified(command, _)) = self.steps.remove(&ask) else { return };
+        self.store_done(id);
         if let Some(download) = self.downloads.get_mut(&id)
             && download.stage == Stage::Verifying
         {
             download.stage = Stage::Queued;
         }
-        self.store_done(id);
         // Resumed meanwhile: it could not be opened.
         let content = self.running_content(id);
         if content
@@ -54,8 +55,9 @@ impl Engine {
         }
         match result {
             Ok(found) => {
-                if let Some(reject) = self.judge_pieces(id, &found) {
-                    self.pieces_are_bad(id, &found, reject);
+                match self.judge_pieces(id, &found) {
+                    Some(reject) => self.pieces_are_bad(id, &found, reject),
+                    None => self.problem_over(Cause::Pieces(id)),
                 }
                 self.start_downloads();
                 if let Some(download) = self.downloads.get(&id) {
@@ -104,7 +106,7 @@ impl Engine {
         }
         match found.in_place {
             true => self.end_complete(id, &reject),
-            false => self.note_problem(reject.message),
+            false => self.note_problem(Cause::Pieces(id), reject.message),
         }
     }
 
@@ -114,7 +116,7 @@ impl Engine {
         if matches!(download.record.phase, DownloadPhase::Complete(_)) {
             download.record.phase = DownloadPhase::Failed(reason.clone());
             let record = download.record.clone();
-            self.note_problem(format!("{} is no longer what was downloaded: {reason}", record.name));
+            self.outputs.push_back(Output::Note(format!("{} is no longer what was downloaded: {reason}", record.name)));
             self.remember(Step::Kept, vec![Change::PutDownload(record)]);
         }
     }

@@ -11,6 +11,7 @@ use quinn::VarInt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
+use super::places::PlaceId;
 use super::{Inner, interest, upload};
 use crate::engine::Input;
 use crate::engine::input::ConnectionId;
@@ -29,7 +30,8 @@ pub(super) const UPLOADS_MAX: usize = 128;
 pub(super) struct Established {
     pub(super) quinn: quinn::Connection,
     pub(super) node: NodeId,
-    pub(super) dialled: bool,
+    /// Its place among the connections that peers opened; `None` where this end dialled.
+    pub(super) place: Option<PlaceId>,
     /// The other daemon's life.
     pub(super) instance: u64,
 }
@@ -40,7 +42,7 @@ pub(super) struct Peer {
     pub(super) quinn: quinn::Connection,
     pub(super) served_slots: Arc<Semaphore>,
     pub(super) upload_slots: Arc<Semaphore>,
-    pub(super) dialled: bool,
+    pub(super) place: Option<PlaceId>,
     since: Instant,
     /// Milliseconds from `since` to when payload came last, on whichever stream, or word that requests wait.
     alive_at_ms: AtomicU64,
@@ -85,16 +87,12 @@ impl Peer {
     pub(super) fn taken_bytes(&self) -> u64 {
         self.taken_bytes.load(Ordering::Relaxed)
     }
-
-    /// How long the connection has been there.
-    pub(super) fn age(&self) -> Duration {
-        self.since.elapsed()
-    }
 }
 
-/// Lives as long as the connection does. `_slots` are what it counts against.
-pub(super) async fn run(net: Arc<Inner>, established: Established, _slots: impl Send) {
-    let Established { quinn, node, dialled, instance } = established;
+/// Lives as long as the connection does. `_slot` is what it counts against.
+pub(super) async fn run(net: Arc<Inner>, established: Established, _slot: impl Send) {
+    let Established { quinn, node, place, instance } = established;
+    let dialled = place.is_none();
     let id = ConnectionId(net.draw_number());
     let (alive, mut all_told) = mpsc::channel(1);
     let peer = Arc::new(Peer {
@@ -102,7 +100,7 @@ pub(super) async fn run(net: Arc<Inner>, established: Established, _slots: impl 
         quinn,
         served_slots: Arc::new(Semaphore::new(SERVED_INTERESTS_MAX)),
         upload_slots: Arc::new(Semaphore::new(UPLOADS_MAX)),
-        dialled,
+        place,
         since: Instant::now(),
         alive_at_ms: AtomicU64::new(0),
         taken_bytes: AtomicU64::new(0),

@@ -9,6 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use p2p_proto::id::NodeId;
 use p2p_proto::limit::NODE_ADDRESSES_MAX;
 use p2p_proto::peer::close_code;
+use quinn::{ConnectionError, VarInt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -27,7 +28,27 @@ const PORT_MIN: u16 = 1024;
 pub(super) async fn run(net: Arc<Inner>, node: NodeId, addresses: Vec<SocketAddr>) {
     match try_connect(&net, node, addresses).await {
         Ok((established, slot)) => connection::run(net, established, slot).await,
-        Err(reason) => net.tell(Input::DialFailed(node, reason)).await,
+        Err(Failure { reason, busy }) => net.tell(Input::DialFailed { node, reason, busy }).await,
+    }
+}
+
+/// Why nobody was reached.
+struct Failure {
+    reason: String,
+    /// Whether somebody is there who has no room at present.
+    busy: bool,
+}
+
+impl Failure {
+    /// Nobody is there, or not who was looked for.
+    fn absent(reason: impl Into<String>) -> Failure {
+        Failure { reason: reason.into(), busy: false }
+    }
+
+    /// All addresses of a node failed.
+    fn of_all(failures: &[Failure]) -> Failure {
+        let reasons: Vec<&str> = failures.iter().map(|failure| failure.reason.as_str()).collect();
+        Failure { reason: reasons.join("; "), busy: failures.iter().any(|failure| failure.busy) }
     }
 }
 
@@ -35,24 +56,25 @@ async fn try_connect(
     net: &Arc<Inner>,
     node: NodeId,
     addresses: Vec<SocketAddr>,
-) -> Result<(Established, OwnedSemaphorePermit), String> {
+) -> Result<(Established, OwnedSemaphorePermit), Failure> {
     if node == net.endpoint.node_id() {
-        return Err("that is this daemon itself".to_owned());
+        return Err(Failure::absent("that is this daemon itself"));
     }
     let mut addresses: Vec<_> = addresses.into_iter().filter(|address| is_dialable(*address)).collect();
     addresses.truncate(NODE_ADDRESSES_MAX);
     if addresses.is_empty() {
-        return Err("no address to dial".to_owned());
+        return Err(Failure::absent("no address to dial"));
     }
-    let _turn = net.dial_slots.acquire().await.map_err(|_| "the daemon ends".to_owned())?;
-    let slot = connection::try_take(&net.dialled_slots).ok_or("too many connections already")?;
+    let _turn = net.dial_slots.acquire().await.map_err(|_| Failure::absent("the daemon ends"))?;
+    let slot =
+        connection::try_take(&net.dialled_slots).ok_or_else(|| Failure::absent("too many connections already"))?;
     let established = race(net, node, addresses).await?;
     Ok((established, slot))
 }
 
 /// Starts one attempt after the other, each a moment after the last or as soon as that failed; the others are dropped
 /// with their connections once one succeeds.
-async fn race(net: &Inner, node: NodeId, addresses: Vec<SocketAddr>) -> Result<Established, String> {
+async fn race(net: &Inner, node: NodeId, addresses: Vec<SocketAddr>) -> Result<Established, Failure> {
     let mut waiting = addresses.into_iter();
     let mut attempts: FuturesUnordered<_> =
         waiting.next().map(|address| attempt(net, node, address)).into_iter().collect();
@@ -62,11 +84,11 @@ async fn race(net: &Inner, node: NodeId, addresses: Vec<SocketAddr>) -> Result<E
         match next {
             Ok(Some(Ok(established))) => return Ok(established),
             Ok(Some(Err(failure))) => failures.push(failure),
-            Ok(None) => return Err(failures.join("; ")),
+            Ok(None) => return Err(Failure::of_all(&failures)),
             Err(_) if waiting.len() == 0 => match attempts.next().await {
                 Some(Ok(established)) => return Ok(established),
                 Some(Err(failure)) => failures.push(failure),
-                None => return Err(failures.join("; ")),
+                None => return Err(Failure::of_all(&failures)),
             },
             Err(_) => {}
         }
@@ -76,20 +98,34 @@ async fn race(net: &Inner, node: NodeId, addresses: Vec<SocketAddr>) -> Result<E
     }
 }
 
-async fn attempt(net: &Inner, node: NodeId, address: SocketAddr) -> Result<Established, String> {
-    if !net.lock_dial_budget().take(node, address, Instant::now()) {
-        return Err(format!("{address}: nobody was met there a moment ago"));
+async fn attempt(net: &Inner, node: NodeId, address: SocketAddr) -> Result<Established, Failure> {
+    {
+        let mut budget = net.lock_dial_budget();
+        if !budget.take(node, address, Instant::now()) {
+            let reason = format!("{address}: nobody was met there a moment ago");
+            return Err(Failure { reason, busy: budget.is_refusing(address) });
+        }
     }
-    let (quinn, _) = net
-        .endpoint
-        .connect(address, Some(node), Protocol::Peer)
-        .await
-        .map_err(|error| format!("{address}: {error}"))?;
-    net.lock_dial_budget().met(node, address);
+    let (quinn, _) = net.endpoint.connect(address, Some(node), Protocol::Peer).await.map_err(|error| {
+        let busy = error.is_for_want_of_room();
+        if busy {
+            net.lock_dial_budget().refused(address);
+        }
+        Failure { reason: format!("{address}: {error}"), busy }
+    })?;
+    net.lock_dial_budget().met(node, address, true);
     let mut guard = CloseUnlessKept(Some(quinn.clone()));
-    let instance = handshake::greet(&quinn, net.instance).await.map_err(|error| format!("{address}: {error}"))?;
+    let greeted = handshake::greet(&quinn, net.instance).await;
+    let instance =
+        greeted.map_err(|error| Failure { reason: format!("{address}: {error}"), busy: was_busy(&quinn) })?;
     guard.0 = None;
-    Ok(Established { quinn, node, dialled: true, instance })
+    Ok(Established { quinn, node, place: None, instance })
+}
+
+/// Whether the other end closed because others need the place.
+fn was_busy(quinn: &quinn::Connection) -> bool {
+    let busy = VarInt::from_u32(close_code::BUSY);
+    matches!(quinn.close_reason(), Some(ConnectionError::ApplicationClosed(close)) if close.error_code == busy)
 }
 
 /// Tells the other end that another attempt won, where this one is dropped halfway.
@@ -98,7 +134,7 @@ struct CloseUnlessKept(Option<quinn::Connection>);
 impl Drop for CloseUnlessKept {
     fn drop(&mut self) {
         if let Some(quinn) = &self.0 {
-            quinn.close(quinn::VarInt::from_u32(close_code::DUPLICATE), b"another address answered first");
+            quinn.close(VarInt::from_u32(close_code::DUPLICATE), b"another address answered first");
         }
     }
 }

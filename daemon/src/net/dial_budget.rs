@@ -15,6 +15,10 @@ use super::{DIALS_AT_ONCE_MAX, machine_of};
 /// An address where the node looked for was not met is left alone for so long, whichever node is said to be there next.
 const REST: Duration = Duration::from_secs(60);
 
+/// So often within [`REST`] an address may be tried that refuses: somebody who has no room just now lives there, or says
+/// so. The engine's own pauses lie in between.
+const REFUSED_TRIES_MAX: u32 = 5;
+
 /// Addresses of one machine (IPv6: one /64) that are tried within [`REST`] without meeting anybody: many daemons may live
 /// behind one router, and those that are met do not count.
 const PER_MACHINE_MAX: usize = DIALS_AT_ONCE_MAX;
@@ -28,36 +32,77 @@ const PROVEN_MAX: usize = 1024;
 /// Where has been knocked, and where somebody answered.
 #[derive(Debug, Default)]
 pub(super) struct DialBudget {
-    /// When each was tried last, of those that have not answered since.
-    resting: HashMap<SocketAddr, Instant>,
+    /// Those that were tried and where nobody was met since.
+    resting: HashMap<SocketAddr, Tried>,
     /// Who answered where: the engine's own pauses are enough there.
-    proven: HashMap<SocketAddr, NodeId>,
+    proven: HashMap<SocketAddr, Met>,
+}
+
+/// An address that rests.
+#[derive(Debug)]
+struct Tried {
+    /// When its rest began.
+    first: Instant,
+    tries: u32,
+    /// Whether the last one was refused.
+    refused: bool,
+}
+
+/// Who was met at an address.
+#[derive(Debug)]
+struct Met {
+    node: NodeId,
+    /// Whether this end dialled.
+    dialled: bool,
 }
 
 impl DialBudget {
     /// Whether `address` may be dialled now for `node`; counts as tried if so.
     pub fn take(&mut self, node: NodeId, address: SocketAddr, now: Instant) -> bool {
-        if self.proven.get(&address) == Some(&node) {
+        if self.proven.get(&address).is_some_and(|met| met.node == node) {
             return true;
         }
-        self.resting.retain(|_, tried| now.saturating_duration_since(*tried) < REST);
+        self.resting.retain(|_, tried| now.saturating_duration_since(tried.first) < REST);
+        if let Some(tried) = self.resting.get_mut(&address) {
+            let again = tried.refused && tried.tries < REFUSED_TRIES_MAX;
+            if again {
+                (tried.tries, tried.refused) = (tried.tries + 1, false);
+            }
+            return again;
+        }
         let machine = machine_of(address.ip());
         let on_machine = self.resting.keys().filter(|other| machine_of(other.ip()) == machine).count();
-        if self.resting.contains_key(&address) || on_machine >= PER_MACHINE_MAX || self.resting.len() >= RESTING_MAX {
+        if on_machine >= PER_MACHINE_MAX || self.resting.len() >= RESTING_MAX {
             return false;
         }
-        self.resting.insert(address, now);
+        self.resting.insert(address, Tried { first: now, tries: 1, refused: false });
         true
     }
 
-    /// The node was met there, whoever dialled: it proved its key.
-    pub fn met(&mut self, node: NodeId, address: SocketAddr) {
+    /// Who answers there has no room at present, and has not said who they are.
+    pub fn refused(&mut self, address: SocketAddr) {
+        if let Some(tried) = self.resting.get_mut(&address) {
+            tried.refused = true;
+        }
+    }
+
+    /// Whether whoever is there had no room when it was tried last.
+    pub fn is_refusing(&self, address: SocketAddr) -> bool {
+        self.resting.get(&address).is_some_and(|tried| tried.refused)
+    }
+
+    /// The node was met there, whoever `dialled`: it proved its key.
+    pub fn met(&mut self, node: NodeId, address: SocketAddr, dialled: bool) {
         self.resting.remove(&address);
         if self.proven.len() >= PROVEN_MAX && !self.proven.contains_key(&address) {
-            // What is forgotten is only dialled more patiently.
-            self.proven.clear();
+            // What is forgotten is only dialled more patiently. First those who came by themselves: that costs a stranger
+            // nothing.
+            self.proven.retain(|_, met| met.dialled);
+            if self.proven.len() >= PROVEN_MAX {
+                self.proven.clear();
+            }
         }
-        self.proven.insert(address, node);
+        self.proven.insert(address, Met { node, dialled });
     }
 }
 
@@ -107,7 +152,7 @@ mod tests {
         for port in 2000..2100 {
             let address = at(&format!("192.0.2.1:{port}"));
             assert!(budget.take(node(port), address, now));
-            budget.met(node(port), address);
+            budget.met(node(port), address, true);
         }
         let address = at("192.0.2.1:2000");
         assert!(budget.take(node(2000), address, now) && budget.take(node(2000), address, now));
@@ -118,12 +163,41 @@ mod tests {
     }
 
     #[test]
+    fn who_refuses_is_asked_a_few_times_and_no_more() {
+        let (mut budget, start) = (DialBudget::default(), Instant::now());
+        let address = at("192.0.2.1:4000");
+        let knocks = |budget: &mut DialBudget, seconds: std::ops::Range<u64>| {
+            let taken = seconds.filter(|second| {
+                let taken = budget.take(node(*second as u32), address, start + Duration::from_secs(*second));
+                budget.refused(address);
+                taken
+            });
+            taken.count()
+        };
+        assert_eq!(knocks(&mut budget, 0..60), REFUSED_TRIES_MAX as usize);
+        assert_eq!(knocks(&mut budget, 60..120), REFUSED_TRIES_MAX as usize);
+        let silent = start + Duration::from_secs(120);
+        assert!(budget.take(node(1), address, silent) && !budget.take(node(1), address, silent));
+    }
+
+    #[test]
+    fn strangers_who_come_do_not_make_forget_who_was_found() {
+        let (mut budget, now) = (DialBudget::default(), Instant::now());
+        let found = at("192.0.2.1:4000");
+        budget.met(node(0), found, true);
+        for host in 1..10_000u32 {
+            budget.met(node(host), SocketAddr::from((host.to_be_bytes(), 4000)), false);
+        }
+        assert!(budget.take(node(0), found, now) && budget.take(node(0), found, now));
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded() {
         let (mut budget, now) = (DialBudget::default(), Instant::now());
         for host in 0..10_000u32 {
             let address = SocketAddr::from((host.to_be_bytes(), 4000));
             if budget.take(node(host), address, now) && host % 2 == 0 {
-                budget.met(node(host), address);
+                budget.met(node(host), address, host % 4 == 0);
             }
         }
         assert!(budget.resting.len() <= RESTING_MAX && budget.proven.len() <= PROVEN_MAX);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use p2p_proto::grant::Grant;
 use p2p_proto::limit::{HAVE_MAP_FRAME_BYTES_MAX, HAVE_PIECES_MAX, PEER_FRAME_BYTES_MAX};
+use p2p_proto::name::UserName;
 use p2p_proto::peer::{FromDownloader, FromProvider, Interest, Open, close_code, stream_code};
 use p2p_proto::reject::{ErrorCode, Reject};
 use quinn::{RecvStream, SendStream, VarInt};
@@ -13,6 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::Inner;
 use super::connection::{Peer, try_take};
+use super::places::Use;
 use crate::engine::Input;
 use crate::engine::input::{ConnectionId, InterestId, ServedId};
 use crate::frame_stream::{ReadFrameError, StreamPair, read_frame, write_frame};
@@ -30,26 +32,15 @@ const PROVIDED_QUEUED_MAX: usize = 64;
 pub(super) struct Shown {
     peer: Arc<Peer>,
     renewals: mpsc::Sender<Grant>,
+    _in_use: Option<Use>,
 }
 
 /// An interest that a peer opened.
 pub(super) struct Served {
     peer: Arc<Peer>,
     queue: mpsc::Sender<FromProvider>,
-}
-
-impl Shown {
-    /// On which connection.
-    pub(super) fn connection(&self) -> ConnectionId {
-        self.peer.id
-    }
-}
-
-impl Served {
-    /// On which connection.
-    pub(super) fn connection(&self) -> ConnectionId {
-        self.peer.id
-    }
+    /// There once its grant was found to hold.
+    in_use: Option<Use>,
 }
 
 /// How an interest ended.
@@ -81,7 +72,8 @@ pub(super) fn open(net: &Arc<Inner>, id: InterestId, connection: ConnectionId, i
         let mut registry = net.lock();
         let entry = registry.connections.get(&connection).map(|entry| (Arc::clone(&entry.peer), entry.alive.clone()));
         if let Some((peer, _)) = &entry {
-            registry.interests.insert(id, Shown { peer: Arc::clone(peer), renewals });
+            let in_use = peer.place.map(|place| net.places.begin_use(place, None));
+            registry.interests.insert(id, Shown { peer: Arc::clone(peer), renewals, _in_use: in_use });
         }
         entry
     };
@@ -105,6 +97,13 @@ pub(super) fn renew(net: &Inner, id: InterestId, grant: Grant) {
         && let Err(TrySendError::Full(_)) = shown.renewals.try_send(grant)
     {
         shown.peer.quinn.close(VarInt::from_u32(close_code::BUSY), b"grants are not read");
+    }
+}
+
+/// The grant of an interest holds: its connection does not go for somebody new.
+pub(super) fn admitted(net: &Inner, id: ServedId, user: UserName) {
+    if let Some(served) = net.lock().served.get_mut(&id) {
+        served.in_use = served.peer.place.map(|place| net.places.begin_use(place, Some(user)));
     }
 }
 
@@ -201,7 +200,7 @@ pub(super) async fn serve(net: Arc<Inner>, peer: Arc<Peer>, mut streams: StreamP
     };
     let id = ServedId(net.draw_number());
     let (queue, mut queued) = mpsc::channel(PROVIDED_QUEUED_MAX);
-    net.lock().served.insert(id, Served { peer: Arc::clone(&peer), queue });
+    net.lock().served.insert(id, Served { peer: Arc::clone(&peer), queue, in_use: None });
     net.tell(Input::InterestOpened { served: id, connection: peer.id, interest }).await;
 
     let StreamPair { send, recv, .. } = &mut streams;

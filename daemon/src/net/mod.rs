@@ -24,6 +24,7 @@ mod dial_budget;
 mod handshake;
 mod interest;
 mod piece_stream;
+mod places;
 mod throttle;
 mod upload;
 mod watch;
@@ -40,6 +41,7 @@ use std::time::Duration;
 use p2p_proto::geometry::PieceIndex;
 use p2p_proto::grant::Grant;
 use p2p_proto::id::{ContentId, NodeId};
+use p2p_proto::name::UserName;
 use p2p_proto::peer::{FromProvider, Interest};
 use p2p_proto::reject::Reject;
 use quinn::VarInt;
@@ -54,17 +56,12 @@ pub use piece_stream::Fetch;
 use upload::Answering;
 pub use upload::{Upload, UploadError};
 
-/// Connections that peers opened: a daemon with 50 peers is a busy one, and each may cost its windows.
-const ACCEPTED_CONNECTIONS_MAX: usize = 192;
-
-/// Connections that this daemon opened; beside the accepted ones, so that those cannot keep it from downloading.
+/// Connections that this daemon opened; beside those that peers opened ([`places`]), so that those cannot keep it from
+/// downloading.
 const DIALLED_CONNECTIONS_MAX: usize = 64;
 
 /// Dials under way at once; more wait for their turn. Each may try a few addresses.
 const DIALS_AT_ONCE_MAX: usize = 16;
-
-/// Handshakes of unknown peers under way at once: each costs a signature, a post-quantum key exchange and a task.
-const HANDSHAKES_MAX: usize = 64;
 
 /// An answer takes as long as its bytes at this rate, at most: whoever is slower would hold a piece's buffer for ever.
 const RATE_MIN_BYTES_PER_SECOND: u64 = 16 * 1024;
@@ -89,11 +86,10 @@ struct Inner {
     /// Tells this life of the daemon from earlier ones ([`p2p_proto::peer::Hello::instance`]).
     instance: u64,
     next_number: AtomicU64,
-    accepted_slots: Arc<Semaphore>,
+    places: places::Places,
     dialled_slots: Arc<Semaphore>,
     dial_slots: Semaphore,
     dial_budget: Mutex<dial_budget::DialBudget>,
-    handshake_slots: Arc<Semaphore>,
     throttle: Arc<throttle::Throttle>,
     registry: Mutex<Registry>,
 }
@@ -108,7 +104,6 @@ struct Registry {
     /// Those that were taken to be answered: a word stops them.
     answering: HashMap<UploadId, oneshot::Sender<()>>,
     fetches: HashMap<FetchId, tokio::sync::watch::Sender<bool>>,
-    accepted_from: HashMap<IpAddr, usize>,
 }
 
 impl Net {
@@ -119,11 +114,10 @@ impl Net {
             inputs,
             instance: fastrand::u64(..),
             next_number: AtomicU64::new(1),
-            accepted_slots: Arc::new(Semaphore::new(ACCEPTED_CONNECTIONS_MAX)),
+            places: places::Places::default(),
             dialled_slots: Arc::new(Semaphore::new(DIALLED_CONNECTIONS_MAX)),
             dial_slots: Semaphore::new(DIALS_AT_ONCE_MAX),
             dial_budget: Mutex::default(),
-            handshake_slots: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             throttle: Arc::new(throttle::Throttle::new()),
             registry: Mutex::default(),
         });
@@ -157,6 +151,11 @@ impl Net {
     /// [`crate::engine::Output::CloseInterest`]: ends an interest; nothing new is told of it.
     pub fn close_interest(&self, id: InterestId) {
         self.inner.lock().interests.remove(&id);
+    }
+
+    /// [`crate::engine::Output::Admitted`]: the peer keeps its place while this interest lives.
+    pub fn admitted(&self, served: ServedId, user: UserName) {
+        interest::admitted(&self.inner, served, user);
     }
 
     /// [`crate::engine::Output::Provide`]: tells a peer that has an interest here. One that does not read what it is

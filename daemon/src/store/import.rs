@@ -82,7 +82,7 @@ fn changed_meanwhile(path: &Path) -> Reject {
 /// The file cannot be told from another one by its SHA-1.
 fn attacked(path: &Path, attack: CollisionAttack) -> Reject {
     Reject::new(ErrorCode::INTEGRITY, format!("{} cannot be shared with SHA-1: {attack}", path.display()))
-        .hint("share it with another digest: p2pctl upload_file FILE GROUP --hash blake3")
+        .hint("share it with another digest: --hash blake3")
 }
 
 /// One pass over a file by several threads.

@@ -48,6 +48,8 @@ pub(super) struct Inner {
     opening: Mutex<HashSet<DownloadId>>,
     /// Downloads whose part is being closed: what was written last is being marked.
     closing: Mutex<HashSet<DownloadId>>,
+    /// Downloads that are copied from a file here; who is taken out is not copied on.
+    copying: Mutex<HashSet<DownloadId>>,
     queued: Mutex<Vec<Queued>>,
     committing: Mutex<()>,
 }
@@ -83,6 +85,7 @@ impl Inner {
             catalogue: RwLock::new(Catalogue::new(&found)),
             opening: Mutex::default(),
             closing: Mutex::default(),
+            copying: Mutex::default(),
             queued: Mutex::default(),
             committing: Mutex::default(),
         };
@@ -140,6 +143,21 @@ impl Inner {
     /// Whether it is on its way to being so.
     pub(super) fn is_closing(&self, download: DownloadId) -> bool {
         lock(&self.closing).contains(&download)
+    }
+
+    /// A download is copied from a file here from now on.
+    pub(super) fn copies(&self, download: DownloadId) {
+        lock(&self.copying).insert(download);
+    }
+
+    /// It is copied no further.
+    pub(super) fn copied(&self, download: DownloadId) {
+        lock(&self.copying).remove(&download);
+    }
+
+    /// Whether it is to be copied on.
+    pub(super) fn is_copying(&self, download: DownloadId) -> bool {
+        lock(&self.copying).contains(&download)
     }
 
     fn open_part_alone(&self, record: &DownloadRecord, told: bool) -> Result<Ready, Reject> {

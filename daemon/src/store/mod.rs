@@ -289,18 +289,38 @@ impl Store {
         }
     }
 
-    /// Makes the destination of a download from a file here that has the whole content, checking every piece.
-    pub async fn copy_local(&self, record: DownloadRecord) -> Result<SourceStamp, Reject> {
+    /// Makes the destination of a download from a file here that has the whole content, checking every piece. It is being
+    /// copied when this returns, until it is or [`Store::close_part`] stops it; one copy of a download at a time.
+    pub fn copy_local(
+        &self,
+        record: DownloadRecord,
+    ) -> impl Future<Output = Result<SourceStamp, Reject>> + Send + use<> {
+        self.inner.copies(record.id);
+        let store = self.clone();
+        async move {
+            let id = record.id;
+            let finished = store.copy_and_finish(record).await;
+            store.inner.copied(id);
+            finished
+        }
+    }
+
+    async fn copy_and_finish(&self, record: DownloadRecord) -> Result<SourceStamp, Reject> {
         let (id, content, force) = (record.id, record.content, record.force);
-        let part = match self.work(move |inner| inner.open_part(&record, false)).await? {
+        let opened = self.work(move |inner| {
+            not_stopped(inner, record.id)?;
+            inner.open_part(&record, false)
+        });
+        let part = match opened.await? {
             Ready::Part(part) => part,
             Ready::InPlace(_, stamp) => return Ok(stamp),
         };
         let copied = self.copy(content, &part).await;
         self.work(move |inner| {
-            let finished = copied.and_then(|()| inner.finish(&part, force));
+            let finished = copied.and_then(|()| not_stopped(inner, id)).and_then(|()| inner.finish(&part, force));
             if finished.is_err() {
                 inner.catalogue_mut().take_part(id);
+                part.end(not_open(id));
             }
             finished
         })
@@ -310,6 +330,7 @@ impl Store {
     async fn copy(&self, content: ContentId, part: &Arc<Part>) -> Result<(), Reject> {
         let mut buffer = Vec::new();
         for piece in part.manifest.geometry().pieces().filter(|piece| !part.has(*piece)) {
+            not_stopped(&self.inner, part.download)?;
             self.read_piece(content, piece, &mut buffer).await?;
             if self.write_into(part, piece, &buffer).await? == Verdict::Corrupt {
                 let message = format!("piece {} of {content} is damaged in the file that is here", piece.0);
@@ -350,8 +371,10 @@ impl Store {
     }
 
     /// Closes a part file and keeps it; what is written becomes durable first. One that is not open stays so.
-    /// It is closed for others when this returns; what is awaited is only that.
+    /// It is closed for others when this returns; what is awaited is only that. What is being copied into it is not copied
+    /// on, and gets into its place only if that is the step that it was at.
     pub fn close_part(&self, download: DownloadId) -> impl Future<Output = Result<(), Reject>> + Send + use<> {
+        self.inner.copied(download);
         let taken = self.inner.catalogue_mut().take_part(download);
         let inner = Arc::clone(&self.inner);
         if taken.is_some() {
@@ -420,5 +443,13 @@ impl Store {
         let inner = Arc::clone(&self.inner);
         let done = spawn_blocking(move || work(&inner)).await;
         done.unwrap_or_else(|error| Err(Reject::new(ErrorCode::INTERNAL, format!("work of the store failed: {error}"))))
+    }
+}
+
+/// Refuses to copy on what was stopped.
+fn not_stopped(inner: &Inner, download: DownloadId) -> Result<(), Reject> {
+    match inner.is_copying(download) {
+        true => Ok(()),
+        false => Err(Reject::new(ErrorCode::CANCELLED, format!("download {download} is copied no further"))),
     }
 }

@@ -7,7 +7,7 @@ use p2p_proto::password::{
     CHANNEL_BINDING_LABEL, ChannelBinding, ClientLogin, ClientRegistration, Password, PasswordError,
 };
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_proto::tracker::{Answer, Envelope, Reply, Request};
+use p2p_proto::tracker::{Answer, Envelope, Replied, Request};
 use quinn::Connection;
 use rand_core::{OsRng, RngCore};
 
@@ -20,7 +20,7 @@ pub(super) async fn register(
     connection: &Connection,
     user: UserName,
     password: control::Password,
-) -> Result<Reply, AskFailure> {
+) -> Result<Replied, AskFailure> {
     let (client, message) = ClientRegistration::start(&to_protocol(&password)?)?;
     let start = Request::RegisterStart { user: user.clone(), message };
     let ids = [random_id()?, random_id()?];
@@ -40,7 +40,7 @@ pub(super) async fn login(
     connection: &Connection,
     user: UserName,
     password: control::Password,
-) -> Result<Reply, AskFailure> {
+) -> Result<Replied, AskFailure> {
     let binding = binding(connection)?;
     let (client, message) = ClientLogin::start(&to_protocol(&password)?)?;
     let start = Request::LoginStart { user: user.clone(), message };
@@ -61,7 +61,7 @@ pub(super) async fn change_password(
     connection: &Connection,
     id: RequestId,
     change: PasswordChange,
-) -> Result<Reply, AskFailure> {
+) -> Result<Replied, AskFailure> {
     let PasswordChange { user, old, new, log_out_everywhere } = change;
     let binding = binding(connection)?;
     let (old, login) = ClientLogin::start(&to_protocol(&old)?)?;
@@ -98,13 +98,14 @@ async fn two_rounds(
     [first, second]: [RequestId; 2],
     start: Request,
     finish: impl FnOnce(Answer) -> Result<Next, AskFailure> + Send + 'static,
-) -> Result<Reply, AskFailure> {
+) -> Result<Replied, AskFailure> {
     let mut streams = open(connection).await?;
-    let challenge = match ask_round(&mut streams, &Envelope { id: first, request: start }, false).await? {
+    let first = ask_round(&mut streams, &Envelope { id: first, seen: 0, request: start }, false).await?;
+    let challenge = match first.reply {
         Ok(challenge) => challenge,
         Err(refusal) => {
             streams.complete();
-            return Ok(Err(refusal));
+            return Ok(Replied { reply: Err(refusal), knowledge: first.knowledge });
         }
     };
     let turn = inner.stretchings.acquire().await.map_err(|_| AskFailure::Lost)?;
@@ -112,12 +113,12 @@ async fn two_rounds(
     drop(turn);
     let next =
         stretched.map_err(|_| AskFailure::Local(Reject::new(ErrorCode::INTERNAL, "key stretching failed")))??;
-    let reply = match next {
-        Next::Ask(request) => ask_round(&mut streams, &Envelope { id: second, request }, true).await?,
-        Next::Done => Ok(Answer::Done),
+    let last = match next {
+        Next::Ask(request) => ask_round(&mut streams, &Envelope { id: second, seen: 0, request }, true).await?,
+        Next::Done => Replied { reply: Ok(Answer::Done), knowledge: first.knowledge },
     };
     streams.complete();
-    Ok(reply)
+    Ok(last)
 }
 
 /// What this connection is told from others by.

@@ -22,7 +22,7 @@ use p2p_proto::limit::TRACKER_FRAME_BYTES_MAX;
 use p2p_proto::name::UserName;
 use p2p_proto::peer::{close_code, stream_code};
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_proto::tracker::{Envelope, Reply};
+use p2p_proto::tracker::{Envelope, Knowledge, Replied, Reply};
 use p2p_proto::tracker_info::TrackerAddress;
 use quinn::{Connection, VarInt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -151,11 +151,11 @@ impl TrackerLink {
             Some(tracker) => tracker.ready(),
         };
         tokio::spawn(async move {
-            let reply = match ready {
+            let (reply, knowledge) = match ready {
                 Ok((connection, _slot)) => inner.answer(id, &connection, question).await,
-                Err(refusal) => Err(refusal),
+                Err(refusal) => (Err(refusal), None),
             };
-            inner.tell(Input::TrackerAnswered(ask, reply)).await;
+            inner.tell(Input::TrackerAnswered { ask, tracker: id, reply, knowledge }).await;
         });
     }
 }
@@ -189,7 +189,8 @@ impl Inner {
         let _ = self.inputs.send(input).await;
     }
 
-    async fn answer(&self, id: TrackerId, connection: &Connection, question: Question) -> Reply {
+    /// What came of a question, and how much the tracker knew that has answered it, if it has.
+    async fn answer(&self, id: TrackerId, connection: &Connection, question: Question) -> (Reply, Option<Knowledge>) {
         let result = match question {
             Question::Once(envelope) => ask_once(connection, &envelope).await,
             Question::Register(user, password) => account::register(self, connection, user, password).await,
@@ -197,7 +198,10 @@ impl Inner {
             Question::ChangePassword(id, change) => account::change_password(self, connection, id, *change).await,
         };
         let host_port = self.trackers.iter().find(|tracker| tracker.id == id).map_or("", |it| &it.address.host_port);
-        result.unwrap_or_else(|failure| Err(failure.explain(connection, host_port)))
+        match result {
+            Ok(Replied { reply, knowledge }) => (reply.map_err(Reject::within_limits), Some(knowledge)),
+            Err(failure) => (Err(failure.explain(connection, host_port)), None),
+        }
     }
 }
 
@@ -247,7 +251,7 @@ impl AskFailure {
 }
 
 /// One envelope out, one reply back, on a stream of its own.
-async fn ask_once(connection: &Connection, envelope: &Envelope) -> Result<Reply, AskFailure> {
+async fn ask_once(connection: &Connection, envelope: &Envelope) -> Result<Replied, AskFailure> {
     let mut streams = open(connection).await?;
     let reply = ask_round(&mut streams, envelope, true).await?;
     streams.complete();
@@ -264,11 +268,10 @@ async fn open(connection: &Connection) -> Result<StreamPair, AskFailure> {
 }
 
 /// One round on a stream; the `last` one finishes our half.
-async fn ask_round(streams: &mut StreamPair, envelope: &Envelope, last: bool) -> Result<Reply, AskFailure> {
+async fn ask_round(streams: &mut StreamPair, envelope: &Envelope, last: bool) -> Result<Replied, AskFailure> {
     write_frame(&mut streams.send, envelope, ASK_DEADLINE).await.map_err(|_| AskFailure::Lost)?;
     if last {
         streams.send.finish().map_err(|_| AskFailure::Lost)?;
     }
-    let reply: Reply = expect_frame(&mut streams.recv, TRACKER_FRAME_BYTES_MAX, ASK_DEADLINE).await?;
-    Ok(reply.map_err(Reject::within_limits))
+    Ok(expect_frame(&mut streams.recv, TRACKER_FRAME_BYTES_MAX, ASK_DEADLINE).await?)
 }

@@ -81,10 +81,11 @@ impl FakeTracker {
     fn serve(&self, connection: Connection) {
         let (setup, records) = (Arc::clone(&self.setup), Arc::clone(&self.records));
         tokio::spawn(async move {
+            let knowledge = Knowledge { current: true, place: 0 };
             let mut changes = Vec::new();
             while let Ok((mut send, mut recv)) = connection.accept_bi().await {
                 let mut login = None;
-                while let Ok(Envelope { id, request }) =
+                while let Ok(Envelope { id, request, .. }) =
                     expect_frame(&mut recv, TRACKER_FRAME_BYTES_MAX, PATIENCE).await
                 {
                     let is_change = matches!(request, Request::ChangePasswordFinish { .. });
@@ -93,7 +94,7 @@ impl FakeTracker {
                         request => answer(&setup, &records, &connection, &mut login, request),
                     };
                     changes.extend((is_change && reply.is_ok()).then_some(id));
-                    write_frame(&mut send, &reply, PATIENCE).await.expect("writes");
+                    write_frame(&mut send, &Replied { reply, knowledge }, PATIENCE).await.expect("writes");
                 }
             }
         });
@@ -191,7 +192,7 @@ impl Daemon {
 
     async fn answered(&mut self, ask: u64) -> Reply {
         match self.next().await {
-            Input::TrackerAnswered(AskId(answered), reply) if answered == ask => reply,
+            Input::TrackerAnswered { ask: AskId(answered), reply, .. } if answered == ask => reply,
             other => panic!("no answer: {other:?}"),
         }
     }
@@ -210,7 +211,7 @@ fn unpinned(address: SocketAddr) -> TrackerAddress {
 }
 
 fn envelope(request: Request) -> Envelope {
-    Envelope { id: RequestId([1; 16]), request }
+    Envelope { id: RequestId([1; 16]), seen: 0, request }
 }
 
 /// A connected pair.
@@ -331,7 +332,11 @@ async fn a_question_is_answered_when_the_tracker_dies_over_it() {
     let mut told = [false; 2];
     for _ in 0..2 {
         match daemon.next().await {
-            Input::TrackerAnswered(AskId(1), Err(reject)) if reject.code == ErrorCode::NO_TRACKER => told[0] = true,
+            Input::TrackerAnswered { ask: AskId(1), reply: Err(reject), knowledge: None, .. }
+                if reject.code == ErrorCode::NO_TRACKER =>
+            {
+                told[0] = true;
+            }
             Input::TrackerLost { state: TrackerState::Unreachable, .. } => told[1] = true,
             other => panic!("{other:?}"),
         }

@@ -531,6 +531,8 @@ pub struct TrackerStatus {
     pub round_trip_us: Option<u64>,
     /// Whether it decides changes.
     pub leader: bool,
+    /// Whether it has lost sight of the majority of its cluster: what it tells may be old, and changes are refused.
+    pub stale: bool,
     /// What is wrong with it.
     pub reason: Option<String>,
 }

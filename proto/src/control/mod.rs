@@ -60,4 +60,6 @@ pub enum Frame {
     Shared(Uploaded),
     /// How many copies there are, once a second.
     Copies(Copies),
+    /// What comes next may be old: the tracker that told it has lost sight of the majority of its cluster.
+    Stale,
 }

@@ -19,7 +19,7 @@ variants!(Answer:
     RequestAccepted RequestRejected MemberRemoved GroupTransferred Uploaded Files FileInfo DownloadStarted Downloaded
     DownloadChanged Downloads ShareStopped Shares ShuttingDown PasswordChanged NodeLoggedOut PolicySet FileRemoved Shared
     Limits Why Verified Copied);
-variants!(Frame: Started Progress Hashing Result Event Following Shared Copies);
+variants!(Frame: Started Progress Hashing Result Event Following Shared Copies Stale);
 variants!(Happening:
     Account Tracker JoinRequested Membership Download DownloadGone ShareStarted ShareStopped);
 variants!(DownloadState: Queued Waiting Downloading Verifying Complete Seeding Paused Error);
@@ -224,6 +224,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
                 wanted: 2,
             }),
         ),
+        ("", Frame::Stale),
         ("answer", Frame::Result(Ok(Answer::ShuttingDown(ShuttingDown { process_id: 4711 })))),
         ("reject", Frame::Result(Err(Reject::new(ErrorCode::NO_SEEDER, "nobody has it")))),
     ]
@@ -335,6 +336,7 @@ fn status() -> Status {
         since: TIME,
         round_trip_us: Some(3000),
         leader: true,
+        stale: true,
         reason: Some("another key".into()),
     };
     Status {

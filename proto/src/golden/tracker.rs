@@ -5,8 +5,8 @@ use crate::grant::ClusterKey;
 use crate::id::RequestId;
 use crate::reject::{ErrorCode, Reject};
 use crate::tracker::{
-    Announce, Answer, EnrolledNode, Envelope, Event, Group, Hello, HelloAck, JoinPolicy, JoinRequest, Joined, Listing,
-    Member, OwnedRequest, Presence, Provider, Providers, Reply, Request, Standing,
+    Announce, Answer, EnrolledNode, Envelope, Event, Group, Hello, HelloAck, JoinPolicy, JoinRequest, Joined,
+    Knowledge, Listing, Member, OwnedRequest, Presence, Provider, Providers, Replied, Reply, Request, Standing,
 };
 use crate::version::TRACKER_PROTOCOL as VERSION;
 
@@ -29,7 +29,7 @@ pub(super) fn tables() -> Vec<Table> {
         Table::of(
             "tracker_envelope",
             VERSION,
-            vec![("logout", Envelope { id: RequestId([9; 16]), request: Request::Logout })],
+            vec![("logout", Envelope { id: RequestId([9; 16]), seen: 300, request: Request::Logout })],
         ),
         Table::of_enum(
             "tracker_join_policy",
@@ -52,12 +52,20 @@ pub(super) fn tables() -> Vec<Table> {
             "tracker_reply",
             VERSION,
             vec![
-                ("ok", Reply::Ok(Answer::Done)),
-                ("err", Reply::Err(Reject::new(ErrorCode::GROUP_EXISTS, "group `photos` exists").hint("join it"))),
+                ("ok", replied(Ok(Answer::Done), true)),
+                ("old", replied(Ok(Answer::Done), false)),
+                (
+                    "err",
+                    replied(Err(Reject::new(ErrorCode::GROUP_EXISTS, "group `photos` exists").hint("join it")), true),
+                ),
             ],
         ),
         Table::of_enum("tracker_event", VERSION, events()),
     ]
+}
+
+fn replied(reply: Reply, current: bool) -> Replied {
+    Replied { reply, knowledge: Knowledge { current, place: 300 } }
 }
 
 fn hellos() -> Vec<(&'static str, Hello)> {
@@ -116,6 +124,7 @@ fn requests() -> Vec<(&'static str, Request)> {
                 content: content(1),
                 length: 1 << 40,
                 replace: true,
+                born: Some(BORN),
             },
         ),
         ("own", Request::Unpublish { group: group(), name: name("beach.jpg"), owner: None }),

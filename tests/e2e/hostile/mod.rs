@@ -3,6 +3,7 @@
 //! The tables read like a list of threats: what is tried, what comes of it. [`Staged`] is the scene for peers: a tracker
 //! of the test's own, which gives out any grant, and two honest daemons, of which one serves the other.
 
+mod crowds;
 mod floods;
 mod names;
 mod peer_frames;

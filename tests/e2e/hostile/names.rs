@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use p2p_proto::frame;
 use p2p_proto::id::ContentId;
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_proto::tracker::{Answer, Event, JoinPolicy, Reply, Request};
+use p2p_proto::tracker::{Answer, Event, JoinPolicy, Request};
 use p2p_tests::file::{assert_equal, files_under, random_file};
 use p2p_tests::hostile::client::{envelope, named};
-use p2p_tests::hostile::tracker::listing;
+use p2p_tests::hostile::tracker::{listing, replied};
 use p2p_tests::hostile::{Client, Key, runtime};
 use p2p_tests::wait::eventually;
 use p2p_tests::world::PASSWORD;
@@ -61,6 +61,7 @@ fn a_frame_with_a_right_name_is_what_forgers_begin_with() {
         content: ContentId([1; 32]),
         length: 5,
         replace: false,
+        born: None,
     };
     for name in ["a", "a name", &"y".repeat(255)] {
         assert_eq!(with_name(publish, name), frame::encode(&publish(name)));
@@ -74,7 +75,8 @@ fn a_tracker_takes_no_wrong_name() {
     runtime().block_on(async {
         let client = Client::enter(stranger(), shared.world.tracker.address, &Key::new(), "mallory", PASSWORD).await;
         client.ask(Request::CreateGroup { group: named("mine"), policy: JoinPolicy::Public }).await.expect("a group");
-        let envelope = |request| p2p_proto::tracker::Envelope { id: p2p_tests::hostile::client::random_id(), request };
+        let envelope =
+            |request| p2p_proto::tracker::Envelope { id: p2p_tests::hostile::client::random_id(), seen: 0, request };
         for name in wrong_names() {
             let publish = |name: &str| {
                 envelope(Request::Publish {
@@ -83,6 +85,7 @@ fn a_tracker_takes_no_wrong_name() {
                     content,
                     length: 5,
                     replace: false,
+                    born: None,
                 })
             };
             let create = |name: &str| envelope(Request::CreateGroup { group: named(name), policy: JoinPolicy::Open });
@@ -125,7 +128,7 @@ fn a_daemon_takes_no_wrong_name_from_a_tracker() {
         staged.tracker.books().instead = Some(Box::new(move |request| match request {
             Request::FindFile { .. } | Request::ListFiles { .. } => {
                 let files =
-                    |name: &str| Reply::Ok(Answer::Files(vec![listing(named(name), named(owner), content, MIB)]));
+                    |name: &str| replied(Ok(Answer::Files(vec![listing(named(name), named(owner), content, MIB)])));
                 Some(with_name(files, &name))
             }
             _ => None,
@@ -159,7 +162,7 @@ fn what_is_asked_for_by_name_gets_no_other() {
         staged.tracker.books().instead = Some(Box::new(move |request| match request {
             Request::FindFile { .. } => {
                 let listing = listing(named(name), named(owner), content, MIB);
-                Some(frame::encode(&Reply::Ok(Answer::Files(vec![listing]))))
+                Some(frame::encode(&replied(Ok(Answer::Files(vec![listing])))))
             }
             _ => None,
         }));
@@ -170,7 +173,7 @@ fn what_is_asked_for_by_name_gets_no_other() {
     staged.tracker.books().instead = Some(Box::new(move |request| match request {
         Request::FindFile { .. } => {
             let listing = listing(named("kept"), named("bob"), content, MIB);
-            Some(frame::encode(&Reply::Ok(Answer::Files(vec![listing]))))
+            Some(frame::encode(&replied(Ok(Answer::Files(vec![listing])))))
         }
         _ => None,
     }));
@@ -209,7 +212,7 @@ fn what_others_write_is_shown_harmless() {
     staged.tracker.books().instead = Some(Box::new(|request| match request {
         Request::CreateGroup { .. } => {
             let reject = Reject::new(ErrorCode::NOT_ALLOWED, STEERING).hint(STEERING);
-            Some(frame::encode(&Reply::Err(reject)))
+            Some(frame::encode(&replied(Err(reject))))
         }
         _ => None,
     }));
@@ -316,10 +319,16 @@ fn a_giant_that_fits_no_disk_is_refused_before_a_file_exists() {
                 content: ContentId([8; 32]),
                 length,
                 replace: false,
+                born: None,
             };
             // A tracker may find that too much as well.
             if client.ask_bytes(&envelope(publish)).await.is_err() {
                 continue;
+            }
+            // Others are shown it all the same.
+            for words in [&["list_files", "photos"][..], &["file_info", "photos", name]] {
+                bob.run(words);
+                bob.json(words);
             }
             let refusal = bob.refusal(&["download_file", "photos", name, text(&into)]);
             assert_eq!((refusal.exit_code, refusal.code.as_str()), (9, "disk_full"), "{refusal:?}");

@@ -8,7 +8,7 @@ use p2p_proto::id::ContentId;
 use p2p_proto::limit::{NODE_ADDRESSES_MAX, SOFTWARE_BYTES_MAX, TRACKER_FRAME_BYTES_MAX};
 use p2p_proto::peer::{Open, PieceRequest, close_code, stream_code};
 use p2p_proto::reject::ErrorCode;
-use p2p_proto::tracker::{Envelope, Hello, Reply, Request};
+use p2p_proto::tracker::{Envelope, Hello, Request};
 use p2p_proto::version::{ALPN_PEER, ALPN_TRACKER};
 use p2p_tests::hostile::client::{envelope, hello, random_id};
 use p2p_tests::hostile::wire::{Close, deaf, patiently};
@@ -127,13 +127,13 @@ fn what_is_no_request_is_refused_and_the_connection_goes_on() {
         // Two requests on one stream are one request.
         let twice = [honest.as_slice(), &honest].concat();
         let mut stream = client.line.say(&twice, true).await.expect("a stream");
-        assert!(matches!(stream.hear::<Reply>().await, Heard::Message(Ok(_))));
+        assert!(matches!(stream.hear_reply().await, Heard::Message(Ok(_))));
         assert_eq!(stream.rest().await, (0, true));
         // Half a request gets no answer, whether its end comes or not.
         for end in [1, 4, 5, honest.len() - 1] {
             for finish in [true, false] {
                 let mut stream = client.line.say(&honest[..end], finish).await.expect("a stream");
-                let heard = stream.hear::<Reply>().await;
+                let heard = stream.hear_reply().await;
                 assert_eq!(heard, Heard::Reset(stream_code::TIMED_OUT.into()), "{end} bytes, finished: {finish}");
             }
         }
@@ -171,8 +171,11 @@ fn who_never_reads_is_not_waited_for() {
         let client = Client::enter(stranger(), world.tracker.address, &key, "mallory", PASSWORD).await;
         drop(client);
         let deaf = Client::connect_with(stranger(), world.tracker.address, &key, deaf()).await.expect("connects");
-        let list =
-            frame::encode(&Envelope { id: random_id(), request: Request::ListGroups { mine: false, after: None } });
+        let list = frame::encode(&Envelope {
+            id: random_id(),
+            seen: 0,
+            request: Request::ListGroups { mine: false, after: None },
+        });
         // Three times as many as are permitted at once: the next begin as the first are given up.
         let mut streams = Vec::new();
         for _ in 0..48 {

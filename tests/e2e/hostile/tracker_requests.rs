@@ -56,8 +56,14 @@ fn requests(content: ContentId) -> Vec<(Request, ErrorCode)> {
         (Request::FindFile { group: secret(), name: named("plan.txt"), owner: None }, Code::NOT_MEMBER),
         (Request::Lookup { group: secret(), content }, Code::NOT_MEMBER),
         (Request::Grant { group: secret() }, Code::NOT_MEMBER),
-        (Request::Publish { group: secret(), name: named("x"), content, length: 1, replace: false }, Code::NOT_MEMBER),
-        (Request::Publish { group: photos(), name: named("x"), content, length: 1, replace: false }, Code::NOT_MEMBER),
+        (
+            Request::Publish { group: secret(), name: named("x"), content, length: 1, replace: false, born: None },
+            Code::NOT_MEMBER,
+        ),
+        (
+            Request::Publish { group: photos(), name: named("x"), content, length: 1, replace: false, born: None },
+            Code::NOT_MEMBER,
+        ),
         (Request::Unpublish { group: secret(), name: named("plan.txt"), owner: None }, Code::NOT_MEMBER),
         (Request::CreateGroup { group: named("PHOTOS"), policy: JoinPolicy::Open }, Code::GROUP_EXISTS),
         (Request::JoinGroup { group: named("ghosts") }, Code::GROUP_NOT_FOUND),
@@ -199,7 +205,7 @@ fn a_password_exchange_out_of_order_is_none() {
         }
         // The second round on another stream than the first.
         let mut first = client.line.say(&envelope(start_login("alice")), false).await.expect("a stream");
-        assert!(matches!(first.hear::<Reply>().await, Heard::Message(Ok(Answer::Challenge(_)))));
+        assert!(matches!(first.hear_reply().await, Heard::Message(Ok(Answer::Challenge(_)))));
         assert_eq!(client.ask(finish_login()).await.expect_err("alone there").code, ErrorCode::MALFORMED);
         drop(first);
         // Nothing came of all that, and the right password is taken still.
@@ -222,7 +228,7 @@ fn another_nodes_request_id_is_of_no_use() {
         let mallory = Client::enter(stranger(), tracker, &Key::new(), "mallory", PASSWORD).await;
         let create = |group: &str| Request::CreateGroup { group: named(group), policy: JoinPolicy::Approval };
         let id = random_id();
-        let frame = |request| frame::encode(&Envelope { id, request });
+        let frame = |request| frame::encode(&Envelope { id, seen: 0, request });
         assert_eq!(carol.ask_bytes(&frame(create("carols"))).await, Ok(Answer::Done));
         assert_eq!(carol.ask_bytes(&frame(create("carols"))).await, Ok(Answer::Done), "a retry");
         let replayed = mallory.ask_bytes(&frame(create("carols"))).await.expect_err("not hers");

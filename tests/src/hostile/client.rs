@@ -7,7 +7,7 @@ use p2p_proto::grant::Grant;
 use p2p_proto::id::RequestId;
 use p2p_proto::name::{NameError, UserName};
 use p2p_proto::password::{CHANNEL_BINDING_LABEL, ClientLogin, ClientRegistration, Password};
-use p2p_proto::tracker::{Answer, Envelope, Hello, HelloAck, Reply, Request};
+use p2p_proto::tracker::{Answer, Envelope, Hello, HelloAck, Replied, Reply, Request};
 use p2p_proto::version::{ALPN_TRACKER, TRACKER_PROTOCOL};
 use quinn::{Endpoint, TransportConfig};
 
@@ -30,7 +30,7 @@ pub fn hello() -> Hello {
 
 /// A request with an id of its own, as a frame.
 pub fn envelope(request: Request) -> Vec<u8> {
-    frame::encode(&Envelope { id: random_id(), request })
+    frame::encode(&Envelope { id: random_id(), seen: 0, request })
 }
 
 /// An id that no request had.
@@ -113,7 +113,7 @@ impl Client {
     /// If no answer comes.
     pub async fn ask_bytes(&self, bytes: &[u8]) -> Reply {
         let mut stream = self.line.say(bytes, true).await.expect("a stream");
-        match stream.hear().await {
+        match stream.hear_reply().await {
             Heard::Message(reply) => reply,
             other => panic!("no answer: {other:?}"),
         }
@@ -164,7 +164,12 @@ impl Stream {
     /// Asks on a stream that may ask again.
     pub async fn ask(&mut self, request: Request) -> Heard<Reply> {
         self.say_bytes(&envelope(request)).await;
-        self.hear().await
+        self.hear_reply().await
+    }
+
+    /// What a tracker replies next.
+    pub async fn hear_reply(&mut self) -> Heard<Reply> {
+        self.hear::<Replied>().await.map(|replied| replied.reply)
     }
 }
 
@@ -184,7 +189,7 @@ async fn challenge(stream: &mut Stream, request: Request) -> Result<Vec<u8>, p2p
 async fn last_round(stream: &mut Stream, request: Request) -> Reply {
     stream.say_bytes(&envelope(request)).await;
     stream.finish();
-    match stream.hear().await {
+    match stream.hear_reply().await {
         Heard::Message(reply) => reply,
         other => panic!("no answer: {other:?}"),
     }

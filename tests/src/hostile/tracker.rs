@@ -11,7 +11,8 @@ use p2p_proto::id::NodeId;
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{
-    Answer, Envelope, Event, Group, Hello, HelloAck, JoinPolicy, Listing, Provider, Providers, Reply, Request, Standing,
+    Answer, Envelope, Event, Group, Hello, HelloAck, JoinPolicy, Knowledge, Listing, Provider, Providers, Replied,
+    Reply, Request, Standing,
 };
 use p2p_proto::version::{ALPN_TRACKER, TRACKER_PROTOCOL};
 use quinn::{Connection, Endpoint, SendStream, VarInt};
@@ -179,12 +180,17 @@ async fn serve(connection: Connection, signer: Arc<GrantSigner>, books: Arc<Mute
             let bytes = {
                 let mut books = lock(&books);
                 let instead = books.instead.as_ref().and_then(|instead| instead(&request));
-                instead.unwrap_or_else(|| frame::encode(&Reply::Ok(books.answer(node, &signer, request))))
+                instead.unwrap_or_else(|| frame::encode(&replied(Ok(books.answer(node, &signer, request)))))
             };
             stream.say_bytes(&bytes).await;
             stream.finish();
         });
     }
+}
+
+/// A reply as somebody says it who knows everything.
+pub fn replied(reply: Reply) -> Replied {
+    Replied { reply, knowledge: Knowledge { current: true, place: 0 } }
 }
 
 impl Books {

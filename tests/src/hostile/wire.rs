@@ -50,6 +50,19 @@ pub enum Heard<T> {
     Closed(Close),
 }
 
+impl<T> Heard<T> {
+    /// The same with another message.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Heard<U> {
+        match self {
+            Heard::Message(message) => Heard::Message(change(message)),
+            Heard::Finished => Heard::Finished,
+            Heard::CutShort => Heard::CutShort,
+            Heard::Reset(code) => Heard::Reset(code),
+            Heard::Closed(close) => Heard::Closed(close),
+        }
+    }
+}
+
 /// How the other end closed a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Close {

@@ -9,6 +9,7 @@
 //! Nothing outside of these namespaces is touched. Their names carry the process id, and each network removes those that
 //! it made when it is dropped. Needs root and the programs `ip`, `tc` and `nft`; [`missing`] says what is not there.
 
+mod loopback;
 mod node;
 mod program;
 
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+pub use loopback::Loopback;
 pub use node::{Fault, Node, Rate, Traffic};
 use program::run;
 

@@ -70,7 +70,10 @@ impl World {
         match output {
             Output::Dial(node, _) => match self.place(node).filter(|other| self.nodes[*other].engine.is_some()) {
                 Some(other) => self.connect(place, other),
-                None => self.tell(place, Duration::from_secs(3), Input::DialFailed(node, "nobody there".to_owned())),
+                None => {
+                    let failed = Input::DialFailed { node, reason: "nobody there".to_owned(), busy: false };
+                    self.tell(place, Duration::from_secs(3), failed);
+                }
             },
             Output::Close(connection, _) => self.disconnect((place, connection), LATENCY),
             Output::OpenInterest(interest, connection, shown) => {
@@ -93,6 +96,8 @@ impl World {
                     self.tell(other, LATENCY, Input::ServedClosed(served));
                 }
             }
+            // There is room for everybody.
+            Output::Admitted(..) => {}
             Output::Provide(served, message) => self.provide(place, served, message),
             Output::RefuseUpload(upload, reject) => {
                 self.answer(place, upload, LATENCY, Err(FetchError::Refused(reject)))

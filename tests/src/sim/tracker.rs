@@ -145,7 +145,7 @@ impl Tracker {
                 let (born, policy, standing) = (self.born(&group), JoinPolicy::Open, Standing::Member);
                 Ok(Answer::Groups(vec![Group { group, owner, policy, members: 1, files: 0, standing, born }]))
             }
-            Request::Publish { group, name, content, length, replace } => {
+            Request::Publish { group, name, content, length, replace, .. } => {
                 let owner = self.require_member(node, &group)?;
                 let listed = self.listings.get(&(group.clone(), name.clone()));
                 if listed.is_some_and(|listed| listed.content != content) && !replace {
@@ -373,7 +373,7 @@ impl World {
             }
             other => panic!("not the tracker's: {other:?}"),
         };
-        self.tell(place, 2 * LATENCY, Input::TrackerAnswered(ask, reply));
+        self.tell(place, 2 * LATENCY, Input::TrackerAnswered { ask, tracker: TrackerId(0), reply, knowledge: None });
     }
 }
 

@@ -11,7 +11,7 @@ fn read_in(home: &str, arguments: &[&str]) -> Result<Config, String> {
     match Task::read(home.chain(arguments.iter().copied()).map(OsString::from)) {
         Ok(Task::Serve(source)) => source.config().map_err(|reject| reject.message),
         Ok(Task::Check(_)) => Err("the check".to_owned()),
-        Ok(Task::Status { .. }) => Err("the status".to_owned()),
+        Ok(other) => Err(format!("{other:?}")),
         Err(ConfigError::Refused(reject)) => Err(reject.message),
         Err(ConfigError::Usage(error)) => Err(error.to_string()),
         Err(ConfigError::ManualPage(_)) => Err("the manual page".to_owned()),

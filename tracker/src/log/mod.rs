@@ -41,6 +41,7 @@ pub use error::LogError;
 pub use network::{Dialler, Links, Listed, Peers};
 pub use record::RecordError;
 pub use storage::{FILE_NAME, Store};
+pub use takeover::begin_alone;
 #[cfg(test)]
 pub(crate) use takeover::write_log_of_format_1;
 pub use types::TrackerId;
@@ -194,9 +195,15 @@ impl Consensus {
     }
 
     /// Waits until this tracker knows what the leader knew when this was called, so that [`query`](Self::query) reads what is
-    /// current; false where that cannot be known for want of a leader or a majority, and what is read may be old.
-    pub async fn catch_up(&self) -> bool {
-        self.links.is_alone() || self.readers.turn().await
+    /// current; false where that cannot be known for want of a leader or a majority, and what is read may be old. But it is
+    /// waited for all before the place `seen`, which somebody knows of already, for as long as an election takes.
+    pub async fn catch_up(&self, seen: u64) -> bool {
+        let current = self.links.is_alone() || self.readers.turn().await;
+        if !current {
+            // Late is better than never, and what is behind is told with the answer.
+            let _ = tokio::time::timeout(reading::PATIENCE_FOR_SEEN, self.shared.wait_for(seen)).await;
+        }
+        current
     }
 
     /// Reads the state. Short: changes wait meanwhile.

@@ -15,8 +15,12 @@ use super::machine::Shared;
 use super::network::Links;
 use super::types::Types;
 
-/// How long those who read wait for a leader that is silent, the first time: until there is another one, where there can be.
-const PATIENCE: Duration = Duration::from_secs(6);
+/// How long those who read wait for a leader that is silent, the first time: a few of its heartbeats. Then they read what may be
+/// old, and are told so: an election takes longer than a person likes to wait for a list.
+const PATIENCE: Duration = Duration::from_millis(1_200);
+
+/// How long those wait who know of something that is not known here yet: until there is another leader, where there can be.
+pub(super) const PATIENCE_FOR_SEEN: Duration = Duration::from_secs(5);
 
 /// And from then on, until one answers again.
 const PATIENCE_WITHOUT_LEADER: Duration = Duration::from_millis(100);

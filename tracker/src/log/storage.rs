@@ -322,8 +322,8 @@ impl Store {
         transaction.commit().map_err(disk)
     }
 
-    /// Makes a database of format 1 one of this format, with this snapshot, in one transaction.
-    pub(super) fn take_over(&self, meta: &SnapshotMeta, state: &State) -> Result<(), LogError> {
+    /// Makes a new database, or one of format 1, one of this format that begins with this snapshot, in one transaction.
+    pub(super) fn begin_with(&self, meta: &SnapshotMeta, state: &State) -> Result<(), LogError> {
         let transaction = self.begin()?;
         transaction.delete_table(ENTRIES).map_err(disk)?;
         transaction.open_table(ENTRIES).map_err(disk)?;

@@ -1,4 +1,5 @@
-//! Taking over a log of format 1, of a tracker that was always alone: at the first start, in one transaction.
+//! Logs that begin with a state from elsewhere: one of format 1, of a tracker that was always alone, which is taken over at
+//! the first start; and one that is put back from a copy. Each in one transaction. Format 1:
 //!
 //! | table | key | value |
 //! |---|---|---|
@@ -13,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openraft::{CommittedLeaderId, Membership};
+use p2p_proto::id::NodeId;
 use redb::ReadableTable as _;
 
 use super::error::{LogError, disk};
@@ -21,7 +23,7 @@ use super::storage::{ENTRIES, Store};
 use super::types::{LogId, Member, SnapshotMeta, StoredMembership, TrackerId};
 use crate::state::State;
 
-/// The term in which the old log was written, as far as openraft is concerned.
+/// The term in which such a log was written, as far as openraft is concerned.
 const TERM: u64 = 1;
 
 /// Takes the log over where it is of format 1; `me` is the cluster then.
@@ -30,16 +32,29 @@ pub(super) fn take_over(store: &Store, id: TrackerId, me: Member) -> Result<(), 
         return Ok(());
     }
     let (state, last) = recover(store)?;
-    let last_log_id = LogId::new(CommittedLeaderId::new(TERM, id), last);
-    let members = Membership::new(vec![BTreeSet::from([id])], BTreeMap::from([(id, me)]));
-    let meta = SnapshotMeta {
-        last_log_id: Some(last_log_id),
-        last_membership: StoredMembership::new(Some(last_log_id), members),
-        snapshot_id: "taken-over".to_owned(),
-    };
-    store.take_over(&meta, &state)?;
+    store.begin_with(&alone_at(last, id, me), &state)?;
     tracing::info!(entries = last, "the log of an earlier version was taken over");
     Ok(())
+}
+
+/// Makes a new store that of a tracker which is alone and has come to `state` before `place`.
+///
+/// # Errors
+/// That it cannot be written.
+pub fn begin_alone(store: &Store, id: TrackerId, key: NodeId, place: u64, state: &State) -> Result<(), LogError> {
+    store.become_tracker(Some(id))?;
+    store.begin_with(&alone_at(place.saturating_sub(1), id, Member { key: Some(key) }), state)
+}
+
+/// A snapshot of a cluster of one that holds everything up to `last`.
+fn alone_at(last: u64, id: TrackerId, me: Member) -> SnapshotMeta {
+    let last_log_id = LogId::new(CommittedLeaderId::new(TERM, id), last);
+    let members = Membership::new(vec![BTreeSet::from([id])], BTreeMap::from([(id, me)]));
+    SnapshotMeta {
+        last_log_id: Some(last_log_id),
+        last_membership: StoredMembership::new(Some(last_log_id), members),
+        snapshot_id: "begun-with".to_owned(),
+    }
 }
 
 /// The state after the last entry, and its index.

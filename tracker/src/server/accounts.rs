@@ -15,10 +15,11 @@ use p2p_proto::tracker::{Answer, Envelope, Reply, Request};
 use quinn::{RecvStream, SendStream};
 use tracing::debug;
 
+use super::Shared;
 use super::attempts::{Attempts, Place};
 use super::audit::Attempt;
+use super::requests::{self, replied};
 use super::session::{ExchangeTurn, Session};
-use super::{Shared, requests};
 use crate::frames;
 use crate::state::{Command, refusal};
 
@@ -77,7 +78,7 @@ impl Exchange<'_> {
         // Told before the daemon stretches a key for nothing; what counts is decided when the entry is applied.
         shared.consensus.query(|state| state.may_create(user))?;
         let challenge = password::register(shared.passwords(), user, message).map_err(refused)?;
-        let Envelope { id, request } = self.second_round(Answer::Challenge(challenge)).await?;
+        let Envelope { id, request, .. } = self.second_round(Answer::Challenge(challenge)).await?;
         let Request::RegisterFinish { record } = request else { return Err(out_of_place().into()) };
         let record = password::record_from_upload(&record).map_err(refused)?;
         shared.attempts.succeeded(admitted.address, user);
@@ -108,7 +109,7 @@ impl Exchange<'_> {
             shared.consensus.query(|state| state.record(user).map(|(name, record)| (name.clone(), record.to_vec())));
         let record = known.as_ref().map(|(_, record)| record.as_slice());
         let (login, challenge) = start(shared, session, record, user, message)?;
-        let Envelope { id, request } = self.second_round(Answer::Challenge(challenge)).await?;
+        let Envelope { id, request, .. } = self.second_round(Answer::Challenge(challenge)).await?;
         let Request::LoginFinish { proof } = request else { return Err(out_of_place().into()) };
         match (login.finish(&proof), known) {
             (Ok(()), Some((known, proved))) => {
@@ -170,7 +171,7 @@ impl Exchange<'_> {
 
     /// Sends the challenge and reads what answers it.
     async fn second_round(&mut self, challenge: Answer) -> Result<Envelope, End> {
-        if !frames::write(self.send, &Reply::Ok(challenge)).await {
+        if !frames::write(self.send, &replied(self.shared, Ok(challenge), true)).await {
             return Err(End::Gone);
         }
         let next = frames::read_patiently(self.recv, requests::SMALL_FRAME_BYTES_MAX, STRETCHING_DEADLINE).await;

@@ -32,9 +32,12 @@ use p2p_host::figures::Figures;
 use p2p_proto::grant::{GrantKeyError, GrantSigner};
 use p2p_proto::id::{NodeId, RequestId};
 use p2p_proto::identity::Identity;
+use p2p_proto::limit::{CLOCK_LEEWAY_SECONDS, GRANT_LIFE_SECONDS};
+use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::password::{PasswordError, ServerSetup};
 use p2p_proto::peer::close_code;
 use p2p_proto::reject::Reject;
+use p2p_proto::time::UnixMillis;
 use p2p_proto::version::SOFTWARE;
 use quinn::VarInt;
 use sha2::{Digest as _, Sha256};
@@ -42,10 +45,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use crate::backup::Contents;
 use crate::clock;
 use crate::config::Cluster;
 use crate::figures::{self, Counters, Standing, Watch};
 use crate::log::{Consensus, Dialler, LogError, Observer, Peers, Store};
+use crate::seeders::{self, Row, Seeders};
 use crate::state::{Applied, Command, Entry, Setup, State};
 use crate::status::{self, Status};
 use admission::Admission;
@@ -154,6 +159,11 @@ impl Server {
         let consensus = Arc::new(Consensus::start(store, peers, Box::new(teller)).await?);
         let figures = figures::begin();
         let counters = Counters::new(&figures);
+        lock(&online).others_granted_until = match consensus.query(|state| state.setup().is_some()) {
+            _ if cluster.listed.len() > 1 => UnixMillis(u64::MAX),
+            true => clock::now().plus(Duration::from_secs(GRANT_LIFE_SECONDS + CLOCK_LEEWAY_SECONDS)),
+            false => UnixMillis(0),
+        };
         let shared = Arc::new(Shared {
             consensus,
             online,
@@ -294,6 +304,39 @@ impl Reporter {
     /// All figures, as Prometheus reads them.
     pub(crate) fn figures(&self) -> String {
         self.shared.figures.text()
+    }
+
+    /// Who has what online.
+    pub fn seeders(&self) -> Seeders {
+        let mut seeders: Vec<Row> = {
+            let online = self.shared.online();
+            let rows = online.presence.rows().take(seeders::ROWS_MAX + 1);
+            let row = |(group, content, user, node, have): (&GroupName, _, Option<&UserName>, _, _)| Row {
+                group: group.clone(),
+                names: Vec::new(),
+                content,
+                user: user.cloned(),
+                node,
+                have,
+            };
+            rows.map(row).collect()
+        };
+        let cut_short = seeders.len() > seeders::ROWS_MAX;
+        seeders.truncate(seeders::ROWS_MAX);
+        seeders.sort_unstable();
+        for rows in seeders.chunk_by_mut(|one, next| one.group == next.group) {
+            let names = rows.first().map(|row| self.shared.consensus.query(|state| state.names(&row.group)));
+            for row in rows {
+                row.names = names.as_ref().and_then(|names| names.get(&row.content)).cloned().unwrap_or_default();
+            }
+        }
+        Seeders { schema: seeders::SCHEMA, kind: seeders::KIND.to_owned(), cut_short, seeders }
+    }
+
+    /// A copy of everything but who is online; `key` is the text of the tracker's key file.
+    pub fn copy(&self, key: Vec<u8>) -> Contents {
+        let (place, state) = self.shared.consensus.query_at(|place, state| (place, state.encode()));
+        Contents { taken: clock::now(), tracker: self.shared.consensus.standing().id, place, key, state }
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Online {
     pub presence: Presence,
     /// Who may be served, also while it is not here.
     pub granted: Granted,
+    /// Until then somebody may hold a grant that is not among those: from before this tracker began, or of another one of
+    /// its cluster.
+    pub others_granted_until: UnixMillis,
     sessions: HashMap<NodeId, Session>,
     /// Given to the last session.
     serial: u64,
@@ -131,7 +134,12 @@ impl Online {
     /// belonging to it, which the changes do not name.
     pub fn changed(&mut self, state: &State, changes: &[Change], now: UnixMillis) -> BTreeSet<NodeId> {
         let mut readers = BTreeSet::new();
-        for (group, nodes) in self.only_read(changes) {
+        let known = self.only_read(changes);
+        for (group, mut nodes) in self.may_have_read(state, changes, now) {
+            nodes.retain(|node| known.get(&group).is_none_or(|told| !told.contains(node)));
+            self.revoked(&group, &nodes, state.epoch(), now);
+        }
+        for (group, nodes) in known {
             self.revoked(&group, &nodes, state.epoch(), now);
             readers.extend(nodes);
         }
@@ -186,6 +194,23 @@ impl Online {
             }
         }
         groups
+    }
+
+    /// The public groups in which anybody serves, for nodes that are logged out, where it is not known what these read: they
+    /// may have been granted it by who is asked no more.
+    fn may_have_read(&self, state: &State, changes: &[Change], now: UnixMillis) -> BTreeMap<GroupName, Vec<NodeId>> {
+        let withdrawn = changes.iter().filter_map(|change| match change {
+            Change::Withdrawn { node, .. } => Some(*node),
+            _ => None,
+        });
+        let withdrawn: Vec<NodeId> = withdrawn.collect();
+        if withdrawn.is_empty() || now >= self.others_granted_until {
+            return BTreeMap::new();
+        }
+        let followed: BTreeSet<&GroupName> = changes.iter().filter_map(lost_group).collect();
+        let public =
+            self.presence.groups_listened_in().filter(|group| state.is_public(group) && !followed.contains(group));
+        public.map(|group| (group.clone(), withdrawn.clone())).collect()
     }
 
     /// Tells a node that listens in a group what is revoked there. One by one where its queue has room for that, or else at

@@ -9,7 +9,7 @@ use p2p_proto::limit::{PAGE_ITEMS_MAX, TRACKER_FRAME_BYTES_MAX};
 use p2p_proto::name::GroupName;
 use p2p_proto::peer::stream_code;
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_proto::tracker::{Announce, Answer, Envelope, Event, Listing, Reply, Request, Standing};
+use p2p_proto::tracker::{Announce, Answer, Envelope, Event, Knowledge, Listing, Replied, Reply, Request, Standing};
 use quinn::{RecvStream, SendStream, VarInt};
 
 use super::accounts::{End, Exchange};
@@ -26,15 +26,18 @@ pub const SMALL_FRAME_BYTES_MAX: usize = 2 * 1024;
 
 /// Serves one stream.
 pub async fn serve(shared: Arc<Shared>, session: Arc<Session>, mut send: SendStream, mut recv: RecvStream) {
-    let reply = match read(&shared, &session, &mut recv).await {
-        Ok(Envelope { id, request }) => match request {
+    let (reply, current) = match read(&shared, &session, &mut recv).await {
+        Ok(envelope) => match envelope.request {
             Request::RegisterStart { .. } | Request::LoginStart { .. } | Request::ChangePasswordStart { .. } => {
-                shared.consensus.catch_up().await;
-                exchange(&shared, &session, &mut send, &mut recv, Envelope { id, request }).await
+                let current = shared.consensus.catch_up(envelope.seen).await;
+                (exchange(&shared, &session, &mut send, &mut recv, envelope).await, current)
             }
-            request => answer(&shared, &session, id, request).await,
+            _ => {
+                let (reply, current) = answer(&shared, &session, envelope).await;
+                (Some(reply), current)
+            }
         },
-        Err(refusal) => refusal.map_or_else(|| None, |reject| Some(Err(reject))),
+        Err(refusal) => (refusal.map(Err), true),
     };
     let Some(reply) = reply else {
         // An error here is a stream that is gone already.
@@ -42,11 +45,16 @@ pub async fn serve(shared: Arc<Shared>, session: Arc<Session>, mut send: SendStr
         return;
     };
     shared.counters.answered(&reply);
-    if frames::write(&mut send, &reply).await {
+    if frames::write(&mut send, &replied(&shared, reply, current)).await {
         let _ = send.finish();
     } else {
         let _ = send.reset(VarInt::from_u32(stream_code::TIMED_OUT));
     }
+}
+
+/// A reply with how much is known here.
+pub fn replied(shared: &Shared, reply: Reply, current: bool) -> Replied {
+    Replied { reply, knowledge: Knowledge { current, place: shared.consensus.query_at(|place, _| place) } }
 }
 
 /// The answer to a password exchange, both rounds; `None` where the other end is gone.
@@ -55,7 +63,7 @@ async fn exchange(
     session: &Session,
     send: &mut SendStream,
     recv: &mut RecvStream,
-    Envelope { id, request }: Envelope,
+    Envelope { id, request, .. }: Envelope,
 ) -> Option<Reply> {
     let mut exchange = Exchange { shared, session, send, recv };
     let ended = match request {
@@ -96,16 +104,16 @@ pub fn refuse(error: ReadError) -> Option<Reject> {
     }
 }
 
-/// Answers everything but the first round of a password exchange. Never `None`.
-async fn answer(shared: &Shared, session: &Session, id: RequestId, request: Request) -> Option<Reply> {
-    Some(match command(request) {
-        Ok(command) => change(shared, session.node, id, command).await,
+/// Answers everything but the first round of a password exchange; whether it is known to be current.
+async fn answer(shared: &Shared, session: &Session, Envelope { id, seen, request }: Envelope) -> (Reply, bool) {
+    match command(request) {
+        Ok(command) => (change(shared, session.node, id, command).await, true),
         Err(request) => {
             // What this node has changed at another tracker is seen here as well, as far as that can be known.
-            shared.consensus.catch_up().await;
-            query(shared, session, *request)
+            let current = shared.consensus.catch_up(seen).await;
+            (query(shared, session, *request), current)
         }
-    })
+    }
 }
 
 /// Proposes a command on behalf of a node.
@@ -115,7 +123,7 @@ pub async fn change(shared: &Shared, actor: NodeId, request: RequestId, command:
     let is_nobody = || shared.consensus.query(|state| state.user_of_node(actor).is_none());
     if !open_to_all && is_nobody() {
         // It may have logged in at another tracker a moment ago.
-        shared.consensus.catch_up().await;
+        shared.consensus.catch_up(0).await;
         if is_nobody() {
             return Err(refusal::login_needed());
         }
@@ -136,10 +144,13 @@ fn command(request: Request) -> Result<Command, Box<Request>> {
         Request::RemoveMember { group, user } => Command::RemoveMember { group, user },
         Request::TransferGroup { group, user } => Command::TransferGroup { group, user },
         Request::DeleteGroup { group } => Command::DeleteGroup { group },
-        Request::Publish { group, name, content, length, replace: false } => {
+        Request::Publish { group, name, content, length, replace, born: Some(born) } => {
+            Command::PublishIn { group, born, name, content, length, replace }
+        }
+        Request::Publish { group, name, content, length, replace: false, born: None } => {
             Command::Publish { group, name, content, length }
         }
-        Request::Publish { group, name, content, length, replace: true } => {
+        Request::Publish { group, name, content, length, replace: true, born: None } => {
             Command::Replace { group, name, content, length }
         }
         Request::Unpublish { group, name, owner: None } => Command::Unpublish { group, name },

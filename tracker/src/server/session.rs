@@ -108,7 +108,7 @@ async fn read_hello(connection: &Connection) -> Result<(SendStream, Hello), &'st
 
 /// Enters the node among those online and answers its Hello.
 async fn greet(shared: &Shared, node: NodeId, connection: &Connection, mut send: SendStream, hello: &Hello) -> Entered {
-    let current = timeout(GREETING_PATIENCE, shared.consensus.catch_up()).await.unwrap_or(false);
+    let current = timeout(GREETING_PATIENCE, shared.consensus.catch_up(0)).await.unwrap_or(false);
     let now = clock::now();
     // Under the state's lock, so that no change of the node's user is missed between the two.
     let (entered, user) = shared.consensus.query(|state| {

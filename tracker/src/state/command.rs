@@ -165,6 +165,22 @@ pub enum Command {
     /// Makes the built-in group `public` and takes its name, for groups and users alike. The first one counts, later ones
     /// change nothing. In the log, so that what was accepted before it still means what it meant then.
     MakePublicGroup,
+    /// As [`Command::Publish`] or [`Command::Replace`], in the group of that name that was born then. Refused where another
+    /// one has the name: who prepared it meant the one before.
+    PublishIn {
+        /// In which group.
+        group: GroupName,
+        /// When it was born.
+        born: UnixMillis,
+        /// The file's name there.
+        name: FileName,
+        /// What it holds.
+        content: ContentId,
+        /// Bytes.
+        length: u64,
+        /// In the place of what the actor lists under that name.
+        replace: bool,
+    },
 }
 
 /// Secrets of the whole cluster: made once, the same on every tracker, never sent to anybody else.

@@ -139,6 +139,7 @@ impl State {
         &mut self,
         actor: NodeId,
         group: &GroupName,
+        born: Option<UnixMillis>,
         name: &FileName,
         content: ContentId,
         length: u64,
@@ -149,6 +150,9 @@ impl State {
         let (user, row) = policy::actor(self, actor)?;
         let (key, found) = self.groups.find(group)?;
         policy::require(self, Right::Publish, found, &user)?;
+        if born.is_some_and(|born| born != found.born) {
+            return Err(refusal::another_group(name, &found.name));
+        }
         let is_new = match found.files.get(name, &user) {
             Some(listed) if listed.name != *name => {
                 return Err(refusal::twin_file(name, &listed.name, &found.name));

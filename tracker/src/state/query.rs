@@ -2,6 +2,7 @@
 //!
 //! Counts of what is online are zero here: presence is not part of the state, the server fills them in.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use p2p_proto::id::{ContentId, NodeId, RequestId};
@@ -9,7 +10,7 @@ use p2p_proto::limit::PAGE_ITEMS_MAX;
 use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::reject::Reject;
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::{EnrolledNode, Group as GroupShown, JoinRequest, Listing, Member, OwnedRequest};
+use p2p_proto::tracker::{EnrolledNode, Group as GroupShown, JoinPolicy, JoinRequest, Listing, Member, OwnedRequest};
 
 use super::command::{Outcome, Setup};
 use super::files::Listed;
@@ -97,6 +98,11 @@ impl State {
         Ok(Readable { group: group.name.clone(), epoch: self.epoch, born: group.born })
     }
 
+    /// Whether everybody with an account reads a group.
+    pub fn is_public(&self, group: &GroupName) -> bool {
+        self.groups.find(group).is_ok_and(|(_, group)| group.policy == JoinPolicy::Public)
+    }
+
     /// As [`State::may_read`], and this content must be one to be found through the group.
     pub fn may_read_content(&self, node: NodeId, group: &GroupName, content: &ContentId) -> Result<Readable, Reject> {
         let group = self.readable(node, group)?;
@@ -109,6 +115,17 @@ impl State {
     /// How a content is found through a group, if it is.
     pub fn found(&self, group: &GroupName, content: &ContentId) -> Option<Found> {
         self.groups.find(group).ok().and_then(|(_, group)| found_in(group, content))
+    }
+
+    /// The names under which each content of a group is listed, by content.
+    pub fn names(&self, group: &GroupName) -> BTreeMap<ContentId, Vec<FileName>> {
+        let mut names: BTreeMap<ContentId, Vec<FileName>> = BTreeMap::new();
+        if let Ok((_, found)) = self.groups.find(group) {
+            for (_, listed) in found.files.after(None) {
+                names.entry(listed.content).or_default().push(listed.name.clone());
+            }
+        }
+        names
     }
 
     /// All groups, or those that the node's user belongs to, behind `after`.

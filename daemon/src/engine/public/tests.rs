@@ -100,11 +100,11 @@ impl Bench {
     }
 
     fn answer(&mut self, ask: AskId, answer: TrackerAnswer) {
-        self.tell(Input::TrackerAnswered(ask, Ok(answer)));
+        self.tell(Input::answered(ask, Ok(answer)));
     }
 
     fn refuse(&mut self, ask: AskId, code: ErrorCode) {
-        self.tell(Input::TrackerAnswered(ask, Err(Reject::new(code, "refused"))));
+        self.tell(Input::answered(ask, Err(Reject::new(code, "refused"))));
     }
 
     /// How the command has ended, with a tracker that takes every announcement.
@@ -368,7 +368,14 @@ fn share_up_to_writing(bench: &mut Bench) -> (AskId, MtorrentToWrite) {
     let (ask, _, request) = bench.question();
     assert_eq!(
         request,
-        Request::Publish { group: GroupName::public(), name: name("f"), content: CONTENT, length: 10, replace: false }
+        Request::Publish {
+            group: GroupName::public(),
+            name: name("f"),
+            content: CONTENT,
+            length: 10,
+            replace: false,
+            born: Some(BUILT_IN_BORN)
+        }
     );
     bench.answer(ask, TrackerAnswer::Done);
     let kept = bench.drain().into_iter().find_map(|output| match output {

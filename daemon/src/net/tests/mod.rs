@@ -127,13 +127,15 @@ async fn another_node_than_the_one_dialled_is_refused() {
     let wanted = NodeId([9; 32]);
     dialler.net.dial(wanted, vec![acceptor.address()]);
     match dialler.next().await {
-        Input::DialFailed(node, reason) => assert!(node == wanted && reason.contains("another node"), "{reason}"),
+        Input::DialFailed { node, reason, .. } => {
+            assert!(node == wanted && reason.contains("another node"), "{reason}")
+        }
         other => panic!("{other:?}"),
     }
     // The address rests now, whoever is said to be there next.
     dialler.net.dial(acceptor.id(), vec![acceptor.address()]);
     match dialler.next().await {
-        Input::DialFailed(node, reason) => {
+        Input::DialFailed { node, reason, .. } => {
             assert!(node == acceptor.id() && reason.contains("a moment ago"), "{reason}")
         }
         other => panic!("{other:?}"),
@@ -168,7 +170,7 @@ async fn what_cannot_be_dialled_fails_at_once() {
         (node.id(), vec![node.address()]),
     ] {
         node.net.dial(wanted, addresses);
-        assert!(matches!(node.next().await, Input::DialFailed(failed, _) if failed == wanted));
+        assert!(matches!(node.next().await, Input::DialFailed { node: failed, .. } if failed == wanted));
     }
 }
 

@@ -289,6 +289,22 @@ async fn a_content_that_is_here_is_copied() {
 }
 
 #[tokio::test]
+async fn a_copy_that_is_stopped_does_not_get_into_its_place() {
+    let world = World::new();
+    let bytes = content(3 * PIECE + 1);
+    let path = world.file("shared", &bytes);
+    world.share(&path, "shared").await;
+    let record = world.download(&bytes, "copy").await;
+    let copied = world.store().copy_local(record.clone());
+    world.store().close_part(record.id).await.expect("closes");
+    assert_eq!(code(copied.await), ErrorCode::CANCELLED);
+    assert!(!world.path("copy").exists());
+    // It can be copied again.
+    world.store().copy_local(record).await.expect("copies");
+    assert_eq!(fs::read(world.path("copy")).expect("there"), bytes);
+}
+
+#[tokio::test]
 async fn two_downloads_do_not_write_one_content_at_a_time() {
     let world = World::new();
     let bytes = content(9);

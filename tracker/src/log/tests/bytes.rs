@@ -50,6 +50,18 @@ fn the_encoding_of_what_came_later_stays() {
         (Command::Login { user: user(), proved: proved.clone() }, vec![17, 1, b'u', 1, 8]),
         (Command::ChangePassword { proved, record, log_out_everywhere: true }, vec![18, 1, 8, 1, 9, 1]),
         (Command::WithdrawNodeOfUser { node: NodeId([5; 32]) }, [vec![19], vec![5; 32]].concat()),
+        (Command::MakePublicGroup, vec![20]),
+        (
+            Command::PublishIn {
+                group: "g".parse().expect("an allowed name"),
+                born: UnixMillis(300),
+                name: "f".parse().expect("an allowed name"),
+                content: p2p_proto::id::ContentId([5; 32]),
+                length: 300,
+                replace: true,
+            },
+            [&[21, 1, b'g', 0xac, 0x02, 1, b'f'][..], &[5; 32], &[0xac, 0x02, 1]].concat(),
+        ),
     ] {
         let entry = Entry { command, ..entry(1) };
         let bytes = record_alone(&entry);

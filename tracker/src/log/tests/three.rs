@@ -137,7 +137,7 @@ fn what_one_has_taken_is_read_at_every_other_at_once() {
             let place = number as usize % 3;
             assert_eq!(trackers.log(place).propose(entry(number)).await, Ok(Outcome::Done));
             for reader in 0..3 {
-                assert!(trackers.log(reader).catch_up().await, "a majority is there");
+                assert!(trackers.log(reader).catch_up(0).await, "a majority is there");
                 assert!(has(trackers.log(reader), number), "{number} at {reader}");
             }
         }
@@ -153,18 +153,18 @@ fn a_tracker_far_behind_gets_the_whole_state() {
         assert_eq!(trackers.log(0).propose(entry(0)).await, Ok(Outcome::Done));
         let leader = trackers.leader().await;
         let behind = (leader + 1) % 3;
-        trackers.log(behind).catch_up().await;
+        trackers.log(behind).catch_up(0).await;
         trackers.kill(behind).await;
         for number in 1..10 {
             assert_eq!(trackers.log(leader).propose(entry(number)).await, Ok(Outcome::Done));
         }
         // Whoever of the two leads when it comes back: neither has what it lacks in its log.
         for place in (0..3).filter(|place| *place != behind) {
-            trackers.log(place).catch_up().await;
+            trackers.log(place).catch_up(0).await;
             shorten(&trackers.log(place).raft).await;
         }
         trackers.restart(behind).await;
-        assert!(trackers.log(behind).catch_up().await);
+        assert!(trackers.log(behind).catch_up(0).await);
         assert!((0..10).all(|number| has(trackers.log(behind), number)));
         assert_eq!(trackers.replaced.load(Ordering::Relaxed), 1, "those connected there are told to look again");
         assert_eq!(trackers.log(behind).query(State::encode), trackers.log(leader).query(State::encode));

@@ -37,7 +37,7 @@ impl Client {
         log_out_everywhere: bool,
     ) -> Reply {
         let Change { client, registration, start } = Change::new(old, new);
-        let frame = |request| frame::encode(&Envelope { id: RequestId([id; 16]), request });
+        let frame = |request| frame::encode(&Envelope { id: RequestId([id; 16]), seen: 0, request });
         let (mut send, mut recv) = self.connection.open_bi().await.expect("connected");
         match round_of(&mut send, &mut recv, frame(start)).await? {
             Answer::PasswordChallenge { login, registration: response } => {

@@ -12,7 +12,9 @@ use p2p_proto::password::{CHANNEL_BINDING_LABEL, ChannelBinding, ClientLogin, Cl
 use p2p_proto::reject::ErrorCode;
 use p2p_proto::time::UnixMillis;
 use p2p_proto::tls;
-use p2p_proto::tracker::{Announce, Answer, Envelope, Event, Hello, HelloAck, JoinPolicy, Presence, Reply, Request};
+use p2p_proto::tracker::{
+    Announce, Answer, Envelope, Event, Hello, HelloAck, JoinPolicy, Presence, Replied, Reply, Request,
+};
 use p2p_proto::version::{ALPN_TRACKER, SOFTWARE, TRACKER_PROTOCOL};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, TransportConfig};
@@ -131,7 +133,7 @@ impl Client {
         let (mut send, mut recv) = self.connection.open_bi().await.expect("connected");
         send.write_all(&envelope(request)).await.expect("taken");
         send.finish().expect("open");
-        decode(&recv.read_to_end(1 << 20).await.expect("an answer"))
+        decode::<Replied>(&recv.read_to_end(1 << 20).await.expect("an answer")).reply
     }
 
     pub async fn ok(&self, request: Request) -> Answer {
@@ -222,7 +224,15 @@ impl Client {
     }
 
     pub async fn publish(&self, group: &str, name: &str, content: ContentId) -> Reply {
-        self.ask(Request::Publish { group: named(group), name: named(name), content, length: 10, replace: false }).await
+        self.ask(Request::Publish {
+            group: named(group),
+            name: named(name),
+            content,
+            length: 10,
+            replace: false,
+            born: None,
+        })
+        .await
     }
 }
 
@@ -256,7 +266,7 @@ pub fn envelope(request: Request) -> Vec<u8> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut id = [0; 16];
     id[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes());
-    frame::encode(&Envelope { id: RequestId(id), request })
+    frame::encode(&Envelope { id: RequestId(id), seen: 0, request })
 }
 
 /// The message of the only frame in `bytes`.
@@ -293,5 +303,5 @@ pub async fn round_of(send: &mut SendStream, recv: &mut RecvStream, request: Vec
     recv.read_exact(&mut prefix).await.expect("an answer");
     let mut body = vec![0; frame::length(prefix, 1 << 20).expect("small")];
     recv.read_exact(&mut body).await.expect("an answer");
-    frame::decode(&body).expect("a reply")
+    frame::decode::<Replied>(&body).expect("a reply").reply
 }

@@ -6,7 +6,7 @@ use p2p_proto::id::ContentId;
 use p2p_proto::identity::Identity;
 use p2p_proto::peer::close_code;
 use p2p_proto::reject::ErrorCode;
-use p2p_proto::tracker::{Hello, JoinPolicy, Reply, Request};
+use p2p_proto::tracker::{Hello, JoinPolicy, Replied, Request};
 use p2p_proto::{frame, limit};
 use quinn::{ConnectionError, TransportConfig, VarInt};
 
@@ -52,7 +52,7 @@ fn garbage_on_a_stream_is_refused_and_the_connection_goes_on() {
             // The tracker may answer and stop reading before all is sent.
             let _ = send.write_all(bytes).await;
             let _ = send.finish();
-            let reply: Reply = decode(&recv.read_to_end(4096).await.expect("an answer"));
+            let Replied { reply, .. } = decode(&recv.read_to_end(4096).await.expect("an answer"));
             assert_eq!(reply.expect_err("garbage").code, ErrorCode::MALFORMED);
         }
         // Streams that end too soon get nothing, and take nothing with them.
@@ -96,7 +96,7 @@ impl Client {
         loop {
             let (prefix, body) = rest.split_first_chunk().expect("a frame");
             let (message, behind) = body.split_at(frame::length(*prefix, 1 << 20).expect("small"));
-            if let Err(reject) = frame::decode::<Reply>(message).expect("a reply") {
+            if let Err(reject) = frame::decode::<Replied>(message).expect("a reply").reply {
                 return reject.code;
             }
             rest = behind;
@@ -112,7 +112,8 @@ fn strangers_may_not_send_long_messages() {
         let (mut send, mut recv) = client.connection.open_bi().await.expect("connected");
         let length = u32::try_from(limit::TRACKER_FRAME_BYTES_MAX).expect("small");
         send.write_all(&length.to_le_bytes()).await.expect("taken");
-        let reply: Reply = decode(&recv.read_to_end(4096).await.expect("an answer before the message has come"));
+        let Replied { reply, .. } =
+            decode(&recv.read_to_end(4096).await.expect("an answer before the message has come"));
         assert_eq!(reply.expect_err("too long").code, ErrorCode::LOGIN_NEEDED);
     });
 }
@@ -185,10 +186,11 @@ fn who_does_not_read_events_is_disconnected() {
                         content,
                         length: 1,
                         replace: false,
+                        born: None,
                     };
                     send.write_all(&envelope(request)).await.expect("taken");
                     send.finish().expect("open");
-                    decode::<Reply>(&recv.read_to_end(4096).await.expect("an answer")).expect("published");
+                    decode::<Replied>(&recv.read_to_end(4096).await.expect("an answer")).reply.expect("published");
                 });
             }
             published.join_all().await;

@@ -453,6 +453,44 @@ fn a_node_that_logs_out_is_revoked_where_it_was_granted_to_read_though_it_announ
     });
 }
 
+/// By a tracker that has forgotten what it granted: it was restarted.
+#[test]
+fn a_node_that_logs_out_is_revoked_where_it_may_have_been_granted_to_read_before_a_restart() {
+    let mut tracker = Tracker::start();
+    let (alice_key, bob_key, phone_key) = run(async {
+        let (mut alice, alice_key) = Client::enter(tracker.address, "alice").await;
+        let (_bob, bob_key) = Client::enter(tracker.address, "bob").await;
+        let (phone, phone_key) = device(tracker.address, "bob", "a password").await;
+        alice.create_group("g", JoinPolicy::Public).await;
+        alice.create_group("closed", JoinPolicy::Approval).await;
+        assert!(matches!(alice.event().await, Event::Membership { standing: Standing::Owner, .. }));
+        for group in ["g", "closed"] {
+            alice.publish(group, "f", CONTENT).await.expect("published");
+        }
+        for group in ["g", "public"] {
+            assert!(matches!(phone.ok(Request::Grant { group: named(group) }).await, Answer::Grant(_)));
+        }
+        (alice_key, bob_key, phone_key)
+    });
+    tracker.kill();
+    tracker.start_again();
+    run(async {
+        let mut alice = Client::connect(tracker.address, &alice_key).await;
+        let bob = Client::connect(tracker.address, &bob_key).await;
+        for group in ["g", "closed", "public"] {
+            alice.announce(group, &[CONTENT], true).await.expect("noted");
+        }
+        bob.ok(Request::WithdrawNode { node: phone_key.node_id() }).await;
+        let mut revoked = BTreeSet::new();
+        for _ in 0..2 {
+            let Event::Revoked { group, node, epoch: 1 } = alice.event().await else { panic!("not a revocation") };
+            assert_eq!(node, Some(phone_key.node_id()));
+            revoked.insert(group);
+        }
+        assert_eq!(revoked, BTreeSet::from([named("g"), named("public")]));
+    });
+}
+
 /// Bob's nodes, as many as a user may have, all of them logged out of the groups that he shares with alice.
 #[test]
 fn who_serves_a_user_of_many_nodes_hears_of_all_of_them_at_once() {

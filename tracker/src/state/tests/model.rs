@@ -333,6 +333,8 @@ impl Model {
                     None => self.files.push((group, user, name.to_string(), content.0[0])),
                 }
             }
+            // Births are no part of the model: `rules` has its cases.
+            Command::PublishIn { .. } => unreachable!("none is drawn"),
             Command::MakePublicGroup => {
                 if !std::mem::replace(&mut self.public_made, true) && !self.groups.iter().any(|(g, ..)| g == "public") {
                     self.add_public();

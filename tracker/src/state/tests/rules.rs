@@ -580,6 +580,32 @@ fn born(bench: &Bench, group: &str) -> UnixMillis {
 }
 
 #[test]
+fn what_was_meant_for_a_group_that_has_ended_is_not_listed_in_another_of_its_name() {
+    let mut bench = Bench::with_users(&["alice"]);
+    bench.ok("alice", create("g", Open));
+    let before = born(&bench, "g");
+    let publish_in = |born, replace| Command::PublishIn {
+        group: name("G"),
+        born,
+        name: name("f"),
+        content: content(1 + u8::from(replace)),
+        length: 10,
+        replace,
+    };
+    bench.ok("alice", publish_in(before, false));
+    bench.ok("alice", publish_in(before, true));
+    assert_eq!(bench.refused("alice", publish_in(before, false)), ErrorCode::FILE_EXISTS);
+    bench.ok("alice", Command::DeleteGroup { group: name("g") });
+    assert_eq!(bench.refused("alice", publish_in(before, false)), ErrorCode::GROUP_NOT_FOUND);
+    bench.ok("alice", create("g", Open));
+    for replace in [false, true] {
+        assert_eq!(bench.refused("alice", publish_in(before, replace)), ErrorCode::GROUP_NOT_FOUND);
+    }
+    let now = born(&bench, "g");
+    bench.ok("alice", publish_in(now, false));
+}
+
+#[test]
 fn a_group_is_told_from_those_that_had_its_name_before() {
     let mut bench = Bench::with_users(&["alice"]);
     let mut births = vec![UnixMillis(0)];

@@ -1,0 +1,55 @@
+//! A copy of a tracker: taken while it runs, put back where it is lost.
+
+use p2p_tests::World;
+use p2p_tests::file::{assert_equal, random_file};
+use p2p_tests::wait::eventually;
+
+use crate::{MIB, made_groups, text};
+
+#[test]
+fn a_tracker_that_is_lost_is_put_back() {
+    let mut world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let file = random_file(world.folder(), "large", MIB);
+    alice.run(&["create_group", "photos", "--policy", "public"]);
+    alice.run(&["upload_file", text(&file), "photos"]);
+    let seeders = world.tracker.asked(&["seeders"]).expect("told");
+    let row = seeders.lines().find(|line| line.contains("large")).unwrap_or_else(|| panic!("{seeders}"));
+    assert!(row.starts_with("photos ") && row.contains(" alice ") && row.ends_with(" seeds"), "{row}");
+
+    let copy = world.path("tracker.copy");
+    let said = world.tracker.asked(&["backup", text(&copy)]).expect("copied");
+    let digest = world.tracker.status()["digest"].as_str().expect("a digest").to_owned();
+    assert!(said.contains(&digest), "{said}");
+    assert!(world.tracker.asked(&["backup", text(&copy)]).expect_err("there already").contains("exists already"));
+    // Nobody else may read it.
+    let mode = std::os::unix::fs::MetadataExt::mode(&copy.metadata().expect("there"));
+    assert_eq!(mode & 0o777, 0o600);
+    alice.run(&["create_group", "too-late", "--policy", "public"]);
+
+    // A folder that has something is left alone, and so is everything where the copy is damaged.
+    let refused = world.tracker.asked(&["restore", text(&copy)]).expect_err("in use");
+    assert!(refused.contains("not empty"), "{refused}");
+    world.tracker.kill();
+    std::fs::remove_dir_all(&world.tracker.home).expect("lost");
+    let damaged = world.path("damaged.copy");
+    let mut bytes = std::fs::read(&copy).expect("there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&damaged, bytes).expect("written");
+    assert!(world.tracker.asked(&["restore", text(&damaged)]).expect_err("damaged").contains("damaged"));
+    assert!(!world.tracker.home.join("tracker").exists());
+
+    world.tracker.asked(&["restore", text(&copy)]).expect("put back");
+    world.tracker.restart();
+    assert_eq!(world.tracker.status()["digest"], digest);
+    // Nobody has to log in again, and nobody has to trust another key.
+    eventually("the daemons are back", || bob.ctl().output(&["list_groups"]).status.success().then_some(()));
+    assert_eq!(made_groups(&bob), ["photos"]);
+    let target = world.path("copy of large");
+    eventually("the file is there", || {
+        bob.ctl().output(&["download_file", "photos", "large", text(&target)]).status.success().then_some(())
+    });
+    assert_equal(&file, &target);
+    alice.run(&["create_group", "afterwards", "--policy", "public"]);
+}
