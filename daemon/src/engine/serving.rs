@@ -1,6 +1,5 @@
 //! Serving: who may read what from here, and the pieces they ask for.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use p2p_proto::geometry::{Geometry, PieceIndex};
@@ -27,7 +26,7 @@ const MANIFEST_HEADER_BYTES_MAX: u64 = 1024;
 pub(super) struct Served {
     pub connection: ConnectionId,
     pub node: NodeId,
-    user: UserName,
+    pub user: UserName,
     pub group: GroupName,
     /// When the group was born: nothing of another one of that name is served.
     born: UnixMillis,
@@ -38,6 +37,8 @@ pub(super) struct Served {
     pub epoch: u64,
     /// Whether it has been told what is here.
     told: bool,
+    /// How busy it was told that this node is.
+    pub told_load: Option<Load>,
 }
 
 impl Engine {
@@ -55,8 +56,8 @@ impl Engine {
                 self.served_by.insert((connection, content), served);
                 self.watch_grant(served);
                 self.tell_have_map(content);
-                let load = self.load();
-                self.outputs.push_back(Output::Provide(served, FromProvider::Load(load)));
+                self.tell_load();
+                self.load_changed();
                 self.tell_limit(served);
                 self.add_connected(content, node);
             }
@@ -192,6 +193,7 @@ impl Engine {
                 }
             }
         }
+        self.load_changed();
         self.tell_queue_soon();
     }
 
@@ -209,7 +211,8 @@ impl Engine {
             return Err(Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this content is not served here"));
         }
         let group = group.clone();
-        Ok(Served { connection, node, user, group, born, content: *content, expires, epoch, told: false })
+        let (content, told_load) = (*content, None);
+        Ok(Served { connection, node, user, group, born, content, expires, epoch, told: false, told_load })
     }
 
     /// The open interest that covers a request, if its grant still holds.
@@ -278,15 +281,6 @@ impl Engine {
     fn is_opening(&self, content: ContentId, group: &GroupName, born: UnixMillis) -> bool {
         !self.left_groups.contains(group)
             && self.transfers.get(&content).is_some_and(|transfer| transfer.is_of(group, born))
-    }
-
-    /// How busy this node is.
-    fn load(&self) -> Load {
-        let connections: BTreeSet<ConnectionId> = self.served.values().map(|served| served.connection).collect();
-        Load {
-            queued_requests: u32::try_from(self.uploads.waiting_count()).unwrap_or(u32::MAX),
-            active_peers: u32::try_from(connections.len()).unwrap_or(u32::MAX),
-        }
     }
 }
 

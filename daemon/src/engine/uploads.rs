@@ -20,7 +20,8 @@ pub(super) struct Upload {
 }
 
 /// Requests waiting and being served. The user with the fewest places is next, and among those with as few, users take
-/// turns, however many nodes they have: whoever reads slowly holds places for long, and gets no more of them for it.
+/// turns, however many nodes they have: whoever reads slowly holds places for long, and gets no more of them for it. Nobody
+/// gets more places than there are for each.
 #[derive(Debug)]
 pub(super) struct Uploads {
     /// By user, each in the order of arrival; no queue is empty.
@@ -169,8 +170,16 @@ impl Uploads {
     /// served last, in a circle.
     fn user_in_turn(&self) -> Option<&UserName> {
         let places = |user: &UserName| self.places.get(user).copied().unwrap_or(0);
-        let may_have_more = self.waiting.keys().filter(|user| places(user) < self.active_per_user_max);
+        let most = self.active_per_user_max.min(self.places_of_each());
+        let may_have_more = self.waiting.keys().filter(|user| places(user) < most);
         may_have_more.min_by_key(|user| (places(user), Some(*user) <= self.last_served.as_ref(), *user))
+    }
+
+    /// The places divided by those who read or wait, at least one each. Whoever has one node asks for little at once; what
+    /// that leaves free would all go to whoever has many, and each place takes its part of the link.
+    fn places_of_each(&self) -> usize {
+        let only_read = self.places.keys().filter(|user| !self.waiting.contains_key(*user)).count();
+        (self.open_places / (only_read + self.waiting.len()).max(1)).max(1)
     }
 }
 
@@ -230,6 +239,23 @@ mod tests {
             assert_eq!(uploads.start_next().map(|upload| upload.upload.0), Some(number));
             uploads.invariant(|_| true).expect("invariant");
         }
+    }
+
+    #[test]
+    fn who_has_many_nodes_does_not_get_the_places_that_others_leave() {
+        let mut uploads = Uploads::new(5, 4, 100);
+        for number in 0..10 {
+            assert!(uploads.push(&user("many"), upload(number)));
+        }
+        assert!(uploads.push(&user("a"), upload(20)) && uploads.push(&user("b"), upload(30)));
+        let started: Vec<u64> = std::iter::from_fn(|| uploads.start_next()).map(|upload| upload.upload.0).collect();
+        assert_eq!(started, [20, 30, 0]);
+        uploads.end(UploadId(20));
+        assert_eq!(uploads.start_next().map(|upload| upload.upload.0), Some(1), "one user fewer reads");
+        assert_eq!(uploads.start_next(), None);
+        uploads.end(UploadId(30));
+        assert_eq!(std::iter::from_fn(|| uploads.start_next()).count(), 2);
+        uploads.invariant(|_| true).expect("invariant");
     }
 
     #[test]
