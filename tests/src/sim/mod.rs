@@ -1,32 +1,32 @@
 //! A world of real engines in virtual time: links with rate, delay and loss, a tracker, disks that survive crashes.
 //!
-//! Everything that happens is an [`Event`] in one queue, ordered by time and then by when it was put there, and all
-//! chance comes from one seed: the same seed gives the same world to the last event.
+//! Everything that happens is an event in one queue (`events`), and all chance comes from one seed: the same seed gives
+//! the same world to the last event.
 
 mod checks;
 mod disk;
+mod events;
 mod links;
 mod network;
 mod people;
 pub mod swarm;
 mod tracker;
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use p2p_proto::control::{self, Answer, Frame};
-use p2p_proto::geometry::PieceIndex;
 use p2p_proto::id::{ContentId, NodeId};
 use p2p_proto::reject::Reject;
 use p2p_proto::time::UnixMillis;
 use p2p_proto::version::SOFTWARE;
-use p2pd::engine::input::{CommandId, FetchId, UploadId};
+use p2pd::engine::input::{CommandId, FetchId};
 use p2pd::engine::{Config, Engine, Input, Limits, Now, Output};
 
 use checks::Asked;
 use disk::Disk;
+use events::{Event, Events};
 use links::{Downlink, Uplink};
 pub use links::{Link, Path};
 pub use network::Dial;
@@ -45,52 +45,6 @@ const TRACKER_DELAY: Duration = Duration::from_millis(5);
 
 /// How long a node takes to notice that a peer was killed.
 const DEATH_NOTICED: Duration = Duration::from_millis(300);
-
-/// What happens at some moment.
-enum Event {
-    /// A node's engine is told something, in that life of the node.
-    Tell(usize, u32, Box<Input>),
-    /// A node's engine asked to be woken.
-    Wake(usize),
-    /// A node's uplink can take more.
-    Uplink(usize),
-    /// The last byte of a piece that a node sends has come.
-    Arrive(usize, UploadId),
-    /// A node hears that a piece it sends is no longer wanted.
-    Unwanted(usize, UploadId),
-    /// A request to a node was answered by nothing for too long.
-    Silence(usize, UploadId),
-    /// A piece that a node wrote, in that life of it, is on disk.
-    Sync(usize, u32, ContentId, PieceIndex),
-}
-
-/// An event and when it happens; the order of the queue is by that moment, then by the number: the least is the greatest,
-/// as the heap wants it.
-struct Due {
-    at: Duration,
-    number: u64,
-    event: Event,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Due) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Due) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Due) -> Ordering {
-        (other.at, other.number).cmp(&(self.at, self.number))
-    }
-}
 
 /// One simulated daemon.
 pub struct Node {
@@ -137,8 +91,7 @@ impl Node {
 /// The world.
 pub struct World {
     now: Duration,
-    queue: BinaryHeap<Due>,
-    next_event: u64,
+    events: Events,
     /// The nodes, by place.
     pub nodes: Vec<Node>,
     places: BTreeMap<NodeId, usize>,
@@ -165,8 +118,7 @@ impl World {
     pub fn new(seed: u64) -> World {
         World {
             now: Duration::from_secs(1),
-            queue: BinaryHeap::new(),
-            next_event: 0,
+            events: Events::default(),
             nodes: Vec::new(),
             places: BTreeMap::new(),
             tracker: Tracker::new(),
@@ -313,8 +265,8 @@ impl World {
             if done(self) {
                 return true;
             }
-            match self.queue.peek() {
-                Some(due) if due.at <= deadline => self.step(),
+            match self.events.next_at() {
+                Some(at) if at <= deadline => self.step(),
                 _ => {
                     self.now = deadline;
                     return done(self);
@@ -346,7 +298,7 @@ impl World {
 
     /// Handles the next event.
     fn step(&mut self) {
-        let Some(Due { at, event, .. }) = self.queue.pop() else { return };
+        let Some((at, event)) = self.events.next() else { return };
         self.now = self.now.max(at);
         match event {
             Event::Tell(place, life, input) if self.nodes[place].life == life => {
@@ -448,9 +400,7 @@ impl World {
     }
 
     fn put(&mut self, at: Duration, event: Event) {
-        let number = self.next_event;
-        self.next_event += 1;
-        self.queue.push(Due { at, number, event });
+        self.events.put(at, event);
     }
 
     fn now(&self) -> Now {
