@@ -23,6 +23,7 @@ impl Engine {
     /// Tells the load to those who download from here, where it is markedly other than what they were told.
     pub(super) fn tell_load(&mut self) {
         let sharers = Sharers::of(&self.served);
+        self.uploads.set_readers(sharers.nodes());
         let queued_requests = u32::try_from(self.uploads.waiting_count()).unwrap_or(u32::MAX);
         let loads = self.served.iter().map(|(served, entry)| {
             let active_peers = sharers.count_for(&entry.user);
@@ -49,6 +50,11 @@ impl Sharers<'_> {
             nodes.entry(&served.user).or_default().insert(served.connection);
         }
         Sharers(nodes)
+    }
+
+    /// How many nodes each user reads with.
+    fn nodes(&self) -> BTreeMap<UserName, usize> {
+        self.0.iter().map(|(user, connections)| ((*user).clone(), connections.len())).collect()
     }
 
     /// By how many nodes like one of this user's it is shared: users share alike, and the nodes of one user share that

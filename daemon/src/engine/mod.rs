@@ -13,7 +13,7 @@
 //! # Where is what
 //!
 //! Tables with rules of their own stand alone: [`picker`], [`timers`], [`rate`], [`pace`], [`token_bucket`], `uploads`,
-//! `shares`. The rest are parts of [`Engine`], one file a concern; commands begin in `commands` and go on in `steps`
+//! `fair_shares`, `shares`. The rest are parts of [`Engine`], one file a concern; commands begin in `commands` and go on in `steps`
 //! (lists: `pages`) when answers come.
 
 mod access;
@@ -27,6 +27,7 @@ mod disk_room;
 mod download_changes;
 mod downloads;
 mod events;
+mod fair_shares;
 mod file_info;
 mod grants;
 pub mod input;
@@ -181,6 +182,8 @@ enum Timer {
     Have(ContentId),
     /// How busy this node is is told to those who download from it.
     Load,
+    /// A user who was held back may be sent another piece.
+    Uploads,
     /// A transfer is looked over: interests to open again, slow peers to overtake.
     Review(ContentId),
     /// Those who follow a download are told how far it is.
@@ -437,6 +440,7 @@ impl Engine {
                 Timer::Idle(node) => self.close_if_idle(node),
                 Timer::Have(content) => self.tell_have(content),
                 Timer::Load => self.tell_load(),
+                Timer::Uploads => self.start_uploads(),
                 Timer::Review(content) => self.review(content),
                 Timer::Progress => self.tell_progress(),
                 Timer::Events => self.look_over_states(),

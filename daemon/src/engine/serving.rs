@@ -15,7 +15,7 @@ use p2p_proto::time::UnixMillis;
 use super::access::{grant_over, grant_refused};
 use super::input::{ConnectionId, ServedId, UploadId};
 use super::uploads::Upload;
-use super::{Engine, Output};
+use super::{Engine, Output, Timer};
 
 /// Bytes of the longest digest, and of a manifest without its digests.
 const DIGEST_BYTES_MAX: u64 = 32;
@@ -114,7 +114,7 @@ impl Engine {
 
     pub(super) fn upload_ended(&mut self, upload: UploadId, sent_bytes: u64) {
         self.up_rate.add(sent_bytes, self.now.monotonic);
-        self.uploads.end(upload);
+        self.uploads.end(upload, sent_bytes, self.now.monotonic);
         self.start_uploads();
     }
 
@@ -184,14 +184,18 @@ impl Engine {
 
     /// Serves waiting requests while places are free. Much may have changed while they waited.
     pub(super) fn start_uploads(&mut self) {
-        while let Some(Upload { upload, served, content, piece, bytes }) = self.uploads.start_next() {
+        let now = self.now.monotonic;
+        while let Some(Upload { upload, served, content, piece, bytes }) = self.uploads.start_next(now) {
             match self.check_served(served).and_then(|entry| self.check_here(entry, piece)) {
                 Ok(_) => self.outputs.push_back(Output::ServePiece(upload, content, piece, bytes)),
                 Err(reject) => {
-                    self.uploads.end(upload);
+                    self.uploads.end(upload, 0, now);
                     self.outputs.push_back(Output::RefuseUpload(upload, reject));
                 }
             }
+        }
+        if let Some(wait) = self.uploads.held_back(now) {
+            self.timers.set(Timer::Uploads, now + wait);
         }
         self.load_changed();
         self.tell_queue_soon();
