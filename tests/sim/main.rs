@@ -5,6 +5,7 @@ mod limits;
 mod queue;
 mod revocation;
 mod shares;
+mod slow_peers;
 mod small_worlds;
 mod swarms;
 

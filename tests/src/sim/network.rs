@@ -139,6 +139,12 @@ impl World {
         self.network.requests.values().any(|request| request.from == place && request.sending)
     }
 
+    /// The nodes that this one waits for a piece from, one for each piece.
+    pub fn waits_for(&self, place: usize) -> impl Iterator<Item = usize> {
+        let of_node = (place, FetchId(0))..=(place, FetchId(u64::MAX));
+        self.network.waits_at.range(of_node).map(|(_, (server, _))| *server)
+    }
+
     /// Dials so far.
     pub fn dials(&self) -> &[Dial] {
         &self.network.dials
