@@ -38,6 +38,16 @@ fn one_seeder_and_fifty_leechers_take_little_longer_than_one_copy() {
     assert!(outcome.seeder_copies < 1.25, "{} copies", outcome.seeder_copies);
 }
 
+/// Its file has fewer pieces, so that what is lost until all have something to give weighs more.
+#[test]
+fn one_seeder_and_twenty_leechers_take_little_longer_than_one_copy() {
+    for seed in [1, 2] {
+        let outcome = run_calm(Spec { leechers: 20, pieces: 256, link: Link::both(LINK), seed, ..Spec::default() });
+        let last = outcome.completions.last().copied();
+        assert!(last.is_some_and(|last| last <= outcome.bound), "{last:?}, {:?} are allowed", outcome.bound);
+    }
+}
+
 #[test]
 fn one_seeder_and_four_leechers_take_little_longer_than_one_copy() {
     let outcome = run_calm(Spec { leechers: 4, link: Link::both(2 * LINK), ..Spec::default() });

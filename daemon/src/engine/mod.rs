@@ -122,8 +122,8 @@ pub struct Limits {
     pub active_downloads_max: usize,
     /// Downloads that wait for a seeder at once, beside those that receive: each asks the tracker now and then.
     pub lonely_downloads_max: usize,
-    /// Pieces being sent at once, over all peers: no more of the usual ones than there are buffers for, and few enough that
-    /// each is done soon and goes on from there: fifty simulated leechers take 1.15 × file ÷ rate, and 1.17 with 24.
+    /// Pieces being sent at once, over all peers: no more of the usual ones than there are buffers for. Where several nodes
+    /// read there are fewer, so that each is done soon.
     pub uploads_active_max: usize,
     /// Pieces being sent at once to one user: enough to fill a link, and others find places whatever this one does.
     pub uploads_per_user_max: usize,
