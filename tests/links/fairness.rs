@@ -16,6 +16,9 @@ const NODES: usize = 5;
 /// Over how many bytes, of all together, it is looked at who got how much.
 const SPAN: u64 = 40 * MIB;
 
+/// For how many of these in a row they have to get as much as each other.
+const SPANS: usize = 3;
+
 /// Of each file: more than one node gets before the end.
 const LENGTH: u64 = 256 * MIB;
 
@@ -48,11 +51,20 @@ fn a_user_with_five_nodes_gets_no_more_of_a_link_than_one_with_one() {
 
     let got = || (have(&bob), carols.iter().map(have).sum::<u64>());
     let mut before = got();
-    eventually("bob gets as much as carol", || {
+    let mut next_span = || {
         let now = eventually("more has come", || Some(got()).filter(|now| now.0 + now.1 >= before.0 + before.1 + SPAN));
         let (bob, carol) = (now.0 - before.0, now.1 - before.1);
         before = now;
         eprintln!("bob {bob}, carol {carol}: {:.2}", carol as f64 / bob as f64);
+        (bob, carol)
+    };
+    // One span may be chance. It may take more than one beginning: where the machine is short of processors less is sent for
+    // a moment, which looks as if holding back were of no use.
+    let mut spans = Vec::new();
+    eventually("bob gets as much as carol for a while", || {
+        spans.push(next_span());
+        let last = spans.last_chunk::<SPANS>()?;
+        let (bob, carol) = last.iter().fold((0, 0), |sum, span| (sum.0 + span.0, sum.1 + span.1));
         (carol <= bob + bob / 5).then_some(())
     });
 }
