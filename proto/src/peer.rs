@@ -117,7 +117,8 @@ pub struct QueueHint {
 pub struct Load {
     /// Requests of all peers that wait for their turn.
     pub queued_requests: u32,
-    /// Nodes being served.
+    /// By how many nodes like the one that is told what is sent is shared: the users that are served, each counted as often
+    /// as the told one's user has nodes here.
     pub active_peers: u32,
 }
 

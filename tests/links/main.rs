@@ -6,6 +6,7 @@
 
 mod chaos;
 mod cuts;
+mod fairness;
 mod forged;
 mod gateways;
 mod loss;

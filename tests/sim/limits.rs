@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use p2p_proto::control::{Answer, Request};
+use p2p_proto::control::{Answer, DownloadState, Request};
+use p2p_tests::sim::{DEADLINE, World};
 
-use crate::{DEADLINE, all_done, members, start, start_as, state, upload, upload_as};
-use p2p_proto::control::DownloadState;
-use p2p_tests::sim::World;
+use crate::members;
 
 /// A limit, in bytes per second.
 const RATE: u64 = 1_000_000;
@@ -27,27 +26,27 @@ fn have_bytes(world: &mut World, place: usize) -> Vec<u64> {
 fn what_comes_in_keeps_to_the_limit_and_is_no_slower() {
     let mut world = members(41, 3);
     let length = 30 << 20;
-    let content = upload(&mut world, 0, length);
+    let content = world.upload(0, length, "f");
     limit(&mut world, 1, None, Some(RATE));
     let begun = world.time();
-    start(&mut world, 1);
+    world.start_download(1, "f");
     world.run_for(Duration::from_secs(10));
-    assert_eq!(state(&mut world, 1).0, DownloadState::Downloading);
-    all_done(&mut world, 1..2, content);
+    assert_eq!(world.download_state(1).0, DownloadState::Downloading);
+    world.complete_all(1..2, content);
     let seconds = (world.time() - begun).as_secs_f64();
     let expected = length as f64 / RATE as f64;
     assert!((expected - 1.0..expected * 1.03).contains(&seconds), "{seconds} s, {expected} s at the limit");
-    assert_eq!((world.fetched_twice(1), world.nodes[0].served_bytes), (0, length));
+    assert_eq!((world.nodes[1].fetched_twice, world.nodes[0].served_bytes), (0, length));
 }
 
 #[test]
 fn downloads_share_a_limit_evenly_and_a_change_holds_at_once() {
     let mut world = members(42, 2);
     let length = 40 << 20;
-    let contents = ["a", "b", "c"].map(|name| upload_as(&mut world, 0, length, name));
+    let contents = ["a", "b", "c"].map(|name| world.upload(0, length, name));
     limit(&mut world, 1, None, Some(RATE));
     for name in ["a", "b", "c"] {
-        start_as(&mut world, 1, name);
+        world.start_download(1, name);
     }
     world.run_for(Duration::from_secs(60));
     let have = have_bytes(&mut world, 1);
@@ -61,7 +60,7 @@ fn downloads_share_a_limit_evenly_and_a_change_holds_at_once() {
     limit(&mut world, 1, None, Some(0));
     let begun = world.time();
     for content in contents {
-        all_done(&mut world, 1..2, content);
+        world.complete_all(1..2, content);
     }
     assert!(world.time() - begun < Duration::from_secs(10), "as fast as the link");
 }
@@ -70,17 +69,17 @@ fn downloads_share_a_limit_evenly_and_a_change_holds_at_once() {
 fn a_seeder_slow_by_its_limit_serves_everybody_once_and_is_not_given_up() {
     let mut world = members(43, 5);
     let length = 8 << 20;
-    let content = upload(&mut world, 0, length);
+    let content = world.upload(0, length, "f");
     limit(&mut world, 0, Some(100_000), None);
     for place in 1..5 {
-        start(&mut world, place);
+        world.start_download(place, "f");
     }
-    all_done(&mut world, 1..5, content);
+    world.complete_all(1..5, content);
     let served = world.nodes[0].served_bytes;
     assert!(served <= 2 * length, "pieces go on from one downloader to the next: {served} bytes served");
     // It is up again at the full rate as soon as it may.
-    let second = upload_as(&mut world, 0, length, "second");
-    start_as(&mut world, 1, "second");
+    let second = world.upload(0, length, "second");
+    world.start_download(1, "second");
     world.run_for(Duration::from_secs(20));
     assert!(!world.holds(1, second));
     limit(&mut world, 0, Some(0), None);
@@ -94,16 +93,16 @@ fn a_seeder_slow_by_its_limit_serves_everybody_once_and_is_not_given_up() {
 fn two_seeders_slow_by_their_limits_are_not_taken_for_silent() {
     let mut world = members(45, 4);
     let length = 8 << 20;
-    let content = upload(&mut world, 0, length);
-    start(&mut world, 1);
-    all_done(&mut world, 1..2, content);
+    let content = world.upload(0, length, "f");
+    world.start_download(1, "f");
+    world.complete_all(1..2, content);
     let before = world.nodes[0].served_bytes;
     for place in 0..2 {
         limit(&mut world, place, Some(100_000), None);
     }
     let begun = world.time();
-    start(&mut world, 2);
-    all_done(&mut world, 2..3, content);
+    world.start_download(2, "f");
+    world.complete_all(2..3, content);
     let served = world.nodes[0].served_bytes - before + world.nodes[1].served_bytes;
     assert!(served <= length + length / 8, "{served} bytes are served of {length}");
     let (seconds, expected) = ((world.time() - begun).as_secs_f64(), length as f64 / 200_000.0);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use p2p_proto::control::{Answer, Bottleneck, Download, DownloadPrefix, DownloadState, Request, Why};
-use p2p_tests::sim::World;
+use p2p_tests::sim::{DEADLINE, World};
 
-use crate::{DEADLINE, members, start_as, upload_as};
+use crate::members;
 
 /// Downloads that receive at once.
 const PLACES: usize = 8;
@@ -37,13 +37,13 @@ fn names(count: usize) -> Vec<String> {
 fn the_oldest_receive_and_the_rest_wait_in_their_order() {
     let mut world = members(51, 2);
     let names = names(12);
-    let contents: Vec<_> = names.iter().map(|name| upload_as(&mut world, 0, 40 << 20, name)).collect();
+    let contents: Vec<_> = names.iter().map(|name| world.upload(0, 40 << 20, name)).collect();
     let ids: Vec<_> = names
         .iter()
         .map(|name| {
             // A moment apart, so that it is known which is older.
             world.run_for(Duration::from_millis(10));
-            start_as(&mut world, 1, name)
+            world.start_download(1, name)
         })
         .collect();
     world.run_for(Duration::from_secs(2));
@@ -77,8 +77,8 @@ fn settings_let_more_receive_at_once_and_with_fewer_those_that_receive_go_on() {
     let mut world = members(53, 2);
     let names = names(20);
     for name in &names {
-        upload_as(&mut world, 0, 40 << 20, name);
-        start_as(&mut world, 1, name);
+        world.upload(0, 40 << 20, name);
+        world.start_download(1, name);
         world.run_for(Duration::from_millis(10));
     }
     world.run_for(Duration::from_secs(2));
@@ -108,10 +108,10 @@ fn settings_let_more_receive_at_once_and_with_fewer_those_that_receive_go_on() {
 fn who_waits_for_a_seeder_holds_no_place_and_gets_one_in_turn_when_it_comes() {
     let mut world = members(52, 3);
     let names = names(20);
-    let contents: Vec<_> = names.iter().map(|name| upload_as(&mut world, 0, 10 << 20, name)).collect();
-    let other = upload_as(&mut world, 2, 10 << 20, "other");
+    let contents: Vec<_> = names.iter().map(|name| world.upload(0, 10 << 20, name)).collect();
+    let other = world.upload(2, 10 << 20, "other");
     world.kill(0);
-    let ids: Vec<_> = names.iter().map(|name| start_as(&mut world, 1, name)).collect();
+    let ids: Vec<_> = names.iter().map(|name| world.start_download(1, name)).collect();
     world.run_for(Duration::from_secs(60));
     assert_eq!(in_state(&downloads(&mut world, 1), DownloadState::Waiting).len(), names.len());
     let lonely = why(&mut world, 1, &ids[0]);
@@ -119,7 +119,7 @@ fn who_waits_for_a_seeder_holds_no_place_and_gets_one_in_turn_when_it_comes() {
     assert!(lonely.waiting_since.is_some() && lonely.peers.is_empty());
     let Ok(Answer::Status(status)) = world.ask(1, Request::Status) else { panic!("no status") };
     assert!(status.problems[0].contains(" has waited 1m: no seeder online"), "{:?}", status.problems);
-    start_as(&mut world, 1, "other");
+    world.start_download(1, "other");
     let deadline = world.time() + Duration::from_secs(30);
     assert!(world.run_until(deadline, |world| world.holds(1, other)), "those who wait are in nobody's way");
     world.start(0);
@@ -135,9 +135,9 @@ fn who_waits_for_a_seeder_holds_no_place_and_gets_one_in_turn_when_it_comes() {
 #[test]
 fn a_limit_is_named_as_the_bottleneck_by_whoever_has_it() {
     let mut world = members(53, 3);
-    upload_as(&mut world, 0, 40 << 20, "f");
+    world.upload(0, 40 << 20, "f");
     world.ask(1, Request::Limit { up: None, down: Some(1_000_000) }).expect("limits");
-    let own = start_as(&mut world, 1, "f");
+    let own = world.start_download(1, "f");
     world.run_for(Duration::from_secs(10));
     let own = why(&mut world, 1, &own);
     assert_eq!((own.bottleneck, own.limit), (Bottleneck::OwnLimit, Some(1_000_000)));
@@ -147,7 +147,7 @@ fn a_limit_is_named_as_the_bottleneck_by_whoever_has_it() {
     // The seeder's: it says so itself.
     world.ask(0, Request::Limit { up: Some(2_000_000), down: None }).expect("limits");
     world.ask(1, Request::Limit { up: Some(3_000_000), down: None }).expect("limits");
-    let slow = start_as(&mut world, 2, "f");
+    let slow = world.start_download(2, "f");
     world.run_for(Duration::from_secs(4));
     let slow = why(&mut world, 2, &slow);
     assert_eq!((slow.bottleneck, slow.limit), (Bottleneck::PeerLimit, Some(5_000_000)), "{slow:?}");
@@ -157,9 +157,9 @@ fn a_limit_is_named_as_the_bottleneck_by_whoever_has_it() {
 #[test]
 fn a_tracker_that_is_away_is_named_and_so_is_a_request_in_a_queue() {
     let mut world = members(54, 2);
-    upload_as(&mut world, 0, 10 << 20, "f");
+    world.upload(0, 10 << 20, "f");
     world.kill(0);
-    let id = start_as(&mut world, 1, "f");
+    let id = world.start_download(1, "f");
     world.run_for(Duration::from_secs(5));
     world.set_tracker(false);
     world.run_for(Duration::from_secs(5));

@@ -1,13 +1,14 @@
 //! Grants and their ends: renewed for as long as they hold, cut off at once when they are revoked, and by the clock when
 //! no tracker answers.
 
+use std::time::Duration;
+
 use p2p_proto::control::{Answer, DownloadPrefix, DownloadState, Frame, Request};
 use p2p_proto::id::ContentId;
-use p2p_proto::limit::GRANT_LIFE_SECONDS;
+use p2p_proto::limit::{GRANT_LIFE_SECONDS, PIECE_BYTES_MIN};
 use p2p_proto::reject::{ErrorCode, Reject};
-use p2p_tests::sim::World;
-
-use super::*;
+use p2p_proto::tracker::JoinPolicy;
+use p2p_tests::sim::{DEADLINE, Link, World, download_request};
 
 /// Bytes per second of a link on which a file takes its time.
 const SLOW: u64 = 64 << 10;
@@ -18,9 +19,9 @@ const A_SECOND: Duration = Duration::from_secs(1);
 /// Nodes of one group, all with slow links. The first has a file of so many bytes, which the second downloads; the
 /// command that follows it.
 fn slow_download(seed: u64, count: usize, length: u64) -> (World, ContentId, p2pd::engine::input::CommandId) {
-    let mut world = members_at(seed, SLOW, count);
-    let content = upload(&mut world, 0, length);
-    let command = world.command(1, download_request(false));
+    let mut world = World::of_members(seed, count, Link::both(SLOW));
+    let content = world.upload(0, length, "f");
+    let command = world.command(1, download_request(false, "f"));
     let begun = world.run_until(DEADLINE, |world| world.nodes[0].served_bytes > 4 * PIECE_BYTES_MIN);
     assert!(begun, "the download does not begin");
     (world, content, command)
@@ -72,7 +73,7 @@ fn a_transfer_of_an_hour_goes_on_over_every_renewal() {
     }
     assert!(world.time() > Duration::from_secs(3600));
     assert!(world.holds(1, content));
-    assert_eq!((served, world.fetched_twice(1)), (length, 0));
+    assert_eq!((served, world.nodes[1].fetched_twice), (length, 0));
 }
 
 #[test]
@@ -89,13 +90,13 @@ fn with_the_tracker_down_serving_ends_with_the_grant_and_goes_on_with_the_next()
     world.run_until(granted + life, |_| false);
     assert!(world.nodes[0].served_bytes > before, "served until then, also without a tracker");
     nothing_is_served(&mut world);
-    let (waiting, reason) = state(&mut world, 1);
+    let (waiting, reason) = world.download_state(1);
     assert_eq!(waiting, DownloadState::Waiting);
     assert_eq!(reason.as_deref(), Some("no grant to read g: no tracker answers at tracker:9000"));
     assert!(world.result(1, command).is_none(), "it may go on, so it has not ended");
     world.set_tracker(true);
-    all_done(&mut world, 1..2, content);
-    assert_eq!(world.fetched_twice(1), 0);
+    world.complete_all(1..2, content);
+    assert_eq!(world.nodes[1].fetched_twice, 0);
 }
 
 #[test]
@@ -109,7 +110,7 @@ fn who_loses_access_is_cut_off_within_a_second_and_told_why() {
     for (seed, (place, request, why)) in (310..).zip(by_whom) {
         let others_go_on = !matches!(request, Request::DeleteGroup { .. });
         let (mut world, content, command) = slow_download(seed, 3, SLOW * 300);
-        start(&mut world, 2);
+        world.start_download(2, "f");
         assert!(world.is_being_sent_to(1), "it is met in the middle");
         world.ask(place, request).expect("is done");
         world.run_for(A_SECOND);
@@ -118,9 +119,9 @@ fn who_loses_access_is_cut_off_within_a_second_and_told_why() {
         assert_eq!(reject.code.exit_code(), 5, "{reject:?}");
         assert!(reject.message.contains(why) && !reject.hint.is_empty(), "{reject:?}");
         if others_go_on {
-            all_done(&mut world, 2..3, content);
+            world.complete_all(2..3, content);
         } else {
-            assert_eq!(state(&mut world, 2).0, DownloadState::Error);
+            assert_eq!(world.download_state(2).0, DownloadState::Error);
         }
         nothing_is_served(&mut world);
         assert!(!world.holds(1, content));
@@ -143,9 +144,9 @@ fn who_comes_back_goes_on_at_once_where_it_was() {
         let before = world.nodes[0].served_bytes;
         world.run_for(A_SECOND);
         assert!(world.nodes[0].served_bytes > before, "served again within a second");
-        all_done(&mut world, 1..2, content);
+        world.complete_all(1..2, content);
         assert_eq!(problems(&mut world, 1), [""; 0]);
-        assert_eq!(world.fetched_twice(1), 0);
+        assert_eq!(world.nodes[1].fetched_twice, 0);
     }
 }
 
@@ -165,7 +166,7 @@ fn who_is_not_let_in_again_is_told_so_by_resume() {
     let reject = world.ask(1, Request::Resume { id }).expect_err("no member");
     assert_eq!(reject.code, ErrorCode::NOT_MEMBER);
     assert!(reject.hint.contains("`p2pctl join_group g`"), "{reject:?}");
-    assert_eq!(state(&mut world, 1).0, DownloadState::Error);
+    assert_eq!(world.download_state(1).0, DownloadState::Error);
 }
 
 #[test]
@@ -207,7 +208,7 @@ fn a_seeder_that_was_away_learns_what_was_revoked_meanwhile() {
     world.connect_tracker(0);
     world.run_for(A_SECOND);
     nothing_is_served(&mut world);
-    let (waiting, reason) = state(&mut world, 1);
+    let (waiting, reason) = world.download_state(1);
     assert_eq!(waiting, DownloadState::Waiting);
     assert!(reason.as_ref().is_some_and(|reason| reason.starts_with("no grant to read g: ")), "{reason:?}");
     world.connect_tracker(1);
@@ -226,17 +227,17 @@ fn a_seeder_that_was_removed_while_it_was_away_stops_serving() {
     world.run_for(A_SECOND);
     nothing_is_served(&mut world);
     join(&mut world, 0);
-    all_done(&mut world, 1..2, content);
+    world.complete_all(1..2, content);
 }
 
 #[test]
 fn waiting_downloads_of_a_lost_group_end_too() {
-    let mut world = members_at(340, SLOW, 2);
+    let mut world = World::of_members(340, 2, Link::both(SLOW));
     for number in 0..20 {
-        upload_as(&mut world, 0, 4 << 20, &format!("f{number}"));
+        world.upload(0, 4 << 20, &format!("f{number}"));
     }
     for number in 0..20 {
-        start_as(&mut world, 1, &format!("f{number}"));
+        world.start_download(1, &format!("f{number}"));
     }
     world.run_for(Duration::from_secs(10));
     world.ask(0, remove(1)).expect("is done");
@@ -257,17 +258,17 @@ fn a_logout_tells_who_follows_once_and_the_next_login_goes_on() {
     assert_eq!(refusal(&world, command).code, ErrorCode::NOT_ALLOWED);
     let results = world.frames(1, command).iter().filter(|frame| matches!(frame, Frame::Result(_))).count();
     assert_eq!(results, 1);
-    login(&mut world, 1);
-    all_done(&mut world, 1..2, content);
+    world.log_in(1, "user1");
+    world.complete_all(1..2, content);
 }
 
 #[test]
 fn comings_and_goings_at_random_moments_lose_nothing() {
     for seed in 350..390 {
-        let mut world = members_at(seed, 8 << 20, 4);
-        let content = upload(&mut world, 0, 24 << 20);
+        let mut world = World::of_members(seed, 4, Link::both(8 << 20));
+        let content = world.upload(0, 24 << 20, "f");
         for place in 1..4 {
-            start(&mut world, place);
+            world.start_download(place, "f");
         }
         for _ in 0..12 {
             let (place, pause) = (world.random.usize(1..4), Duration::from_millis(world.random.u64(1..600)));
@@ -285,14 +286,14 @@ fn comings_and_goings_at_random_moments_lose_nothing() {
         world.set_tracker(true);
         world.run_for(Duration::from_secs(10));
         for place in 1..4 {
-            login(&mut world, place);
+            world.log_in(place, &format!("user{place}"));
             join(&mut world, place);
             let id = id_of(&mut world, place);
             if !world.holds(place, content) {
                 world.ask(place, Request::Resume { id }).expect("resumes");
             }
         }
-        all_done(&mut world, 1..4, content);
-        assert!((1..4).all(|place| world.fetched_twice(place) == 0), "seed {seed}");
+        world.complete_all(1..4, content);
+        assert!((1..4).all(|place| world.nodes[place].fetched_twice == 0), "seed {seed}");
     }
 }

@@ -158,6 +158,7 @@ impl Engine {
             self.served_by.remove(&key);
         }
         self.timers.clear(&Timer::GrantEnd(served));
+        self.load_changed();
         for upload in self.uploads.remove_waiting(served) {
             self.outputs.push_back(Output::RefuseUpload(upload.upload, reject.clone()));
         }

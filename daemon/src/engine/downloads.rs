@@ -373,7 +373,7 @@ impl Engine {
             download.begun = self.now.monotonic;
             let (group, born) = (download.record.group.clone(), download.record.born);
             self.open_part(id);
-            self.transfers.insert(content, Transfer::new(id, group.clone(), born));
+            self.transfers.insert(content, Transfer::new(id, group.clone(), born, self.config.node));
             self.grant_for(&group, born);
             self.announce_soon();
             if self.transfers.len() <= LOOKUPS_AT_ONCE {

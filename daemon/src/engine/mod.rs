@@ -12,13 +12,14 @@
 //!
 //! # Where is what
 //!
-//! Tables with rules of their own stand alone: [`picker`], [`timers`], [`rate`], [`token_bucket`], `uploads`, `shares`. The rest are parts
-//! of [`Engine`], one file a concern; commands begin in `commands` and go on in `steps` (lists: `pages`)
-//! when answers come.
+//! Tables with rules of their own stand alone: [`picker`], [`timers`], [`rate`], [`pace`], [`token_bucket`], `uploads`,
+//! `fair_shares`, `shares`. The rest are parts of [`Engine`], one file a concern; commands begin in `commands` and go on in `steps`
+//! (lists: `pages`) when answers come.
 
 mod access;
 mod account;
 mod announce;
+mod choice;
 mod commands;
 mod copies;
 mod devices;
@@ -26,11 +27,14 @@ mod disk_room;
 mod download_changes;
 mod downloads;
 mod events;
+mod fair_shares;
 mod file_info;
 mod grants;
 pub mod input;
 mod join_requests;
+mod load;
 pub mod output;
+pub mod pace;
 mod pages;
 mod peers;
 pub mod picker;
@@ -49,6 +53,7 @@ mod shares;
 mod sharing;
 mod steps;
 mod swarm;
+mod swarm_peer;
 pub mod timers;
 pub mod token_bucket;
 mod trackers;
@@ -81,7 +86,6 @@ use join_requests::JoinRequests;
 use peers::Peer;
 use problems::Problems;
 use queue::Places;
-use queue_hint::QueueHints;
 use rate::RateMeter;
 use rate_limits::Rates;
 use record::{Account, Restored};
@@ -122,8 +126,8 @@ pub struct Limits {
     pub active_downloads_max: usize,
     /// Downloads that wait for a seeder at once, beside those that receive: each asks the tracker now and then.
     pub lonely_downloads_max: usize,
-    /// Pieces being sent at once, over all peers: as many of the usual ones as there are buffers for, few enough that each
-    /// is done soon.
+    /// Pieces being sent at once, over all peers: no more of the usual ones than there are buffers for. Where several nodes
+    /// read there are fewer, so that each is done soon.
     pub uploads_active_max: usize,
     /// Pieces being sent at once to one user: enough to fill a link, and others find places whatever this one does.
     pub uploads_per_user_max: usize,
@@ -147,7 +151,7 @@ impl Default for Limits {
             fetch_bytes_max: 24 << 20,
             active_downloads_max: 8,
             lonely_downloads_max: 500,
-            uploads_active_max: 24,
+            uploads_active_max: 20,
             uploads_per_user_max: 16,
             uploads_queued_max: 4096,
             served_max: 4096,
@@ -184,6 +188,10 @@ enum Timer {
     Idle(NodeId),
     /// New pieces of a content are told to those who download it.
     Have(ContentId),
+    /// How busy this node is is told to those who download from it.
+    Load,
+    /// A user who was held back may be sent another piece.
+    Uploads,
     /// A transfer is looked over: interests to open again, slow peers to overtake.
     Review(ContentId),
     /// Those who follow a download are told how far it is.
@@ -250,7 +258,6 @@ pub struct Engine {
     revoked: Revoked,
     uploads: Uploads,
     rates: Rates,
-    queue_hints: QueueHints,
     places: Places,
     room_waits: RoomWaits,
     copy_waits: CopyWaits,
@@ -305,7 +312,6 @@ impl Engine {
                 config.limits.uploads_queued_max,
             ),
             rates: Rates::default(),
-            queue_hints: QueueHints::default(),
             places: Places::default(),
             room_waits: RoomWaits::default(),
             copy_waits: CopyWaits::default(),
@@ -450,6 +456,8 @@ impl Engine {
                 Timer::Dial(node) => self.connect(node),
                 Timer::Idle(node) => self.close_if_idle(node),
                 Timer::Have(content) => self.tell_have(content),
+                Timer::Load => self.tell_load(),
+                Timer::Uploads => self.start_uploads(),
                 Timer::Review(content) => self.review(content),
                 Timer::Progress => self.tell_progress(),
                 Timer::Events => self.look_over_states(),

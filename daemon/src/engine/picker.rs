@@ -53,7 +53,18 @@ pub struct Picker {
     durable: HaveMap,
     seed: u64,
     sequential: bool,
+    rivals: Rivals,
 }
+
+/// The leechers that choose among the same pieces as this node, each by a number that all of them know it by.
+#[derive(Debug, Default)]
+struct Rivals {
+    own: u64,
+    others: Vec<u64>,
+}
+
+/// Pieces that are looked at for one whose turn it is: among 256, one of fifty leechers nearly always finds its own.
+const TURNS_LOOKED_AT_MAX: usize = 256;
 
 impl Picker {
     /// A picker for a content of which `durable` is here.
@@ -68,6 +79,7 @@ impl Picker {
             durable,
             seed,
             sequential,
+            rivals: Rivals::default(),
         };
         for piece in (0..picker.durable.piece_count()).map(PieceIndex) {
             if picker.durable.contains(piece) {
@@ -79,9 +91,46 @@ impl Picker {
         picker
     }
 
-    /// The best missing piece that `have` offers.
+    /// The best missing piece that `have` offers. Of those that no leecher has, one that fewest rivals stand before
+    /// this node for.
     pub fn next(&self, have: &HaveMap) -> Option<PieceIndex> {
-        self.missing.iter().map(|rank| rank.piece).find(|piece| have.contains(*piece))
+        let mut offered = self.missing.iter().filter(|rank| have.contains(rank.piece));
+        let first = offered.next()?;
+        if !self.takes_turns() || first.rarity > 0 {
+            return Some(first.piece);
+        }
+        let (mut best, mut before) = (first.piece, self.rivals.before(first.piece, usize::MAX));
+        for rank in offered.take(TURNS_LOOKED_AT_MAX).take_while(|rank| rank.rarity == 0) {
+            if before == 0 {
+                break;
+            }
+            let fewer = self.rivals.before(rank.piece, before);
+            if fewer < before {
+                (best, before) = (rank.piece, fewer);
+            }
+        }
+        Some(best)
+    }
+
+    /// The best missing piece that `have` offers, no leecher has, and this node stands first for among its rivals: what
+    /// a seeder is to be asked for, so that it sends every piece once and the leechers bring it to each other.
+    pub fn next_in_turn(&self, have: &HaveMap) -> Option<PieceIndex> {
+        if !self.takes_turns() {
+            return None;
+        }
+        let unknown = self.missing.iter().take(TURNS_LOOKED_AT_MAX).take_while(|rank| rank.rarity == 0);
+        let mut offered = unknown.map(|rank| rank.piece).filter(|piece| have.contains(*piece));
+        offered.find(|piece| self.rivals.before(*piece, 1) == 0)
+    }
+
+    /// Whether leechers share out among themselves what only seeders have, and something of it is missing.
+    pub fn shares_out(&self) -> bool {
+        self.takes_turns() && self.missing.first().is_some_and(|rank| rank.rarity == 0)
+    }
+
+    /// Says who else downloads this content. The numbers stand for nodes, the same at every node.
+    pub fn set_rivals(&mut self, own: u64, others: Vec<u64>) {
+        self.rivals = Rivals { own, others };
     }
 
     /// The pieces asked of exactly one peer that `have` offers too: what a second request may overtake.
@@ -149,6 +198,11 @@ impl Picker {
         self.states.get(piece.as_usize()).copied().unwrap_or(PieceState::Durable)
     }
 
+    /// Number of pieces that are not here.
+    pub fn pieces_left(&self) -> u32 {
+        self.verified.piece_count() - self.verified.len()
+    }
+
     /// The pieces that are here and checked.
     pub fn have(&self) -> &HaveMap {
         &self.verified
@@ -200,6 +254,10 @@ impl Picker {
         }
     }
 
+    fn takes_turns(&self) -> bool {
+        !self.sequential && !self.rivals.others.is_empty()
+    }
+
     /// Where a piece stands in the order of choice.
     fn rank(&self, piece: PieceIndex) -> Rank {
         Rank {
@@ -211,9 +269,23 @@ impl Picker {
     }
 }
 
-/// A number that looks random and is the same for the same seed and piece (the finalizer of splitmix64).
+impl Rivals {
+    /// How many rivals stand before this node for a piece, counted up to `enough`. Every node draws the same lots, one
+    /// for each node and piece, so that all agree on who is first without a word (rendezvous hashing).
+    fn before(&self, piece: PieceIndex, enough: usize) -> usize {
+        let own = chance(self.own, piece);
+        self.others.iter().filter(|rival| chance(**rival, piece) > own).take(enough).count()
+    }
+}
+
+/// A piece's place among equals.
 fn chance(seed: u64, piece: PieceIndex) -> u32 {
-    let mut mixed = seed.wrapping_add(u64::from(piece.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    draw(seed, u64::from(piece.0))
+}
+
+/// A number that looks random and is the same for the same seed and thing (the finalizer of splitmix64).
+pub(super) fn draw(seed: u64, thing: u64) -> u32 {
+    let mut mixed = seed.wrapping_add(thing.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (mixed >> 32) as u32
@@ -284,6 +356,50 @@ mod tests {
         let with = |seed| order(Picker::new(HaveMap::empty(16), seed, false), all);
         assert_eq!(with(7), with(7));
         assert_ne!(with(7), with(8));
+    }
+
+    #[test]
+    fn leechers_share_out_what_only_a_seeder_has() {
+        let nodes = [0x8c6d_40f1_92ab_35e7, 0x31f0_7e55_c9d8_1264, 0xe25b_9a03_4c71_fd88];
+        let all = map("################################");
+        let mut taken: Vec<u32> = Vec::new();
+        for own in nodes {
+            let mut picker = Picker::new(HaveMap::empty(32), own, false);
+            assert!(!picker.shares_out() && picker.next_in_turn(&all).is_none(), "alone, it takes what comes");
+            picker.set_rivals(own, nodes.into_iter().filter(|node| *node != own).collect());
+            assert!(picker.shares_out());
+            let before = taken.len();
+            while let Some(piece) = picker.next_in_turn(&all) {
+                assert_eq!(picker.next(&all), Some(piece), "what is its turn comes first");
+                picker.request(piece);
+                taken.push(piece.0);
+            }
+            assert!(taken.len() - before > 3, "{own} stands first for {} of 32", taken.len() - before);
+        }
+        // Together they take every piece, and none of them twice.
+        taken.sort_unstable();
+        assert_eq!(taken, (0..32).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn what_a_leecher_has_is_taken_out_of_turn_and_after_what_none_has() {
+        let mut picker = picker("........");
+        picker.set_rivals(1, vec![2]);
+        for piece in map("######..").iter() {
+            picker.count(piece, true);
+        }
+        let seeder = map("########");
+        let in_turn: Vec<u32> = std::iter::from_fn(|| {
+            let piece = picker.next_in_turn(&seeder)?;
+            picker.request(piece);
+            Some(piece.0)
+        })
+        .collect();
+        assert!(in_turn.iter().all(|piece| [6, 7].contains(piece)), "{in_turn:?}");
+        let rest = order(picker, "########");
+        let rare: Vec<u32> = [6, 7].into_iter().filter(|piece| !in_turn.contains(piece)).collect();
+        assert_eq!(rest[..rare.len()], rare[..]);
+        assert_eq!(rest.len() + in_turn.len(), 8);
     }
 
     #[test]

@@ -6,11 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use p2p_proto::id::{ContentId, NodeId};
 use p2p_proto::limit::PIECE_BYTES_MIN;
 use p2p_proto::peer::{FromProvider, QueueHint};
 
-use super::input::{InterestId, ServedId};
+use super::input::ServedId;
 use super::transfer::seconds;
 use super::uploads::Uploads;
 use super::{Engine, Output, Timer};
@@ -21,45 +20,33 @@ const TELL_MS: u64 = 4_000;
 /// A hint older than this says nothing about the queue any more.
 const STALE_MS: u64 = 3 * TELL_MS;
 
-/// What providers last said of their queues, by interest.
-#[derive(Debug, Default)]
-pub(super) struct QueueHints(BTreeMap<InterestId, (QueueHint, Duration)>);
+/// What a provider last said of its queue, and when.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ToldQueue(Option<(QueueHint, Duration)>);
 
-impl QueueHints {
-    /// What a provider said, with its queue as far as that can still be so.
-    pub fn of(&self, interest: InterestId, now: Duration) -> Option<QueueHint> {
-        let (hint, at) = self.0.get(&interest)?;
-        let stale = now.saturating_sub(*at) >= Duration::from_millis(STALE_MS);
-        Some(if stale { QueueHint { waiting: 0, ahead: 0, ..*hint } } else { *hint })
+impl ToldQueue {
+    /// Takes what it says at `now`.
+    pub fn take(&mut self, hint: QueueHint, now: Duration) {
+        self.0 = Some((hint, now));
     }
 
-    /// The interest has ended.
-    pub fn forget(&mut self, interest: InterestId) {
-        self.0.remove(&interest);
+    /// What it said, with its queue as far as that can still be so.
+    pub fn hint(&self, now: Duration) -> Option<QueueHint> {
+        let (hint, at) = self.0?;
+        let stale = now.saturating_sub(at) >= Duration::from_millis(STALE_MS);
+        Some(if stale { QueueHint { waiting: 0, ahead: 0, ..hint } } else { hint })
+    }
+
+    /// How long it takes, by its own word, for so many bytes when their turn has come; nothing where it has told of no
+    /// limit.
+    pub fn time(&self, bytes: u64, now: Duration) -> Option<Duration> {
+        let hint = self.hint(now).filter(|hint| hint.up_limit > 0)?;
+        let ahead = u64::from(hint.ahead).saturating_mul(PIECE_BYTES_MIN);
+        Some(seconds(ahead.saturating_add(bytes), hint.up_limit))
     }
 }
 
 impl Engine {
-    /// A provider tells how this node's requests fare.
-    pub(super) fn queue_told(&mut self, interest: InterestId, hint: QueueHint) {
-        self.queue_hints.0.insert(interest, (hint, self.now.monotonic));
-    }
-
-    /// What a peer of a transfer has said of its queue.
-    pub(super) fn queue_at(&self, content: ContentId, node: NodeId) -> Option<QueueHint> {
-        let interest = self.transfers.get(&content)?.peers.get(&node)?.interest?;
-        self.queue_hints.of(interest, self.now.monotonic)
-    }
-
-    /// How long a peer that has told of a limit takes, by its own word, for what it owes and `bytes` more; nothing where it
-    /// has told of none. At least so long it is neither silent nor slow.
-    pub(super) fn told_time(&self, content: ContentId, node: NodeId, bytes: u64) -> Option<Duration> {
-        let hint = self.queue_at(content, node).filter(|hint| hint.up_limit > 0)?;
-        let owed = self.transfers.get(&content)?.peers.get(&node)?.outstanding_bytes;
-        let ahead = u64::from(hint.ahead).saturating_mul(PIECE_BYTES_MIN);
-        Some(seconds(owed.saturating_add(ahead).saturating_add(bytes), hint.up_limit))
-    }
-
     /// Requests may have begun to wait: those whose are hear of it.
     pub(super) fn tell_queue_soon(&mut self) {
         if self.uploads.waiting_count() > 0 {
@@ -123,6 +110,7 @@ mod tests {
     use crate::engine::input::UploadId;
     use crate::engine::uploads::Upload;
     use p2p_proto::geometry::PieceIndex;
+    use p2p_proto::id::ContentId;
 
     #[test]
     fn each_interest_is_told_how_many_of_others_come_first() {
@@ -144,9 +132,12 @@ mod tests {
     #[test]
     fn a_hint_that_is_old_says_nothing_of_the_queue() {
         let hint = QueueHint { waiting: 1, ahead: 2, up_limit: 3 };
-        let hints = QueueHints(BTreeMap::from([(InterestId(1), (hint, Duration::ZERO))]));
-        assert_eq!(hints.of(InterestId(1), Duration::from_millis(STALE_MS - 1)), Some(hint));
-        let later = hints.of(InterestId(1), Duration::from_millis(STALE_MS));
-        assert_eq!(later, Some(QueueHint { waiting: 0, ahead: 0, up_limit: 3 }));
+        let mut told = ToldQueue::default();
+        told.take(hint, Duration::ZERO);
+        assert_eq!(told.hint(Duration::from_millis(STALE_MS - 1)), Some(hint));
+        assert_eq!(told.time(4, Duration::ZERO), Some(seconds(2 * PIECE_BYTES_MIN + 4, 3)));
+        let later = Duration::from_millis(STALE_MS);
+        assert_eq!(told.hint(later), Some(QueueHint { waiting: 0, ahead: 0, up_limit: 3 }));
+        assert_eq!(told.time(3, later), Some(Duration::from_secs(1)));
     }
 }

@@ -199,7 +199,7 @@ impl Engine {
             Phase::Fetching if transfer.last_arrival.is_some_and(recently) => (DownloadState::Downloading, None),
             Phase::Fetching if self.is_held_back(content) => (DownloadState::Downloading, None),
             Phase::Manifest(_) | Phase::Fetching => {
-                let reason = self.obstacle(content, transfer).reason;
+                let reason = self.obstacle(transfer).reason;
                 (DownloadState::Waiting, Some(reason))
             }
         }

@@ -1,4 +1,4 @@
-//! The scheduler: asks the right peer for the next piece, and judges what comes back.
+//! The scheduler: asks for what was chosen, and judges what comes back.
 
 use std::time::Duration;
 
@@ -7,20 +7,14 @@ use p2p_proto::id::{ContentId, DownloadId, NodeId};
 use p2p_proto::reject::ErrorCode;
 
 use super::input::{ConnectionId, FetchError, FetchId};
-use super::picker::PieceState;
 use super::problems::Cause;
 use super::swarm::REST_MS;
-use super::transfer::{Phase, Pieces, banned, seconds};
+use super::transfer::{Pieces, banned};
 use super::{Engine, Output, Timer};
 
-/// How long verified pieces are gathered before they are told to others in one message.
-const HAVE_GATHER_MS: u64 = 20;
-
-/// A second request is made only where it saves at least this much: less is noise.
-const HEDGE_GAIN_MS_MIN: u64 = 200;
-
-/// A peer of which nothing has come for this long is silent: what it owes is asked for elsewhere.
-const SILENT_MS: u64 = 2_000;
+/// How long verified pieces are gathered before they are told to others in one message: a piece goes through several
+/// hands before it is everywhere, and each of them adds this.
+const HAVE_GATHER_MS: u64 = 5;
 
 /// Something being fetched.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +65,7 @@ impl Engine {
         if let Some(peer) = transfer.peers.get_mut(&fetch.node) {
             peer.outstanding = peer.outstanding.saturating_sub(1);
             peer.outstanding_bytes = peer.outstanding_bytes.saturating_sub(fetch.bytes);
-            peer.rate.add(received_bytes, now);
+            peer.pace.came(received_bytes, peer.outstanding > 0, now);
             if !round_trip.is_zero() {
                 peer.round_trip = round_trip;
             }
@@ -79,10 +73,13 @@ impl Engine {
         let Some(Pieces { picker, .. }) = &mut transfer.pieces else { return };
         match result {
             Ok(()) => {
+                if let Some(peer) = transfer.peers.get_mut(&fetch.node) {
+                    peer.unanswered = 0;
+                }
                 transfer.rate.add(received_bytes, now);
                 transfer.last_arrival = Some(now);
                 if picker.verified(piece) {
-                    transfer.fresh.push(piece);
+                    transfer.piece_here(piece);
                 }
                 self.tell_have_soon(fetch.content);
                 self.cancel_twins(fetch.content, piece);
@@ -107,8 +104,8 @@ impl Engine {
         let Some(content) = self.running_content(download) else { return };
         let Some(transfer) = self.transfers.get_mut(&content) else { return };
         let Some(Pieces { picker, .. }) = &mut transfer.pieces else { return };
-        let new = pieces.iter().filter(|piece| picker.durable(**piece));
-        transfer.fresh.extend(new);
+        let new: Vec<PieceIndex> = pieces.iter().copied().filter(|piece| picker.durable(*piece)).collect();
+        new.into_iter().for_each(|piece| transfer.piece_here(piece));
         self.tell_have_soon(content);
         self.finish_if_complete(content);
     }
@@ -154,6 +151,7 @@ impl Engine {
 
     /// Draws the consequence of a failed fetch for the peer it was asked of.
     pub(super) fn blame(&mut self, content: ContentId, node: NodeId, error: &FetchError) {
+        let now = self.now.monotonic;
         let rest_until = self.after(Duration::from_millis(REST_MS));
         let Some(transfer) = self.transfers.get_mut(&content) else { return };
         let group = transfer.group.clone();
@@ -175,79 +173,12 @@ impl Engine {
                     self.grant_disbelieved(&group);
                 }
             }
-            FetchError::Lost => peer.not_before = rest_until,
+            FetchError::Lost => peer.gave_no_answer(now),
             FetchError::Cancelled => (),
             FetchError::Store(reject) => {
                 let reject = reject.clone();
                 self.fail_transfer(content, reject);
             }
-        }
-    }
-
-    /// The next request of a content: of the peers with room, the one expected to deliver soonest that has something
-    /// missing; when all is asked for, a piece that a much slower peer owes.
-    fn choose(&mut self, content: ContentId) -> Option<(NodeId, PieceIndex)> {
-        let now = self.now.monotonic;
-        let budget = self.config.limits.fetch_bytes_max;
-        let transfer = self.transfers.get_mut(&content).filter(|transfer| transfer.phase == Phase::Fetching)?;
-        let Pieces { geometry, picker } = transfer.pieces.as_mut()?;
-        // One piece is always allowed, or a piece larger than the whole budget would never come.
-        if self.fetch_bytes > 0 && self.fetch_bytes.saturating_add(geometry.piece_length()) > budget {
-            transfer.starved = true;
-            return None;
-        }
-        if picker.all_requested() {
-            return self.choose_hedge(content);
-        }
-        loop {
-            let ready = transfer.peers.iter_mut().filter(|(_, peer)| peer.is_ready(now));
-            let (node, peer) =
-                ready.min_by_key(|(node, peer)| (peer.expected_delivery(geometry.piece_length(), now), **node))?;
-            match peer.have.as_ref().and_then(|have| picker.next(have)) {
-                Some(piece) => return Some((*node, piece)),
-                None => peer.dry = true,
-            }
-        }
-    }
-
-    /// A piece that an idle peer would bring much sooner than the one that owes it.
-    fn choose_hedge(&self, content: ContentId) -> Option<(NodeId, PieceIndex)> {
-        let now = self.now.monotonic;
-        let transfer = self.transfers.get(&content)?;
-        let Pieces { geometry, picker } = transfer.pieces.as_ref()?;
-        let idle = transfer.peers.iter().filter(|(_, peer)| {
-            peer.outstanding == 0 && peer.have.is_some() && !peer.is_banned() && peer.not_before <= now
-        });
-        for (node, peer) in idle {
-            let told = self.told_time(content, *node, geometry.piece_length()).unwrap_or_default();
-            let own = peer.expected_delivery(geometry.piece_length(), now).max(told);
-            let own = own + peer.round_trip + Duration::from_millis(HEDGE_GAIN_MS_MIN);
-            let owed = self.fetches.values().filter(|fetch| fetch.content == content && fetch.node != *node);
-            let late = owed.filter_map(|fetch| {
-                let Fetched::Piece(piece) = fetch.what else { return None };
-                let offers = peer.have.as_ref().is_some_and(|have| have.contains(piece));
-                let single = picker.state(piece) == PieceState::Requested(1);
-                let remaining = self.expected_remaining(fetch);
-                (offers && single && remaining > own.saturating_mul(2)).then_some((remaining, piece))
-            });
-            if let Some((_, piece)) = late.max() {
-                return Some((*node, piece));
-            }
-        }
-        None
-    }
-
-    /// How long a fetch is expected to take still.
-    fn expected_remaining(&self, fetch: &Fetch) -> Duration {
-        let now = self.now.monotonic;
-        let elapsed = now.saturating_sub(fetch.started);
-        let peer = self.transfers.get(&fetch.content).and_then(|transfer| transfer.peers.get(&fetch.node));
-        match peer.and_then(|peer| Some((peer, peer.delivery_rate(now)?))) {
-            Some((peer, rate)) => seconds(peer.outstanding_bytes, rate),
-            None if elapsed >= Duration::from_millis(SILENT_MS) => {
-                self.told_time(fetch.content, fetch.node, 0).unwrap_or(Duration::MAX)
-            }
-            None => Duration::ZERO,
         }
     }
 
@@ -265,6 +196,7 @@ impl Engine {
         };
         let bytes = pieces.geometry.piece_bytes(piece);
         pieces.picker.request(piece);
+        peer.pace.asked(started);
         peer.outstanding += 1;
         peer.outstanding_bytes += bytes;
         self.fetch_bytes += bytes;
@@ -275,7 +207,7 @@ impl Engine {
 
     /// A piece came: whoever else was asked for it need not send it.
     fn cancel_twins(&mut self, content: ContentId, piece: PieceIndex) {
-        let wanted = Fetched::Piece(piece);
+        let (now, wanted) = (self.now.monotonic, Fetched::Piece(piece));
         let twins = self.fetches.iter().filter(|(_, fetch)| fetch.content == content && fetch.what == wanted);
         let twins: Vec<FetchId> = twins.map(|(number, _)| *number).collect();
         for twin in twins {
@@ -285,6 +217,11 @@ impl Engine {
             if let Some(peer) = transfer.and_then(|transfer| transfer.peers.get_mut(&fetch.node)) {
                 peer.outstanding = peer.outstanding.saturating_sub(1);
                 peer.outstanding_bytes = peer.outstanding_bytes.saturating_sub(fetch.bytes);
+                let unknown = peer.pace.bytes_per_second(now).is_none() && !peer.has_said_why(now);
+                if unknown || peer.is_silent(now) {
+                    peer.gave_no_answer(now);
+                }
+                peer.pace.came(0, peer.outstanding > 0, now);
             }
         }
     }

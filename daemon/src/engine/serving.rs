@@ -1,6 +1,5 @@
 //! Serving: who may read what from here, and the pieces they ask for.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use p2p_proto::geometry::{Geometry, PieceIndex};
@@ -16,7 +15,7 @@ use p2p_proto::time::UnixMillis;
 use super::access::{grant_over, grant_refused};
 use super::input::{ConnectionId, ServedId, UploadId};
 use super::uploads::Upload;
-use super::{Engine, Output};
+use super::{Engine, Output, Timer};
 
 /// Bytes of the longest digest, and of a manifest without its digests.
 const DIGEST_BYTES_MAX: u64 = 32;
@@ -27,7 +26,7 @@ const MANIFEST_HEADER_BYTES_MAX: u64 = 1024;
 pub(super) struct Served {
     pub connection: ConnectionId,
     pub node: NodeId,
-    user: UserName,
+    pub user: UserName,
     pub group: GroupName,
     /// When the group was born: nothing of another one of that name is served.
     born: UnixMillis,
@@ -38,6 +37,8 @@ pub(super) struct Served {
     pub epoch: u64,
     /// Whether it has been told what is here.
     told: bool,
+    /// How busy it was told that this node is.
+    pub told_load: Option<Load>,
 }
 
 impl Engine {
@@ -56,8 +57,8 @@ impl Engine {
                 self.served_by.insert((connection, content), served);
                 self.watch_grant(served);
                 self.tell_have_map(content);
-                let load = self.load();
-                self.outputs.push_back(Output::Provide(served, FromProvider::Load(load)));
+                self.tell_load();
+                self.load_changed();
                 self.tell_limit(served);
                 self.add_connected(content, node);
             }
@@ -114,7 +115,7 @@ impl Engine {
 
     pub(super) fn upload_ended(&mut self, upload: UploadId, sent_bytes: u64) {
         self.up_rate.add(sent_bytes, self.now.monotonic);
-        self.uploads.end(upload);
+        self.uploads.end(upload, sent_bytes, self.now.monotonic);
         self.start_uploads();
     }
 
@@ -184,15 +185,20 @@ impl Engine {
 
     /// Serves waiting requests while places are free. Much may have changed while they waited.
     pub(super) fn start_uploads(&mut self) {
-        while let Some(Upload { upload, served, content, piece, bytes }) = self.uploads.start_next() {
+        let now = self.now.monotonic;
+        while let Some(Upload { upload, served, content, piece, bytes }) = self.uploads.start_next(now) {
             match self.check_served(served).and_then(|entry| self.check_here(entry, piece)) {
                 Ok(_) => self.outputs.push_back(Output::ServePiece(upload, content, piece, bytes)),
                 Err(reject) => {
-                    self.uploads.end(upload);
+                    self.uploads.end(upload, 0, now);
                     self.outputs.push_back(Output::RefuseUpload(upload, reject));
                 }
             }
         }
+        if let Some(wait) = self.uploads.held_back(now) {
+            self.timers.set(Timer::Uploads, now + wait);
+        }
+        self.load_changed();
         self.tell_queue_soon();
     }
 
@@ -210,7 +216,8 @@ impl Engine {
             return Err(Reject::new(ErrorCode::CONTENT_NOT_FOUND, "this content is not served here"));
         }
         let group = group.clone();
-        Ok(Served { connection, node, user, group, born, content: *content, expires, epoch, told: false })
+        let (content, told_load) = (*content, None);
+        Ok(Served { connection, node, user, group, born, content, expires, epoch, told: false, told_load })
     }
 
     /// The open interest that covers a request, if its grant still holds.
@@ -279,15 +286,6 @@ impl Engine {
     fn is_opening(&self, content: ContentId, group: &GroupName, born: UnixMillis) -> bool {
         !self.left_groups.contains(group)
             && self.transfers.get(&content).is_some_and(|transfer| transfer.is_of(group, born))
-    }
-
-    /// How busy this node is.
-    fn load(&self) -> Load {
-        let connections: BTreeSet<ConnectionId> = self.served.values().map(|served| served.connection).collect();
-        Load {
-            queued_requests: u32::try_from(self.uploads.waiting_count()).unwrap_or(u32::MAX),
-            active_peers: u32::try_from(connections.len()).unwrap_or(u32::MAX),
-        }
     }
 }
 

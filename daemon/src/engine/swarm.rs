@@ -160,6 +160,9 @@ impl Engine {
         for node in idle {
             self.open_interest(content, node);
         }
+        if let Some(transfer) = self.transfers.get_mut(&content) {
+            transfer.weigh_offers(now);
+        }
         self.fetch_manifest(content);
         self.schedule(content);
         self.review_later(content);
@@ -174,13 +177,20 @@ impl Engine {
     }
 
     pub(super) fn offered(&mut self, interest: InterestId, message: FromProvider) {
+        let now = self.now.monotonic;
         let Some((content, node)) = self.interests.get(&interest).copied() else { return };
         let Some(transfer) = self.transfers.get_mut(&content) else { return };
+        // A peer that had something to bring before is asked when there is room, not because it has more.
+        let mut of_use =
+            transfer.peers.get(&node).is_none_or(|peer| peer.have.is_none() || peer.dry || peer.useful == 0);
         let fits = match message {
             FromProvider::HaveMap(map) => transfer.take_have_map(node, map),
             FromProvider::Have(pieces) => transfer.take_have(node, &pieces),
-            FromProvider::Load(load) => transfer.peers.get_mut(&node).map(|peer| peer.load = load),
-            FromProvider::Queue(hint) => return self.queue_told(interest, hint),
+            FromProvider::Load(load) => transfer.peers.get_mut(&node).map(|peer| {
+                of_use |= peer.load.queued_requests > load.queued_requests;
+                peer.load = load;
+            }),
+            FromProvider::Queue(hint) => transfer.peers.get_mut(&node).map(|peer| peer.queue.take(hint, now)),
             FromProvider::Refused(reject) => {
                 self.interest_closed(interest, Some(reject));
                 return;
@@ -193,13 +203,14 @@ impl Engine {
             }
             return;
         }
-        self.fetch_manifest(content);
-        self.schedule(content);
+        if of_use {
+            self.fetch_manifest(content);
+            self.schedule(content);
+        }
     }
 
     pub(super) fn interest_closed(&mut self, interest: InterestId, reason: Option<Reject>) {
         let Some((content, node)) = self.interests.remove(&interest) else { return };
-        self.queue_hints.forget(interest);
         let not_before = self.after(Duration::from_millis(REST_MS));
         let Some(transfer) = self.transfers.get_mut(&content) else { return };
         transfer.forget_offer(node);

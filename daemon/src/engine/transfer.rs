@@ -7,12 +7,13 @@ use p2p_proto::geometry::{Geometry, PieceIndex};
 use p2p_proto::have_map::{HaveMap, WireHaveMap};
 use p2p_proto::id::{DownloadId, NodeId};
 use p2p_proto::name::{GroupName, UserName};
-use p2p_proto::peer::Load;
 use p2p_proto::time::UnixMillis;
 
-use super::input::{FetchId, InterestId};
+use super::input::FetchId;
 use super::picker::Picker;
+use super::queue_hint::ToldQueue;
 use super::rate::RateMeter;
+use super::swarm_peer::SwarmPeer;
 
 /// How far a transfer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(super) enum Phase {
 pub(super) struct Transfer {
     /// The download it is for.
     pub download: DownloadId,
+    /// This node, as its rivals know it.
+    own: NodeId,
     /// Through which group.
     pub group: GroupName,
     /// When that was born, if that is known: no other group of its name will do.
@@ -61,49 +64,12 @@ pub(super) struct Pieces {
     pub picker: Picker,
 }
 
-/// One peer of a transfer.
-#[derive(Debug, Default)]
-pub(super) struct SwarmPeer {
-    pub user: Option<UserName>,
-    /// The open interest.
-    pub interest: Option<InterestId>,
-    /// What it said it has, before the number of pieces is known here.
-    pub offer: Option<WireHaveMap>,
-    /// What it has.
-    pub have: Option<HaveMap>,
-    /// Whether `have` is counted in the picker's rarity: leechers are, seeders are not.
-    pub counted: bool,
-    /// Bytes asked of it.
-    pub outstanding_bytes: u64,
-    /// Requests to it.
-    pub outstanding: u32,
-    pub rate: RateMeter,
-    pub round_trip: Duration,
-    pub load: Load,
-    /// Pieces that were not what their digest says.
-    pub corrupt_pieces: u32,
-    /// When the last of them came, until it is asked again what it has.
-    pub lied_at: Option<Duration>,
-    /// Not asked before this moment: it refused, or its connection broke.
-    pub not_before: Duration,
-    /// It has nothing that is missing; until it tells of more, or a request to another peer fails.
-    pub dry: bool,
-}
-
-/// Corrupt pieces after which a peer is no longer asked: one may be a bad cable, two are a habit.
-const CORRUPT_PIECES_MAX: u32 = 2;
-
-/// Requests to a peer whose speed is not known yet.
-const WINDOW_FIRST: u32 = 4;
-
-/// Most requests to one peer at once: 32 MiB of the smallest pieces, enough for 1 Gbit/s over a quarter of a second.
-const WINDOW_MAX: u64 = 64;
-
 impl Transfer {
     /// A transfer for a download, before anything is known of it.
-    pub fn new(download: DownloadId, group: GroupName, born: Option<UnixMillis>) -> Transfer {
+    pub fn new(download: DownloadId, group: GroupName, born: Option<UnixMillis>, own: NodeId) -> Transfer {
         Transfer {
             download,
+            own,
             group,
             born,
             phase: Phase::Opening,
@@ -132,13 +98,10 @@ impl Transfer {
         full - last.map_or(0, |last| geometry.piece_length() - geometry.piece_bytes(last))
     }
 
-    /// Whether no peer offers a single piece.
+    /// Whether no peer offers anything that is missing here.
     pub fn is_lonely(&self) -> bool {
-        let offers = |peer: &SwarmPeer| match (&peer.have, &peer.offer) {
-            (Some(have), _) => !have.is_empty(),
-            (None, offer) => offer.is_some(),
-        };
-        !self.peers.values().any(offers)
+        let complete = self.pieces.as_ref().is_some_and(|pieces| pieces.picker.pieces_left() == 0);
+        !complete && !self.peers.values().any(SwarmPeer::offers_something)
     }
 
     /// Takes what a peer says it has; `None` where it does not fit the content.
@@ -150,12 +113,14 @@ impl Transfer {
         };
         let have = HaveMap::from_wire(&wire, pieces.geometry.piece_count()).ok()?;
         peer.uncount(&mut pieces.picker);
-        if !have.is_full() {
-            have.iter().for_each(|piece| pieces.picker.count(piece, true));
-            peer.counted = true;
-        }
+        peer.useful = useful(&have, &pieces.picker);
+        let leeches = !have.is_full();
         peer.have = Some(have);
+        if leeches {
+            peer.count(&mut pieces.picker);
+        }
         peer.dry = false;
+        self.find_rivals();
         Some(())
     }
 
@@ -166,12 +131,28 @@ impl Transfer {
         let have = peer.have.as_mut()?;
         for piece in news {
             pieces.geometry.piece(piece.0)?;
-            if have.insert(*piece) && peer.counted {
-                pieces.picker.count(*piece, true);
+            if have.insert(*piece) {
+                peer.useful += u32::from(!pieces.picker.have().contains(*piece));
+                if peer.counted {
+                    pieces.picker.count(*piece, true);
+                }
             }
         }
         peer.dry = false;
+        if have.is_full() {
+            self.find_rivals();
+        }
         Some(())
+    }
+
+    /// A piece is here: nobody's offer of it is of use any more.
+    pub fn piece_here(&mut self, piece: PieceIndex) {
+        self.fresh.push(piece);
+        for peer in self.peers.values_mut() {
+            if peer.have.as_ref().is_some_and(|have| have.contains(piece)) {
+                peer.useful = peer.useful.saturating_sub(1);
+            }
+        }
     }
 
     /// The pieces are known now: what peers said before counts from here on.
@@ -193,9 +174,38 @@ impl Transfer {
             peer.uncount(&mut pieces.picker);
         }
         peer.interest = None;
+        peer.queue = ToldQueue::default();
         peer.lied_at = None;
         peer.offer = None;
         peer.have = None;
+        peer.useful = 0;
+        self.find_rivals();
+    }
+
+    /// What a peer has that long sends nothing counts as if nobody had it, and it takes no turns, until it delivers again.
+    pub fn weigh_offers(&mut self, now: Duration) {
+        let Some(pieces) = &mut self.pieces else { return };
+        let mut changed = false;
+        for peer in self.peers.values_mut() {
+            let Some(have) = &peer.have else { continue };
+            let counts = !have.is_full() && peer.unanswered == 0 && !peer.is_silent(now);
+            changed |= counts != peer.counted;
+            match (peer.counted, counts) {
+                (false, true) => peer.count(&mut pieces.picker),
+                (true, false) => peer.uncount(&mut pieces.picker),
+                _ => (),
+            }
+        }
+        if changed {
+            self.find_rivals();
+        }
+    }
+
+    /// Tells the picker which peers download this content too.
+    fn find_rivals(&mut self) {
+        let Some(pieces) = &mut self.pieces else { return };
+        let leechers = self.peers.iter().filter(|(_, peer)| peer.counted && !peer.is_complete());
+        pieces.picker.set_rivals(lot(self.own), leechers.map(|(node, _)| lot(*node)).collect());
     }
 
     /// Something that other peers may bring is free again.
@@ -212,80 +222,26 @@ impl Transfer {
         if self.phase == Phase::Finishing && !pieces.picker.is_complete() {
             return Err("finishing with pieces missing".to_owned());
         }
+        for (node, peer) in &self.peers {
+            let expected = peer.have.as_ref().map_or(0, |have| useful(have, &pieces.picker));
+            if peer.useful != expected {
+                let (useful, short) = (peer.useful, node.short());
+                return Err(format!("node {short} offers {expected} missing pieces, {useful} are counted"));
+            }
+        }
         pieces.picker.invariant()
     }
 }
 
-impl SwarmPeer {
-    /// Whether it may be asked for pieces now.
-    pub fn is_ready(&self, now: Duration) -> bool {
-        self.have.is_some()
-            && !self.dry
-            && !self.is_banned()
-            && self.not_before <= now
-            && self.outstanding < self.window(now)
-    }
+/// How many pieces that are not here a have-map offers.
+pub(super) fn useful(have: &HaveMap, picker: &Picker) -> u32 {
+    let count = have.iter().filter(|piece| !picker.have().contains(*piece)).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
 
-    /// Whether it has lied too often.
-    pub fn is_banned(&self) -> bool {
-        self.corrupt_pieces >= CORRUPT_PIECES_MAX
-    }
-
-    /// Bytes per second it delivers, if that is known.
-    pub fn delivery_rate(&self, now: Duration) -> Option<u64> {
-        Some(self.rate.bytes_per_second(now)).filter(|rate| *rate > 0)
-    }
-
-    /// When a request of `bytes` made now would be answered, by what it delivers and what it owes. A peer of unknown
-    /// speed is tried first, and least if its own word is that others wait there.
-    pub fn expected_delivery(&self, bytes: u64, now: Duration) -> Duration {
-        match self.delivery_rate(now) {
-            Some(rate) => seconds(self.outstanding_bytes.saturating_add(bytes), rate),
-            None => Duration::from_micros(u64::from(self.load.queued_requests).saturating_mul(1000)),
-        }
-    }
-
-    /// Requests it may have at once: what flows in one round trip (its bandwidth-delay product), and two more so that
-    /// it never waits for the next.
-    fn window(&self, now: Duration) -> u32 {
-        let Some(rate) = self.delivery_rate(now) else { return WINDOW_FIRST };
-        let in_flight_bytes = u128::from(rate) * self.round_trip.as_micros() / 1_000_000;
-        let pieces = in_flight_bytes / u128::from(p2p_proto::limit::PIECE_BYTES_MIN) + 3;
-        u32::try_from(pieces.min(u128::from(WINDOW_MAX))).unwrap_or(WINDOW_FIRST)
-    }
-
-    /// What it sent as this piece is not it: to be asked for elsewhere, while its other pieces may be good.
-    pub fn lacks(&mut self, piece: PieceIndex, picker: &mut Picker, now: Duration) {
-        self.lied_at = Some(now);
-        if let Some(have) = &mut self.have
-            && have.remove(piece)
-            && self.counted
-        {
-            picker.count(piece, false);
-        }
-    }
-
-    /// Takes what it has out of the picker's rarity.
-    fn uncount(&mut self, picker: &mut Picker) {
-        if std::mem::take(&mut self.counted)
-            && let Some(have) = &self.have
-        {
-            have.iter().for_each(|piece| picker.count(piece, false));
-        }
-    }
-
-    /// News before the number of pieces is known: kept in the offer, which is asked for again if there is none.
-    fn take_have_early(&mut self, news: &[PieceIndex]) -> Option<()> {
-        match self.offer.as_mut()? {
-            WireHaveMap::All => Some(()),
-            WireHaveMap::Bits(bits) => {
-                for piece in news {
-                    *bits.get_mut(piece.as_usize() / 8)? |= 0x80 >> (piece.0 % 8);
-                }
-                Some(())
-            }
-        }
-    }
+/// The number that stands for a node where leechers draw lots.
+pub(super) fn lot(node: NodeId) -> u64 {
+    node.0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// The time that `bytes` take at `rate` bytes per second.

@@ -11,7 +11,8 @@ use super::Engine;
 use super::downloads::{Download, Stage};
 use super::peers::Peer;
 use super::record::DownloadPhase;
-use super::transfer::{SwarmPeer, Transfer};
+use super::swarm_peer::SwarmPeer;
+use super::transfer::Transfer;
 
 /// From this part of its limit on, in percent, a rate is what the limit makes it: pieces come in whole, and the last few
 /// seconds hold one more or one less of them.
@@ -44,7 +45,7 @@ impl Engine {
             ahead: ahead.map(super::report::count),
             last_seeder: last_seeder.as_ref().map(|(user, _)| user.clone()),
             last_seen: last_seeder.map(|(_, at)| at),
-            peers: running.map_or_else(Vec::new, |transfer| self.peers_of(content, transfer)),
+            peers: running.map_or_else(Vec::new, |transfer| self.peers_of(transfer)),
             download: row,
         };
         self.judge(&mut why, download, running);
@@ -60,7 +61,7 @@ impl Engine {
     }
 
     /// What a transfer waits for that has received nothing for a while.
-    pub(super) fn obstacle(&self, content: ContentId, transfer: &Transfer) -> Obstacle {
+    pub(super) fn obstacle(&self, transfer: &Transfer) -> Obstacle {
         let no_tracker = (!self.tracker_ok()).then(|| self.no_tracker());
         let granted = self.is_granted(&transfer.group);
         let known = transfer.peers.len();
@@ -69,7 +70,7 @@ impl Engine {
         let silent = transfer.peers.values().filter(|peer| peer.interest.is_none() && !peer.is_banned()).count();
         let liars = transfer.peers.values().filter(|peer| peer.corrupt_pieces > 0).count();
         let asked = transfer.peers.values().filter(|peer| peer.outstanding > 0).count();
-        let queue = self.shortest_queue(content, transfer);
+        let queue = self.shortest_queue(transfer);
         let (bottleneck, reason) = match (transfer.is_lonely(), no_tracker, &transfer.last_seeder) {
             _ if liars > 0 => (
                 Bottleneck::BadPeers,
@@ -85,10 +86,10 @@ impl Engine {
                 let ahead = queue.unwrap_or_default();
                 (Bottleneck::PeerQueue, format!("in the queues of {asked} peers, behind {ahead} requests of others"))
             }
-            (false, ..) if asked > 0 => {
-                (Bottleneck::PeerSpeed, format!("{asked} peers that were asked for pieces send nothing"))
+            (false, ..) => (Bottleneck::PeerSpeed, "the peers that have the missing pieces send nothing".to_owned()),
+            (true, ..) if transfer.peers.values().any(|peer| peer.have.is_some()) => {
+                (Bottleneck::MissingPieces, "no peer online has the pieces that are missing".to_owned())
             }
-            (false, ..) => (Bottleneck::MissingPieces, "no peer online has the pieces that are missing".to_owned()),
             (true, ..) if unreachable > 0 && unreachable == silent => (
                 Bottleneck::Unreachable,
                 format!(
@@ -128,9 +129,9 @@ impl Engine {
             (DownloadPhase::Active, Stage::Twin, _) => why.bottleneck = Bottleneck::SameContent,
             _ if why.active.is_some() => why.bottleneck = Bottleneck::Queue,
             (DownloadPhase::Active, _, Some(transfer)) if why.download.state == DownloadState::Waiting => {
-                why.bottleneck = self.obstacle(record.content, transfer).bottleneck;
+                why.bottleneck = self.obstacle(transfer).bottleneck;
                 if why.bottleneck == Bottleneck::PeerQueue {
-                    why.ahead = self.shortest_queue(record.content, transfer);
+                    why.ahead = self.shortest_queue(transfer);
                 }
             }
             (DownloadPhase::Active, _, Some(transfer)) if why.download.state == DownloadState::Downloading => {
@@ -154,7 +155,7 @@ impl Engine {
         } else if all_limited {
             why.bottleneck = Bottleneck::PeerLimit;
             why.limit = Some(limits);
-        } else if let Some(ahead) = self.shortest_queue(content, transfer) {
+        } else if let Some(ahead) = self.shortest_queue(transfer) {
             why.bottleneck = Bottleneck::PeerQueue;
             why.ahead = Some(ahead);
         } else {
@@ -163,23 +164,25 @@ impl Engine {
     }
 
     /// Where requests of a transfer wait at every peer that was asked, how many of others come first where it is fewest.
-    fn shortest_queue(&self, content: ContentId, transfer: &Transfer) -> Option<u32> {
-        let asked = transfer.peers.iter().filter(|(_, peer)| peer.outstanding > 0);
-        let ahead = asked.map(|(node, _)| self.queue_at(content, *node).filter(|hint| hint.waiting > 0));
+    fn shortest_queue(&self, transfer: &Transfer) -> Option<u32> {
+        let now = self.now.monotonic;
+        let asked = transfer.peers.values().filter(|peer| peer.outstanding > 0);
+        let ahead = asked.map(|peer| peer.queue.hint(now).filter(|hint| hint.waiting > 0));
         ahead.map(|hint| hint.map(|hint| hint.ahead)).min_by_key(|ahead| ahead.unwrap_or(0)).flatten()
     }
 
     /// Who is known to have some of a content.
-    fn peers_of(&self, content: ContentId, transfer: &Transfer) -> Vec<PeerOfDownload> {
+    fn peers_of(&self, transfer: &Transfer) -> Vec<PeerOfDownload> {
+        let now = self.now.monotonic;
         let row = |(node, peer): (&p2p_proto::id::NodeId, &SwarmPeer)| {
-            let hint = self.queue_at(content, *node).unwrap_or_default();
+            let hint = peer.queue.hint(now).unwrap_or_default();
             PeerOfDownload {
                 node: *node,
                 user: peer.user.clone(),
                 connected: self.peers.get(node).is_some_and(|known| known.connection().is_some()),
                 pieces: peer.have.as_ref().map(|have| have.len()),
                 requests: peer.outstanding,
-                rate: peer.rate.bytes_per_second(self.now.monotonic),
+                rate: peer.pace.bytes_per_second(now).unwrap_or(0),
                 waiting: hint.waiting,
                 ahead: hint.ahead,
                 up_limit: hint.up_limit,

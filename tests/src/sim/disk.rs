@@ -29,7 +29,6 @@ pub(super) struct Disk {
     files: BTreeMap<PathBuf, Manifest>,
     parts: BTreeMap<ContentId, Part>,
     complete: BTreeSet<ContentId>,
-    pub fetched_twice: u64,
 }
 
 impl Disk {
@@ -77,13 +76,26 @@ impl Disk {
         self.holds(content) || self.parts.get(&content).is_some_and(|part| part.written.contains(piece))
     }
 
-    /// A good piece is written.
-    pub fn write(&mut self, content: ContentId, piece: PieceIndex) {
-        if let Some(part) = self.parts.get_mut(&content)
-            && !part.written.insert(piece)
-        {
-            self.fetched_twice += 1;
-        }
+    /// Whether a piece survives a crash.
+    pub fn is_durable(&self, content: ContentId, piece: PieceIndex) -> bool {
+        self.holds(content) || self.parts.get(&content).is_some_and(|part| part.durable.contains(piece))
+    }
+
+    /// The pieces of a part file that are not written.
+    pub fn missing(&self, content: ContentId) -> Vec<PieceIndex> {
+        let Some(part) = self.parts.get(&content) else { return Vec::new() };
+        let all = (0..part.written.piece_count()).map(PieceIndex);
+        all.filter(|piece| !part.written.contains(*piece)).collect()
+    }
+
+    /// Bytes of a piece of a content whose manifest is here.
+    pub fn piece_bytes(&self, content: ContentId, piece: PieceIndex) -> u64 {
+        self.manifests.get(&content).map_or(0, |manifest| manifest.geometry().piece_bytes(piece))
+    }
+
+    /// A good piece is written; true if it was not here before.
+    pub fn write(&mut self, content: ContentId, piece: PieceIndex) -> bool {
+        self.parts.get_mut(&content).is_some_and(|part| part.written.insert(piece))
     }
 
     /// A written piece is synced; false if it was lost in a crash before.

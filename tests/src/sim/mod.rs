@@ -1,27 +1,37 @@
-//! A world of real engines in virtual time: links with rate and delay, a tracker, disks that survive crashes.
+//! A world of real engines in virtual time: links with rate, delay and loss, a tracker, disks that survive crashes.
 //!
-//! Everything that happens is an [`Event`] in one queue, ordered by time and then by when it was put there, and all
-//! chance comes from one seed: the same seed gives the same world to the last event.
+//! Everything that happens is an event in one queue (`events`), and all chance comes from one seed: the same seed gives
+//! the same world to the last event.
 
+mod checks;
 mod disk;
+mod events;
+mod links;
 mod network;
+mod people;
+pub mod swarm;
 mod tracker;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use p2p_proto::control::{self, Answer, Frame};
-use p2p_proto::geometry::PieceIndex;
 use p2p_proto::id::{ContentId, NodeId};
 use p2p_proto::reject::Reject;
 use p2p_proto::time::UnixMillis;
 use p2p_proto::version::SOFTWARE;
-use p2pd::engine::input::CommandId;
+use p2pd::engine::input::{CommandId, FetchId};
 use p2pd::engine::{Config, Engine, Input, Limits, Now, Output};
 
+use checks::Asked;
 use disk::Disk;
-use network::{Arrival, Network};
+use events::{Event, Events};
+use links::{Downlink, Uplink};
+pub use links::{Link, Path};
+pub use network::Dial;
+use network::Network;
+pub use people::{DEADLINE, download_request};
 use tracker::Tracker;
 
 /// When a simulated world begins, by the wall clock.
@@ -30,20 +40,11 @@ const EPOCH_MS: u64 = 1_800_000_000_000;
 /// Between a piece being written and its being durable.
 const SYNC_DELAY: Duration = Duration::from_millis(100);
 
-/// Every message's way from one node to another, or to the tracker.
-pub const LATENCY: Duration = Duration::from_millis(5);
+/// Every message's way to the tracker, or back.
+const TRACKER_DELAY: Duration = Duration::from_millis(5);
 
-/// What happens at some moment.
-enum Event {
-    /// A node's engine is told something, in that life of the node.
-    Tell(usize, u32, Input),
-    /// A node's engine asked to be woken.
-    Wake(usize),
-    /// What a node fetched comes in.
-    Arrive(Arrival),
-    /// A piece that a node wrote, in that life of it, is on disk.
-    Sync(usize, u32, ContentId, PieceIndex),
-}
+/// How long a node takes to notice that a peer was killed.
+const DEATH_NOTICED: Duration = Duration::from_millis(300);
 
 /// One simulated daemon.
 pub struct Node {
@@ -58,41 +59,58 @@ pub struct Node {
     next_command: u64,
     /// When its engine is to be woken.
     wake_at: Option<Duration>,
-    /// Bytes per second up, the link's rate.
-    up_rate: u64,
+    /// Its way into the network.
+    pub link: Link,
     /// The limit that its engine has set for what it sends, in bytes per second; 0: none.
     up_limit: u64,
-    /// When the uplink has sent what it was given.
-    up_free_at: Duration,
+    uplink: Uplink,
+    downlink: Downlink,
+    /// Pieces that its engine waits for.
+    asked: BTreeMap<FetchId, Asked>,
     /// Sends corrupt pieces.
     pub liar: bool,
     /// Takes requests and never answers.
     pub silent: bool,
     /// Bytes of pieces sent.
     pub served_bytes: u64,
+    /// Of these, bytes that nobody needed: of pieces given up on the way, or come a second time.
+    pub wasted_bytes: u64,
+    /// Pieces that came again when they were here.
+    pub fetched_twice: u64,
+    /// Bytes of pieces received from each node that sent any, by place.
+    pub received_bytes: BTreeMap<usize, u64>,
 }
 
 impl Node {
     /// Bytes per second that it sends now.
-    fn rate_now(&self) -> u64 {
-        if self.up_limit == 0 { self.up_rate } else { self.up_rate.min(self.up_limit) }
+    fn up_rate(&self) -> u64 {
+        if self.up_limit == 0 { self.link.up_rate } else { self.link.up_rate.min(self.up_limit) }
     }
 }
 
 /// The world.
 pub struct World {
     now: Duration,
-    queue: BinaryHeap<Reverse<(Duration, u64)>>,
-    events: BTreeMap<u64, Event>,
-    next_event: u64,
+    events: Events,
     /// The nodes, by place.
     pub nodes: Vec<Node>,
+    places: BTreeMap<NodeId, usize>,
     tracker: Tracker,
     network: Network,
+    /// What lies between any two nodes.
+    pub path: Path,
     /// All chance comes from here.
     pub random: fastrand::Rng,
     /// Whether the tracker answers.
     tracker_up: bool,
+    /// Downloads that were put into their place: when, where, what.
+    pub completed: Vec<(Duration, usize, ContentId)>,
+    /// Whether every engine's own invariant is looked at after everything that happens to it: slow in large worlds.
+    pub thorough: bool,
+    /// Things that happened to engines.
+    pub engine_events: u64,
+    /// Real time that engines took for them; not part of the simulated world.
+    pub engine_time: Duration,
 }
 
 impl World {
@@ -100,19 +118,23 @@ impl World {
     pub fn new(seed: u64) -> World {
         World {
             now: Duration::from_secs(1),
-            queue: BinaryHeap::new(),
-            events: BTreeMap::new(),
-            next_event: 0,
+            events: Events::default(),
             nodes: Vec::new(),
+            places: BTreeMap::new(),
             tracker: Tracker::new(),
             network: Network::default(),
+            path: Path::default(),
             random: fastrand::Rng::with_seed(seed),
             tracker_up: true,
+            completed: Vec::new(),
+            thorough: true,
+            engine_events: 0,
+            engine_time: Duration::ZERO,
         }
     }
 
     /// A new node with an empty disk, connected to the tracker; its place.
-    pub fn add_node(&mut self, up_rate: u64) -> usize {
+    pub fn add_node(&mut self, link: Link) -> usize {
         let place = self.nodes.len();
         let mut id = [0; 32];
         id[..8].copy_from_slice(&self.random.u64(..).to_be_bytes());
@@ -124,13 +146,21 @@ impl World {
             told: BTreeMap::new(),
             next_command: 1,
             wake_at: None,
-            up_rate,
+            link,
             up_limit: 0,
-            up_free_at: Duration::ZERO,
+            uplink: Uplink::default(),
+            downlink: Downlink::default(),
+            asked: BTreeMap::new(),
             liar: false,
             silent: false,
             served_bytes: 0,
+            wasted_bytes: 0,
+            fetched_twice: 0,
+            received_bytes: BTreeMap::new(),
         });
+        self.places.insert(NodeId(id), place);
+        let [_, a, b, c] = u32::try_from(place).unwrap_or(u32::MAX).to_be_bytes();
+        self.tracker.addresses.insert(NodeId(id), vec![SocketAddr::from(([10, a, b, c], 4433))]);
         self.start(place);
         place
     }
@@ -158,11 +188,27 @@ impl World {
 
     /// Ends a node as a kill does: what was not on disk is lost, its peers notice after a while.
     pub fn kill(&mut self, place: usize) {
-        self.nodes[place].engine = None;
-        self.nodes[place].told.clear();
-        self.nodes[place].disk.crash();
-        self.tracker.disconnected(self.nodes[place].id);
-        self.cut_connections(place);
+        self.end(place, DEATH_NOTICED);
+    }
+
+    /// Ends a node as its owner does: its peers hear of it.
+    pub fn leave(&mut self, place: usize) {
+        self.tell(place, Duration::ZERO, Input::Terminate);
+    }
+
+    /// Whether a node runs.
+    pub fn is_up(&self, place: usize) -> bool {
+        self.nodes[place].engine.is_some()
+    }
+
+    fn end(&mut self, place: usize, noticed_after: Duration) {
+        let node = &mut self.nodes[place];
+        node.engine = None;
+        node.told.clear();
+        node.asked.clear();
+        node.disk.crash();
+        self.tracker.disconnected(node.id);
+        self.cut_connections(place, noticed_after);
     }
 
     /// Whether the tracker answers from now on.
@@ -224,8 +270,8 @@ impl World {
             if done(self) {
                 return true;
             }
-            match self.queue.peek() {
-                Some(Reverse((at, _))) if *at <= deadline => self.step(),
+            match self.events.next_at() {
+                Some(at) if at <= deadline => self.step(),
                 _ => {
                     self.now = deadline;
                     return done(self);
@@ -255,48 +301,56 @@ impl World {
         self.nodes[place].disk.holds(content)
     }
 
-    /// Pieces that a node was sent more than once after they had been verified there.
-    pub fn fetched_twice(&self, place: usize) -> u64 {
-        self.nodes[place].disk.fetched_twice
-    }
-
     /// Handles the next event.
     fn step(&mut self) {
-        let Some(Reverse((at, number))) = self.queue.pop() else { return };
+        let Some((at, event)) = self.events.next() else { return };
         self.now = self.now.max(at);
-        let now = self.now();
-        let place = match self.events.remove(&number) {
-            Some(Event::Tell(place, life, input)) if self.nodes[place].life == life => {
-                let Some(engine) = &mut self.nodes[place].engine else { return };
-                engine.handle(now, input);
-                place
+        match event {
+            Event::Tell(place, life, input) if self.nodes[place].life == life => {
+                if let Input::PieceFetched { fetch, .. } = *input {
+                    self.nodes[place].asked.remove(&fetch);
+                }
+                self.drive(place, |engine, now| engine.handle(now, *input));
             }
-            Some(Event::Wake(place)) if self.nodes[place].wake_at.is_some_and(|due| due <= self.now) => {
+            Event::Wake(place) if self.nodes[place].wake_at.is_some_and(|due| due <= self.now) => {
                 self.nodes[place].wake_at = None;
-                let Some(engine) = &mut self.nodes[place].engine else { return };
-                engine.tick(now);
-                place
+                self.drive(place, Engine::tick);
             }
-            Some(Event::Arrive(arrival)) => return self.arrived(arrival),
-            Some(Event::Sync(place, life, content, piece)) => {
+            Event::Tell(..) | Event::Wake(_) => (),
+            Event::Uplink(place) => self.uplink_due(place),
+            Event::Arrive(server, upload) => self.arrived(server, upload),
+            Event::Unwanted(server, upload) => self.unwanted(server, upload),
+            Event::Silence(server, upload) => self.gave_no_answer(server, upload),
+            Event::Sync(place, life, content, piece) => {
                 if self.nodes[place].life == life && self.nodes[place].disk.sync(content, piece) {
                     let download = self.nodes[place].disk.download_of(content);
                     self.tell(place, Duration::ZERO, Input::PiecesDurable(download, vec![piece]));
                 }
-                return;
             }
-            _ => return,
-        };
+        }
+    }
+
+    /// Has a node's engine, if it runs, do something, and performs what it asks for.
+    fn drive(&mut self, place: usize, what: impl FnOnce(&mut Engine, Now)) {
+        let now = self.now();
+        let Some(engine) = &mut self.nodes[place].engine else { return };
+        let began = Instant::now();
+        what(engine, now);
+        self.engine_time += began.elapsed();
+        self.engine_events += 1;
         self.drain(place);
     }
 
     /// Performs what a node's engine asks for, checks it, and notes when it wants to be woken.
     fn drain(&mut self, place: usize) {
         while let Some(output) = self.nodes[place].engine.as_mut().and_then(Engine::poll_output) {
+            self.check(place, &output);
             self.perform(place, output);
         }
         let Some(engine) = &self.nodes[place].engine else { return };
-        if let Err(broken) = engine.invariant() {
+        if self.thorough
+            && let Err(broken) = engine.invariant()
+        {
             panic!("at {:?} in node {place}: {broken}", self.now);
         }
         if let Some(deadline) = engine.next_deadline()
@@ -315,7 +369,7 @@ impl World {
                 self.nodes[place].told.entry(command).or_default().push(frame);
             }
             Output::Note(_) | Output::Completed(_) | Output::WakeTrackers => (),
-            Output::Exit(_) => self.kill(place),
+            Output::Exit(_) => self.end(place, self.path.delay),
             Output::AskTracker(..) | Output::Register(..) | Output::Login(..) | Output::ChangePassword(..) => {
                 self.perform_tracker(place, output);
             }
@@ -331,9 +385,14 @@ impl World {
             | Output::DescribeContent(..)
             | Output::ResolveDestination { .. }
             | Output::MeasureDisk(_) => {
+                let finished = match &output {
+                    Output::FinishPart(record) | Output::CopyLocal(record) => Some(record.content),
+                    _ => None,
+                };
                 if let Some(input) = self.nodes[place].disk.perform(output) {
                     self.tell(place, Duration::from_micros(100), input);
                 }
+                self.completed.extend(finished.map(|content| (self.now, place, content)));
             }
             _ => self.perform_network(place, output),
         }
@@ -342,14 +401,11 @@ impl World {
     /// Tells a node's engine something after a delay, unless it ends before.
     fn tell(&mut self, place: usize, delay: Duration, input: Input) {
         let life = self.nodes[place].life;
-        self.put(self.now + delay, Event::Tell(place, life, input));
+        self.put(self.now + delay, Event::Tell(place, life, Box::new(input)));
     }
 
     fn put(&mut self, at: Duration, event: Event) {
-        let number = self.next_event;
-        self.next_event += 1;
-        self.events.insert(number, event);
-        self.queue.push(Reverse((at, number)));
+        self.events.put(at, event);
     }
 
     fn now(&self) -> Now {
@@ -359,6 +415,6 @@ impl World {
 
     /// The place of a node.
     fn place(&self, id: NodeId) -> Option<usize> {
-        self.nodes.iter().position(|node| node.id == id)
+        self.places.get(&id).copied()
     }
 }

@@ -3,10 +3,12 @@
 //! What the real one decides is tested with the real one; here it only has to say what daemons need to hear.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use p2p_proto::control::TrackerState;
 use p2p_proto::grant::{GrantBody, GrantSigner};
 use p2p_proto::id::{ContentId, NodeId};
+use p2p_proto::limit::LOOKUP_PROVIDERS_MAX;
 use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
@@ -18,7 +20,7 @@ use p2p_proto::version::{SOFTWARE, TRACKER_PROTOCOL};
 use p2pd::engine::input::TrackerId;
 use p2pd::engine::{Input, Output};
 
-use super::{LATENCY, World};
+use super::{TRACKER_DELAY, World};
 
 /// Everything the tracker knows.
 pub(super) struct Tracker {
@@ -37,6 +39,8 @@ pub(super) struct Tracker {
     revoked: Vec<(GroupName, NodeId, u64)>,
     /// What nodes are to be told.
     events: Vec<(NodeId, TrackerEvent)>,
+    /// Where nodes are said to be.
+    pub addresses: BTreeMap<NodeId, Vec<SocketAddr>>,
 }
 
 impl Tracker {
@@ -55,6 +59,7 @@ impl Tracker {
             epoch: 0,
             revoked: Vec::new(),
             events: Vec::new(),
+            addresses: BTreeMap::new(),
         }
     }
 
@@ -76,8 +81,8 @@ impl Tracker {
 
     fn provider(&self, node: NodeId, complete: bool) -> Option<Provider> {
         let user = self.enrolled.get(&node)?.clone();
-        let address = "192.0.2.1:4433".parse().expect("an address");
-        Some(Provider { node, user, addresses: vec![address], complete })
+        let addresses = self.addresses.get(&node).cloned().unwrap_or_default();
+        Some(Provider { node, user, addresses, complete })
     }
 
     fn require_member(&self, node: NodeId, group: &GroupName) -> Result<UserName, Reject> {
@@ -173,7 +178,12 @@ impl Tracker {
                     return Err(Reject::new(ErrorCode::FILE_NOT_FOUND, "no file with this content is listed"));
                 }
                 let present = self.present.get(&(group, content)).into_iter().flatten();
-                let others = present.filter(|(other, _)| **other != node);
+                let mut others: Vec<_> = present.filter(|(other, _)| **other != node).collect();
+                // Of many, some: others each time.
+                let at = usize::try_from(now.0).unwrap_or(0) % others.len().max(1);
+                others.rotate_left(at);
+                others.truncate(LOOKUP_PROVIDERS_MAX);
+                let others = others.into_iter();
                 let providers = others.filter_map(|(other, complete)| self.provider(*other, *complete)).collect();
                 Ok(Answer::Providers(Providers { providers, last_seeder: None }))
             }
@@ -305,6 +315,22 @@ impl Tracker {
 }
 
 impl World {
+    /// Where the tracker says that a node is.
+    pub fn set_addresses(&mut self, place: usize, addresses: Vec<SocketAddr>) {
+        self.tracker.addresses.insert(self.nodes[place].id, addresses);
+    }
+
+    /// The tracker says from now on that a node which does not exist seeds a content, at these addresses.
+    pub fn invent_seeder(&mut self, content: ContentId, addresses: Vec<SocketAddr>) {
+        let mut id = [0xff; 32];
+        id[..8].copy_from_slice(&self.random.u64(..).to_be_bytes());
+        let node = NodeId(id);
+        self.tracker.addresses.insert(node, addresses);
+        self.tracker.enrolled.insert(node, "nobody".parse().expect("a good name"));
+        let group = "g".parse().expect("a good name");
+        self.tracker.present.entry((group, content)).or_default().insert(node, true);
+    }
+
     /// Connects a node to the tracker.
     pub fn connect_tracker(&mut self, place: usize) {
         let id = self.nodes[place].id;
@@ -321,12 +347,12 @@ impl World {
         };
         self.tell(
             place,
-            2 * LATENCY,
+            2 * TRACKER_DELAY,
             Input::TrackerConnected {
                 tracker: TrackerId(0),
                 node: NodeId([0xee; 32]),
                 ack,
-                round_trip: 2 * LATENCY,
+                round_trip: 2 * TRACKER_DELAY,
                 key_exchange: "none".to_owned(),
             },
         );
@@ -337,7 +363,7 @@ impl World {
         self.tracker.disconnected(self.nodes[place].id);
         let reason = Reject::new(ErrorCode::NO_TRACKER, "the tracker is down");
         let state = TrackerState::Unreachable;
-        self.tell(place, LATENCY, Input::TrackerLost { tracker: TrackerId(0), state, reason });
+        self.tell(place, TRACKER_DELAY, Input::TrackerLost { tracker: TrackerId(0), state, reason });
     }
 
     /// Answers what a node asks the tracker.
@@ -366,14 +392,15 @@ impl World {
                 events.retain(|(other, _)| self.tracker.connected.contains(other));
                 for (other, event) in events {
                     if let Some(other) = self.place(other) {
-                        self.tell(other, 2 * LATENCY, Input::TrackerEvent(TrackerId(0), event));
+                        self.tell(other, 2 * TRACKER_DELAY, Input::TrackerEvent(TrackerId(0), event));
                     }
                 }
                 (ask, reply)
             }
             other => panic!("not the tracker's: {other:?}"),
         };
-        self.tell(place, 2 * LATENCY, Input::TrackerAnswered { ask, tracker: TrackerId(0), reply, knowledge: None });
+        let answered = Input::TrackerAnswered { ask, tracker: TrackerId(0), reply, knowledge: None };
+        self.tell(place, 2 * TRACKER_DELAY, answered);
     }
 }
 
