@@ -4,6 +4,7 @@
 //! nodes of their own. They need root and say so where they are skipped. What they hold: a transfer goes on within
 //! [`GOES_ON_WITHIN`] of the moment from which it could, without anyone's help. `--nocapture` shows how soon it did.
 
+mod addresses;
 mod chaos;
 mod cuts;
 mod fairness;

@@ -84,9 +84,9 @@ impl Scene {
     pub fn new(plan: &Plan, cluster: &Cluster) -> Scene {
         let clients: Vec<Daemon> = (0..plan.clients).map(|client| cluster.user(&format!("client{client}"))).collect();
         let (seeder, downloader) = (cluster.user("seeder"), cluster.user("downloader"));
-        for group in [FILES, ROOM] {
-            seeder.run(&["create_group", group, "--policy", "open"]);
-        }
+        seeder.run(&["create_group", FILES, "--policy", "open"]);
+        // Whoever has left looks on.
+        seeder.run(&["create_group", ROOM, "--policy", "public"]);
         for client in clients.iter().chain([&downloader]) {
             client.run(&["join_group", FILES]);
         }

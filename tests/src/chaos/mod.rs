@@ -76,27 +76,26 @@ fn run_inside(plan: &Plan, network: &Loopback) -> Result<Report, Vec<Violation>>
     let scene = load::Scene::new(plan, &cluster);
     let stage = Stage { start: Instant::now(), phase: Mutex::new(Phase::Kills), over: AtomicBool::new(false) };
     let (mut told, transfer, killed) = std::thread::scope(|scope| {
-        // Also where something fails: the threads are waited for all the same.
+        // Where one of them fails, all end; the threads are waited for all the same.
         let _ending = Ending(&stage);
-        let clients: Vec<_> = (0..plan.clients)
-            .map(|client| {
-                scope.spawn({
-                    let (scene, stage) = (&scene, &stage);
-                    move || load::change(scene, client, plan.seed, stage)
-                })
-            })
-            .collect();
-        let lookers: Vec<_> = (0..plan.clients)
-            .map(|client| {
-                scope.spawn({
-                    let (scene, stage) = (&scene, &stage);
-                    move || load::look(scene, client, stage)
-                })
-            })
-            .collect();
-        let transfer = scope.spawn(|| load::download(&scene, &stage));
-        let killed = faults::inflict(plan, &mut cluster, network, &stage);
-        let told: Vec<load::Told> = clients.into_iter().chain(lookers).map(|thread| joined(thread.join())).collect();
+        let (scene, stage) = (&scene, &stage);
+        let change = |client| {
+            move || {
+                let _ending = Ending(stage);
+                load::change(scene, client, plan.seed, stage)
+            }
+        };
+        let look = |client| {
+            move || {
+                let _ending = Ending(stage);
+                load::look(scene, client, stage)
+            }
+        };
+        let changing: Vec<_> = (0..plan.clients).map(|client| scope.spawn(change(client))).collect();
+        let looking: Vec<_> = (0..plan.clients).map(|client| scope.spawn(look(client))).collect();
+        let transfer = scope.spawn(|| load::download(scene, stage));
+        let killed = faults::inflict(plan, &mut cluster, network, stage);
+        let told: Vec<load::Told> = changing.into_iter().chain(looking).map(|thread| joined(thread.join())).collect();
         (told, joined(transfer.join()), killed)
     });
     let digest = cluster.agreed_digest();

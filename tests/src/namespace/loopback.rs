@@ -41,26 +41,24 @@ impl Loopback {
         let mut rules = String::new();
         match others {
             None => {
-                let _ = write!(
-                    rules,
-                    "ip daddr {address} udp dport {port} drop; ip saddr {address} udp sport {port} drop; "
-                );
+                let _ =
+                    write!(rules, "ip daddr {address} udp dport {port} drop\nip saddr {address} udp sport {port} drop");
             }
             Some(others) => {
                 for other in others {
                     for (from, to) in [(&one, other), (other, &one)] {
                         let (from, from_port, to, to_port) = (from.ip(), from.port(), to.ip(), to.port());
-                        let _ = write!(
+                        let _ = writeln!(
                             rules,
-                            "ip saddr {from} udp sport {from_port} ip daddr {to} udp dport {to_port} drop; "
+                            "ip saddr {from} udp sport {from_port} ip daddr {to} udp dport {to_port} drop"
                         );
                     }
                 }
             }
         }
         // Where it comes in: whoever sends it is told nothing.
-        let chain = format!("chain cut {{ type filter hook input priority 0; {rules} }}");
-        self.namespace.nft(&format!("table inet chaos {{ {chain} }}")).unwrap_or_else(|error| panic!("{error}"));
+        let chain = format!("chain cut {{ type filter hook input priority 0\n{rules}\n}}");
+        self.namespace.nft(&format!("table inet chaos {{ {chain}\n}}")).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Everybody reaches everybody again.
