@@ -9,13 +9,14 @@
 //!
 //! It holds the tracker's key, the signing key and the password records: whoever has it is the tracker.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use p2p_proto::codec;
 use p2p_proto::identity::{Identity, KEY_FILE};
+use p2p_proto::private_folder;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
 use serde::{Deserialize, Serialize};
@@ -140,7 +141,7 @@ pub fn restore(folder: &Path, file: &Path) -> Result<(), Reject> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(&error)),
         _ => {}
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(&unfinished).map_err(|error| disk(&error))?;
+    private_folder::make_closed(&unfinished)?;
     write_new(&unfinished.join(KEY_FILE), &contents.key).map_err(|error| disk(&error))?;
     let identity = Identity::load_or_create(&unfinished).map_err(|error| disk(&error))?;
     let store = Store::open(&unfinished).map_err(|error| disk(&error))?;
@@ -181,4 +182,50 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents() -> Contents {
+        Contents { taken: UnixMillis(1), tracker: 1, place: 7, key: b"key".to_vec(), state: b"state".to_vec() }
+    }
+
+    fn refusal(bytes: &[u8]) -> ErrorCode {
+        Contents::decode(bytes).expect_err("no copy").code
+    }
+
+    #[test]
+    fn the_bytes_of_a_copy_stay() {
+        let golden = concat!(
+            "7032702d747261636b65722d616c6c0101010703",
+            "6b657905737461746562a7518b7e6b035e362173",
+            "9a1f4a1e64fd0199bbfab256e2837c28a51770ed25",
+        );
+        assert_eq!(hex(&contents().encode()), golden);
+        assert_eq!(Contents::decode(&contents().encode()), Ok(contents()));
+    }
+
+    #[test]
+    fn what_is_not_whole_is_refused() {
+        let whole = contents().encode();
+        for end in 0..whole.len() {
+            let code = refusal(&whole[..end]);
+            assert!([ErrorCode::MALFORMED, ErrorCode::INTEGRITY].contains(&code), "{end} bytes: {code:?}");
+        }
+        for place in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 1;
+            let code = refusal(&damaged);
+            let expected = match place {
+                place if place < MAGIC.len() => ErrorCode::MALFORMED,
+                place if place == MAGIC.len() => ErrorCode::UNSUPPORTED,
+                _ => ErrorCode::INTEGRITY,
+            };
+            assert_eq!(code, expected, "byte {place}");
+        }
+        assert_eq!(refusal(&[&whole[..], b"x"].concat()), ErrorCode::INTEGRITY);
+        assert_eq!(refusal(b"something else"), ErrorCode::MALFORMED);
+    }
 }

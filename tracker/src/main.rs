@@ -10,6 +10,8 @@ use p2p_tracker::run::run;
 use p2p_tracker::{backup, seeders, status};
 
 fn main() -> ExitCode {
+    // What is kept here (the signing key, OPAQUE's secrets) is for this user alone, whoever makes the file.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let done = match Task::read(std::env::args_os()) {
         Ok(Task::Serve(source)) => serve(&source),
         // Whoever asked may have stopped reading, here and below.
@@ -34,8 +36,6 @@ fn main() -> ExitCode {
 /// Runs the tracker to its end.
 fn serve(source: &Source) -> Result<(), Reject> {
     let config = source.config()?;
-    // What is kept here (the signing key, OPAQUE's secrets) is for this user alone, whoever makes the file.
-    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let log = Log::start(config.log_format, &config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime

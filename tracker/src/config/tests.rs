@@ -34,7 +34,7 @@ fn read_with(settings: &str, arguments: &[&str]) -> Result<Config, String> {
     let home = home_with(settings);
     std::fs::write(home.path().join("config/tracker_info.txt"), "127.0.0.1 9100\n127.0.0.1 9101\n").expect("writes");
     let config = read_in(home.path().to_str().expect("a text"), arguments);
-    config.map(|config| Config { folder: PathBuf::new(), ..config })
+    config.map(|config| Config { home: None, folder: PathBuf::new(), ..config })
 }
 
 fn listens(arguments: &[&str]) -> String {
