@@ -179,7 +179,7 @@ impl Way {
 }
 
 /// Whether a file's owner may decide where this user's things lie.
-fn is_trusted(owner: u32) -> bool {
+pub fn is_trusted(owner: u32) -> bool {
     owner == 0 || owner == rustix::process::geteuid().as_raw()
 }
 

@@ -47,13 +47,13 @@ impl Problems {
     }
 
     fn note(&mut self, cause: Cause, text: String, now: Duration) {
-        let since = self.0.get(&cause).map_or(now, |(_, since)| *since);
+        let is_liar = |cause: &Cause| matches!(cause, Cause::Liar(_));
+        // A lie is over when it is told, what lasts began when it was noted first.
+        let since = self.0.get(&cause).filter(|_| !is_liar(&cause)).map_or(now, |(_, since)| *since);
         self.0.insert(cause, (text, since));
-        if self.0.len() > PROBLEMS_MAX
-            && let Some((oldest, _)) = self.0.iter().min_by_key(|(_, (_, since))| *since)
-        {
-            let oldest = *oldest;
-            self.0.remove(&oldest);
+        let goes = self.0.iter().min_by_key(|(cause, (_, since))| (!is_liar(cause), *since)).map(|(cause, _)| *cause);
+        if let Some(goes) = goes.filter(|_| self.0.len() > PROBLEMS_MAX) {
+            self.0.remove(&goes);
         }
     }
 }
@@ -94,5 +94,17 @@ mod tests {
         problems.note(Cause::Liar(NodeId([1; 32])), "lies".to_owned(), Duration::ZERO);
         assert_eq!(problems.texts(LIAR_SHOWN - Duration::from_secs(1)), ["lies"]);
         assert!(problems.texts(LIAR_SHOWN).is_empty());
+        problems.note(Cause::Liar(NodeId([1; 32])), "lies again".to_owned(), 2 * LIAR_SHOWN);
+        assert_eq!(problems.texts(2 * LIAR_SHOWN), ["lies again"]);
+    }
+
+    #[test]
+    fn liars_do_not_push_out_what_lasts() {
+        let mut problems = Problems::default();
+        problems.note(Cause::Journal, "no room".to_owned(), Duration::ZERO);
+        for number in 0..20 {
+            problems.note(Cause::Liar(NodeId([number; 32])), "lies".to_owned(), Duration::from_secs(number.into()));
+        }
+        assert_eq!(problems.texts(Duration::from_secs(20))[0], "no room");
     }
 }

@@ -1,5 +1,6 @@
 //! Serving: who may read what from here, and the pieces they ask for.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use p2p_proto::geometry::{Geometry, PieceIndex};
@@ -44,7 +45,8 @@ pub(super) struct Served {
 impl Engine {
     /// A peer wants to read a content: it may if its grant holds and the content is here in that group.
     pub(super) fn serve_interest(&mut self, served: ServedId, connection: ConnectionId, interest: Interest) {
-        match self.admit(connection, &interest) {
+        let admitted = self.admit(connection, &interest);
+        match admitted.and_then(|admitted| self.make_room(&admitted.user).map(|()| admitted)) {
             Ok(admitted) => {
                 let (content, node) = (admitted.content, admitted.node);
                 self.outputs.push_back(Output::Admitted(served, admitted.user.clone()));
@@ -202,13 +204,29 @@ impl Engine {
         self.tell_queue_soon();
     }
 
+    /// A place for an interest of that user, where all are taken the newest one of who has most, if that leaves them more than
+    /// this user: one user's many nodes keep nobody else out.
+    fn make_room(&mut self, user: &UserName) -> Result<(), Reject> {
+        let busy = || Reject::new(ErrorCode::BUSY, "too many downloads are served here");
+        if self.served.len() < self.config.limits.served_max {
+            return Ok(());
+        }
+        let mut per_user: BTreeMap<&UserName, (usize, ServedId)> = BTreeMap::new();
+        for (served, entry) in &self.served {
+            let (count, last) = per_user.entry(&entry.user).or_insert((0, *served));
+            (*count, *last) = (*count + 1, *served);
+        }
+        let own = per_user.get(user).map_or(0, |(count, _)| *count);
+        let most = per_user.into_values().max_by_key(|(count, _)| *count);
+        let (_, newest) = most.filter(|(count, _)| *count > own + 1).ok_or_else(busy)?;
+        self.refuse_served(newest, busy());
+        Ok(())
+    }
+
     /// Whether a peer may read what it asks to read.
     fn admit(&self, connection: ConnectionId, interest: &Interest) -> Result<Served, Reject> {
         let lost = || Reject::new(ErrorCode::BUSY, "the connection is closing");
         let node = *self.connections.get(&connection).ok_or_else(lost)?;
-        if self.served.len() >= self.config.limits.served_max {
-            return Err(Reject::new(ErrorCode::BUSY, "too many downloads are served here"));
-        }
         let GrantBody { user, expires, epoch, born, .. } = self.check_grant(&interest.grant, node, &interest.group)?;
         let Interest { content, group, .. } = interest;
         let here = self.available(*content, group, born).is_some() || self.is_opening(*content, group, born);

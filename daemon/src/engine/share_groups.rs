@@ -89,6 +89,10 @@ impl Engine {
     /// How the name of a share's group stands, by a tracker's word.
     pub(super) fn shares_group_is(&mut self, group: &GroupName, now: GroupNow) {
         self.share_groups.known.insert(group.clone(), now);
+        if matches!(now, GroupNow::Born(_)) && self.left_groups.remove(group) {
+            // It was heard before that the user had no part in it.
+            self.announce_soon();
+        }
         if matches!(now, GroupNow::Ended | GroupNow::Closed(_)) {
             self.stop_serving_group(group);
             self.announce_soon();

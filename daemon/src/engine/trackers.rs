@@ -275,7 +275,9 @@ impl Engine {
             }
             self.watch_stale();
         }
-        let reply = if current { reply } else { reply.map_err(uncertain) };
+        // What an announcement is refused for is up to that tracker alone.
+        let is_certain = current || matches!(self.steps.get(&ask), Some(Step::Announced(_)));
+        let reply = if is_certain { reply } else { reply.map_err(uncertain) };
         let another =
             |wanted: fn(&Tracker) -> bool| self.answering().any(|(other, state)| other != tracker && wanted(state));
         let failed = match reply.as_ref().map_err(|reject| reject.code) {

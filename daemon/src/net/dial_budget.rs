@@ -102,7 +102,8 @@ impl DialBudget {
                 self.proven.clear();
             }
         }
-        self.proven.insert(address, Met { node, dialled });
+        let found = self.proven.get(&address).is_some_and(|met| met.node == node && met.dialled);
+        self.proven.insert(address, Met { node, dialled: dialled || found });
     }
 }
 

@@ -112,6 +112,10 @@ impl Drop for Use {
     fn drop(&mut self) {
         if let Some(taken) = self.places.lock().taken.get_mut(&self.id) {
             taken.uses -= 1;
+            if taken.uses == 0 {
+                // Who was somebody a moment ago has as much time as who is new.
+                taken.since = Instant::now();
+            }
         }
     }
 }
@@ -204,15 +208,14 @@ impl Table {
     /// Who goes so that `newest` can stay: the last that came of the user who has most of these places; `newest` itself
     /// where that would not leave its own user with fewer than that one. So one user's many nodes keep no other user out.
     fn user_to_go(&self, newest: PlaceId, among: impl Fn(&Taken) -> bool) -> PlaceId {
-        let mut per_user: BTreeMap<&UserName, (usize, PlaceId)> = BTreeMap::new();
+        // Our own downloads count as one user's.
+        let mut per_user: BTreeMap<Option<&UserName>, (usize, PlaceId)> = BTreeMap::new();
         for (id, taken) in self.taken.iter().filter(|(_, taken)| among(taken)) {
-            if let Some(user) = &taken.user {
-                let (count, last) = per_user.entry(user).or_default();
-                (*count, *last) = (*count + 1, *id);
-            }
+            let (count, last) = per_user.entry(taken.user.as_ref()).or_default();
+            (*count, *last) = (*count + 1, *id);
         }
         let user = self.taken.get(&newest).and_then(|taken| taken.user.as_ref());
-        let own = user.and_then(|user| per_user.get(user)).map_or(1, |(count, _)| *count);
+        let own = per_user.get(&user).map_or(1, |(count, _)| *count);
         let most = per_user.values().max_by_key(|(count, _)| *count);
         most.filter(|(count, _)| *count > own + 1).map_or(newest, |(_, last)| *last)
     }

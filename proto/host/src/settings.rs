@@ -1,12 +1,15 @@
 //! Settings in a TOML file whose keys are the fields of a struct; what is wrong is told by file and line.
 
 use std::fmt::{self, Display};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::marker::PhantomData;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::str::FromStr;
 
+use p2p_proto::escape::shell_word;
+use p2p_proto::private_folder;
 use p2p_proto::reject::{ErrorCode, Reject};
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use toml::de::DeTable;
@@ -32,7 +35,11 @@ pub fn read<T: Settings>(path: &Path) -> Result<Option<T>, Reject> {
     let unreadable =
         |error: &dyn Display| Reject::new(ErrorCode::FILE_UNREADABLE, format!("cannot read {shown}: {error}"));
     let mut text = String::new();
-    match File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)) {
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+    if let Ok((metadata, _)) = &opened {
+        refuse_others(path, metadata)?;
+    }
+    match opened.and_then(|(_, file)| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unreadable(&error)),
         Ok(_) if text.len() as u64 > FILE_BYTES_MAX => {
@@ -42,6 +49,22 @@ pub fn read<T: Settings>(path: &Path) -> Result<Option<T>, Reject> {
             Reject::new(ErrorCode::USAGE, format!("{shown}: line {line}: {what}")).hint(hint)
         }),
     }
+}
+
+/// Refuses a file that somebody else could have put there or may change: its settings name files and programs.
+fn refuse_others(path: &Path, metadata: &Metadata) -> Result<(), Reject> {
+    let place = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned));
+    place.map_or(Ok(None), |place| private_folder::check(&place))?;
+    if metadata.mode() & 0o002 != 0 || !private_folder::is_trusted(metadata.uid()) {
+        let message = format!(
+            "the settings in {} may be somebody else's (mode {:04o})",
+            path.display(),
+            metadata.mode() & 0o7777
+        );
+        return Err(Reject::new(ErrorCode::UNSAFE_FOLDER, message)
+            .hint(format!("own the file, and `chmod o-w {}`", shell_word(&path.to_string_lossy()))));
+    }
+    Ok(())
 }
 
 /// What a person is told whose settings are right.

@@ -58,6 +58,11 @@ impl Shared {
         read_state(next(machine.applied), &machine.state)
     }
 
+    /// The place behind the last one that is applied whole. Takes no lock, so that it may be asked for under any.
+    pub fn place(&self) -> u64 {
+        *self.next.borrow()
+    }
+
     /// Waits until everything before `place` is applied here.
     pub async fn wait_for(&self, place: u64) {
         // The sender is this one, so that it is not closed.

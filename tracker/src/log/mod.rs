@@ -39,6 +39,7 @@ use tokio::time::Instant;
 pub use answers::serve;
 pub use error::LogError;
 pub use network::{Dialler, Links, Listed, Peers};
+pub use proposals::no_majority;
 pub use record::RecordError;
 pub use storage::{FILE_NAME, Store};
 pub use takeover::begin_alone;
@@ -214,6 +215,11 @@ impl Consensus {
     /// Reads the state as it was between two places of the log, with the place behind it.
     pub fn query_at<T>(&self, read_state: impl FnOnce(u64, &State) -> T) -> T {
         self.shared.query_at(read_state)
+    }
+
+    /// The place behind the last one of the log that is applied. Takes no lock.
+    pub fn place(&self) -> u64 {
+        self.shared.place()
     }
 
     /// Whether changes are decided here.

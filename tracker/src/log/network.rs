@@ -220,11 +220,13 @@ impl Links {
         member.or_else(pinned).or_else(met)
     }
 
-    /// The other tracker that has proved this key, if it is one.
+    /// The other tracker that has proved this key, if it is one. Who belongs to a cluster listens to its members alone: those of
+    /// another one, or of what was its own before a copy was put back, may know it still.
     pub fn tracker_of(&self, key: NodeId) -> Option<TrackerId> {
         let members = self.shared.members();
-        let members = members.membership().nodes().map(|(id, _)| *id);
-        let mut known = members.chain(self.others()).filter(|id| *id != self.me);
+        let members: Vec<TrackerId> = members.membership().nodes().map(|(id, _)| *id).collect();
+        let listed = self.others().filter(|_| members.is_empty());
+        let mut known = members.iter().copied().chain(listed).filter(|id| *id != self.me);
         known.find(|id| self.key_of(*id) == Some(key))
     }
 

@@ -234,7 +234,8 @@ pub(super) fn refusal_unknown() -> Reject {
 }
 
 /// The answer where too few trackers are there to agree.
-fn no_majority() -> Reject {
+/// Nothing can be agreed on.
+pub fn no_majority() -> Reject {
     Reject::new(ErrorCode::NO_MAJORITY, "too few trackers of the cluster answer to agree on a change")
         .hint("start the others; asking again is safe, whether the change was made or not")
 }

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_millis(1_200);
 /// How long those wait who know of something that is not known here yet: until there is another leader, where there can be.
 pub(super) const PATIENCE_FOR_SEEN: Duration = Duration::from_secs(5);
 
-/// And from then on, until one answers again.
+/// And from then on, until one answers again, while nobody leads as far as is known here.
 const PATIENCE_WITHOUT_LEADER: Duration = Duration::from_millis(100);
 
 /// Those who wait to read. Whoever comes while the leader is being asked waits for the next answer.
@@ -64,7 +64,8 @@ impl Readers {
                 continue;
             }
             served = number;
-            let patience = if current { PATIENCE } else { PATIENCE_WITHOUT_LEADER };
+            let somebody_leads = raft.metrics().borrow().current_leader.is_some();
+            let patience = if current || somebody_leads { PATIENCE } else { PATIENCE_WITHOUT_LEADER };
             current = timeout(patience, catch_up(raft, links, shared)).await.is_ok();
             self.served.send_replace((number, current));
         }

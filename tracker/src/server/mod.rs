@@ -292,7 +292,7 @@ impl Reporter {
         Standing {
             ready: self.shared.is_ready(),
             cluster: self.shared.consensus.standing(),
-            applied: self.shared.consensus.query_at(|place, _| place),
+            applied: self.shared.consensus.place(),
             users,
             groups,
             listings,

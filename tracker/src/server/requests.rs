@@ -18,6 +18,7 @@ use super::session::Session;
 use super::{Shared, audit};
 use crate::clock;
 use crate::frames::{self, ReadError};
+use crate::log;
 use crate::presence::Have;
 use crate::state::{Command, Entry, State, refusal};
 
@@ -54,7 +55,7 @@ pub async fn serve(shared: Arc<Shared>, session: Arc<Session>, mut send: SendStr
 
 /// A reply with how much is known here.
 pub fn replied(shared: &Shared, reply: Reply, current: bool) -> Replied {
-    Replied { reply, knowledge: Knowledge { current, place: shared.consensus.query_at(|place, _| place) } }
+    Replied { reply, knowledge: Knowledge { current, place: shared.consensus.place() } }
 }
 
 /// The answer to a password exchange, both rounds; `None` where the other end is gone.
@@ -111,7 +112,7 @@ async fn answer(shared: &Shared, session: &Session, Envelope { id, seen, request
         Err(request) => {
             // What this node has changed at another tracker is seen here as well, as far as that can be known.
             let current = shared.consensus.catch_up(seen).await;
-            (query(shared, session, *request), current)
+            (query(shared, session, *request, current), current)
         }
     }
 }
@@ -123,9 +124,9 @@ pub async fn change(shared: &Shared, actor: NodeId, request: RequestId, command:
     let is_nobody = || shared.consensus.query(|state| state.user_of_node(actor).is_none());
     if !open_to_all && is_nobody() {
         // It may have logged in at another tracker a moment ago.
-        shared.consensus.catch_up(0).await;
+        let current = shared.consensus.catch_up(0).await;
         if is_nobody() {
-            return Err(refusal::login_needed());
+            return Err(if current { refusal::login_needed() } else { log::no_majority() });
         }
     }
     let entry = Entry { request, actor, at: clock::now(), command };
@@ -161,8 +162,9 @@ fn command(request: Request) -> Result<Command, Box<Request>> {
     })
 }
 
-/// Answers from what is known. The state is held still meanwhile, so that rights and presence belong together.
-fn query(shared: &Shared, session: &Session, request: Request) -> Reply {
+/// Answers from what is known, and whether that is `current`. The state is held still meanwhile, so that rights and presence
+/// belong together.
+fn query(shared: &Shared, session: &Session, request: Request, current: bool) -> Reply {
     let node = session.node;
     shared.consensus.query(|state| match request {
         Request::ListGroups { mine, after } => state.groups_page(node, mine, after.as_ref()).map(Answer::Groups),
@@ -211,8 +213,8 @@ fn query(shared: &Shared, session: &Session, request: Request) -> Reply {
             }
             Ok(Answer::Nodes(nodes))
         }
-        Request::Announce(announce) => note(shared, state, session, &announce, Have::announced),
-        Request::Standby(standby) => note(shared, state, session, &standby, |_| Have::Standby),
+        Request::Announce(announce) => note(shared, state, session, &announce, current, Have::announced),
+        Request::Standby(standby) => note(shared, state, session, &standby, current, |_| Have::Standby),
         _ => Err(out_of_place()),
     })
 }
@@ -254,9 +256,17 @@ fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Res
 /// Takes note of what a node has. Items that the group does not list are not announced: the daemon may not have heard of a
 /// change yet, and the rest of its announcement still counts. But it serves them, and so it listens in their group, and is
 /// told what others have lost there meanwhile. Of a group that it may not read any more it is told so: it may have been
-/// away when it lost it. So it is where it speaks of another group than the one that has the name now. `have` makes what a
+/// away when it lost it. So it is where it speaks of another group than the one that has the name now. But nobody is told of a
+/// loss by who may only not have heard of a gain, where what is known is not `current`. `have` makes what a
 /// node has of what it says of an item's completeness. Where there is no room, all else is noted before that is said.
-fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce, have: impl Fn(bool) -> Have) -> Reply {
+fn note(
+    shared: &Shared,
+    state: &State,
+    session: &Session,
+    announce: &Announce,
+    current: bool,
+    have: impl Fn(bool) -> Have,
+) -> Reply {
     let node = session.node;
     if announce.present.len() > PAGE_ITEMS_MAX || announce.withdrawn.len() > PAGE_ITEMS_MAX {
         let message = format!("an announcement has more than {PAGE_ITEMS_MAX} items");
@@ -282,14 +292,14 @@ fn note(shared: &Shared, state: &State, session: &Session, announce: &Announce, 
     let (mut lost, mut another, mut full) = (BTreeSet::new(), BTreeSet::new(), None);
     for item in &announce.present {
         let Ok(readable) = state.may_read(node, &item.group) else {
-            if lost.insert(&item.group) {
+            if lost.insert(&item.group) && current {
                 online.tell(node, Event::Membership { group: item.group.clone(), standing: Standing::None });
             }
             continue;
         };
         if item.born != Some(readable.born) {
             online.presence.withdraw(node, &item.group, item.content, have(true), now);
-            if another.insert(&item.group) {
+            if another.insert(&item.group) && current {
                 online.tell(node, Event::Born { group: item.group.clone(), born: readable.born });
             }
             continue;
