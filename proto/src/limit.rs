@@ -55,5 +55,13 @@ pub const PASSWORD_BYTES_MAX: usize = 1024;
 /// How long a grant lives, in seconds: the longest that a removed member can still be served with every tracker down.
 pub const GRANT_LIFE_SECONDS: u64 = 600;
 
+/// How long a tracker that has lost sight of its majority goes on granting what it knew last, in seconds: time enough to
+/// bring another tracker back, and the longest that somebody removed elsewhere meanwhile can get grants.
+pub const GRANTS_WITHOUT_MAJORITY_SECONDS: u64 = 3600;
+
 /// How far two honest clocks may stand apart, in seconds.
 pub const CLOCK_LEEWAY_SECONDS: u64 = 300;
+
+/// How long it is remembered that grants were revoked, in seconds: until all that were issued by somebody who had not heard
+/// of it have ended, on a clock that is off by as much as is forgiven.
+pub const REVOCATION_SECONDS: u64 = GRANTS_WITHOUT_MAJORITY_SECONDS + GRANT_LIFE_SECONDS + CLOCK_LEEWAY_SECONDS;

@@ -574,7 +574,7 @@ pub enum Event {
     },
     /// Grants are void before their end: whoever serves by one stops at once.
     Revoked {
-        /// Of which group.
+        /// Of which group. A node that loses the built-in one is logged out: its grants for every group are void.
         group: GroupName,
         /// Of which node, which may no longer read the group; `None` for those of all nodes, of which the ones that
         /// still may read ask for new ones.

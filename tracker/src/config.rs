@@ -13,7 +13,7 @@ use p2p_host::monitor::LocalAddress;
 use p2p_host::reload::Changes;
 use p2p_host::settings::{self, text};
 use p2p_proto::id::NodeId;
-use p2p_proto::limit::GRANT_LIFE_SECONDS;
+use p2p_proto::limit::{GRANT_LIFE_SECONDS, GRANTS_WITHOUT_MAJORITY_SECONDS};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker_info::{TrackerAddress, parse_tracker_info, tracker_info_text};
 use serde::Deserialize;
@@ -90,7 +90,13 @@ struct Settings {
     /// everybody online, and, while no tracker answers, after this time at the latest
     #[arg(long, env = "P2P_TRACKER_GRANT_LIFE", value_name = "SECONDS")]
     #[serde(deserialize_with = "text")]
-    grant_life: Option<GrantLife>,
+    grant_life: Option<Seconds<GRANT_LIFE_SECONDS_MIN, GRANT_LIFE_SECONDS>>,
+
+    /// For how many seconds of having lost its majority this tracker of a cluster goes on granting what it knew last, 0 to
+    /// 3600: as long somebody who is removed elsewhere meanwhile can get grants [default: 3600]
+    #[arg(long, env = "P2P_TRACKER_GRANTS_WITHOUT_MAJORITY", value_name = "SECONDS")]
+    #[serde(deserialize_with = "text")]
+    grants_without_majority: Option<Seconds<0, GRANTS_WITHOUT_MAJORITY_SECONDS>>,
 
     /// Which lines are logged, as warn, or warn,audit=info [default: info]
     #[arg(long, env = "RUST_LOG", value_name = "FILTER")]
@@ -112,18 +118,33 @@ impl settings::Settings for Settings {
     const EXCLUSIVE: &'static [[&'static str; 2]] = &[["listen", "tracker_info"], ["listen", "id"]];
 }
 
-/// Seconds that a grant lives.
+/// How it is granted to read groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct GrantLife(u64);
+pub struct GrantTerms {
+    /// How long a grant lives, at most [`p2p_proto::limit::GRANT_LIFE_SECONDS`].
+    pub life: Duration,
+    /// How long after this tracker has lost sight of its majority it goes on granting, at most
+    /// [`p2p_proto::limit::GRANTS_WITHOUT_MAJORITY_SECONDS`].
+    pub without_majority: Duration,
+}
 
-impl FromStr for GrantLife {
+/// Seconds from `MIN` to `MAX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seconds<const MIN: u64, const MAX: u64>(u64);
+
+impl<const MIN: u64, const MAX: u64> FromStr for Seconds<MIN, MAX> {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<GrantLife, String> {
-        let seconds = text.parse().ok().filter(|life| (GRANT_LIFE_SECONDS_MIN..=GRANT_LIFE_SECONDS).contains(life));
-        seconds.map(GrantLife).ok_or_else(|| {
-            format!("`{text}` is no number of seconds from {GRANT_LIFE_SECONDS_MIN} to {GRANT_LIFE_SECONDS}")
-        })
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds = text.parse().ok().filter(|seconds| (MIN..=MAX).contains(seconds));
+        seconds.map(Seconds).ok_or_else(|| format!("`{text}` is no number of seconds from {MIN} to {MAX}"))
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Seconds<MIN, MAX> {
+    /// What a flag says, or else the file, or else the longest.
+    fn or_longest(flag: Option<Self>, file: Option<Self>) -> Duration {
+        Duration::from_secs(flag.or(file).map_or(MAX, |seconds| seconds.0))
     }
 }
 
@@ -228,8 +249,8 @@ pub struct Config {
     pub home: Option<PathBuf>,
     /// Where the state is.
     pub folder: PathBuf,
-    /// How long a grant lives.
-    pub grant_life: Duration,
+    /// How it is granted to read groups.
+    pub grant_terms: GrantTerms,
     /// Which lines are logged.
     pub log: LogFilter,
     /// How they look.
@@ -316,14 +337,17 @@ impl Source {
                 (None, None) => (file.listen.unwrap_or(DEFAULT_PLACE), None, Cluster::default()),
             },
         };
-        let GrantLife(grant_life) = flags.grant_life.or(file.grant_life).unwrap_or(GrantLife(GRANT_LIFE_SECONDS));
+        let grant_terms = GrantTerms {
+            life: Seconds::or_longest(flags.grant_life, file.grant_life),
+            without_majority: Seconds::or_longest(flags.grants_without_majority, file.grants_without_majority),
+        };
         Ok(Config {
             listen,
             pin,
             cluster,
             home: home.clone(),
             folder: state_folder(home.as_deref())?,
-            grant_life: Duration::from_secs(grant_life),
+            grant_terms,
             log: flags.log.clone().or(file.log).unwrap_or_default(),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             metrics: flags.metrics.or(file.metrics),
@@ -371,12 +395,14 @@ impl Source {
 impl Config {
     /// Takes from `new` what can change while the tracker runs.
     pub fn take_over(&mut self, new: Config) -> Changes {
-        let Config { listen, pin, cluster, home: _, folder, grant_life, log, log_format, metrics } = new;
+        let Config { listen, pin, cluster, home: _, folder, grant_terms, log, log_format, metrics } = new;
         let mut changes = Changes::default();
         let (place, new_place) = ((self.listen, self.pin, &self.cluster), (listen, pin, &cluster));
         changes.leave(if cluster.asked.is_some() { "tracker_info" } else { "listen" }, &place, &new_place);
         changes.leave("home", &self.folder, &folder);
-        changes.make("grant_life", &mut self.grant_life, grant_life);
+        let GrantTerms { life, without_majority } = grant_terms;
+        changes.make("grant_life", &mut self.grant_terms.life, life);
+        changes.make("grants_without_majority", &mut self.grant_terms.without_majority, without_majority);
         changes.make("log", &mut self.log, log);
         changes.leave("log_format", &self.log_format, &log_format);
         changes.leave("metrics", &self.metrics, &metrics);

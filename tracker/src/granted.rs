@@ -31,16 +31,10 @@ pub struct TooMany;
 pub struct Granted {
     /// When each is forgotten.
     nodes: HashMap<NodeId, BTreeMap<GroupKey, UnixMillis>>,
-    groups: HashMap<GroupKey, Readers>,
+    /// Who is granted to read each; no set is empty.
+    groups: HashMap<GroupKey, HashSet<NodeId>>,
     /// All of them, the next to be forgotten first.
     ends: BTreeSet<(UnixMillis, NodeId, GroupKey)>,
-}
-
-/// Who is granted to read a group.
-#[derive(Debug)]
-struct Readers {
-    name: GroupName,
-    nodes: HashSet<NodeId>,
 }
 
 impl Granted {
@@ -57,15 +51,13 @@ impl Granted {
     ) -> Result<bool, TooMany> {
         self.forget_ended(now);
         let until = expires.plus(LEEWAY);
-        let readers = self.groups.entry(GroupKey::from(group));
-        let key = readers.key().clone();
+        let key = GroupKey::from(group);
         let of_node = self.nodes.entry(node).or_default();
         let before = of_node.get(&key).copied();
         if before.is_none() && of_node.len() >= GRANTS_PER_NODE_MAX {
             return Err(TooMany);
         }
-        let readers = readers.or_insert_with(|| Readers { name: group.clone(), nodes: HashSet::new() });
-        readers.nodes.insert(node);
+        self.groups.entry(key.clone()).or_default().insert(node);
         let until = before.map_or(until, |before| before.max(until));
         of_node.insert(key.clone(), until);
         if let Some(before) = before {
@@ -80,21 +72,22 @@ impl Granted {
         Ok(before.is_some())
     }
 
-    /// Groups that a node is granted to read.
-    pub fn groups_of_node(&self, node: NodeId) -> Vec<GroupName> {
-        let keys = self.nodes.get(&node).into_iter().flat_map(BTreeMap::keys);
-        keys.filter_map(|key| self.groups.get(key)).map(|readers| readers.name.clone()).collect()
-    }
-
     /// Nodes that are granted to read a group.
     pub fn readers(&self, group: &GroupName) -> Vec<NodeId> {
         let readers = self.groups.get(&GroupKey::from(group));
-        readers.map(|readers| readers.nodes.iter().copied().collect()).unwrap_or_default()
+        readers.map(|readers| readers.iter().copied().collect()).unwrap_or_default()
     }
 
     /// What a node was granted for a group is void.
     pub fn revoke(&mut self, node: NodeId, group: &GroupName) {
         self.remove(node, &GroupKey::from(group));
+    }
+
+    /// All that a node was granted is void. Says whether it was granted anything.
+    pub fn forget(&mut self, node: NodeId) -> bool {
+        let groups: Vec<GroupKey> = self.nodes.get(&node).into_iter().flat_map(BTreeMap::keys).cloned().collect();
+        groups.iter().for_each(|group| self.remove(node, group));
+        !groups.is_empty()
     }
 
     fn forget_ended(&mut self, now: UnixMillis) {
@@ -113,8 +106,8 @@ impl Granted {
             self.nodes.remove(&node);
         }
         if let Some(readers) = self.groups.get_mut(group) {
-            readers.nodes.remove(&node);
-            if readers.nodes.is_empty() {
+            readers.remove(&node);
+            if readers.is_empty() {
                 self.groups.remove(group);
             }
         }
@@ -125,13 +118,13 @@ impl Granted {
     #[cfg(test)]
     fn invariant(&self) {
         assert_eq!(self.ends.len(), self.nodes.values().map(BTreeMap::len).sum::<usize>());
-        assert_eq!(self.ends.len(), self.groups.values().map(|readers| readers.nodes.len()).sum::<usize>());
+        assert_eq!(self.ends.len(), self.groups.values().map(HashSet::len).sum::<usize>());
         for (until, node, group) in &self.ends {
             assert_eq!(self.nodes[node].get(group), Some(until));
-            assert!(self.groups[group].nodes.contains(node));
+            assert!(self.groups[group].contains(node));
         }
         assert!(self.nodes.values().all(|of_node| !of_node.is_empty()), "a node without grants is kept");
-        assert!(self.groups.values().all(|readers| !readers.nodes.is_empty()), "a group without readers is kept");
+        assert!(self.groups.values().all(|readers| !readers.is_empty()), "a group without readers is kept");
     }
 }
 
@@ -166,7 +159,8 @@ mod tests {
         assert_eq!(grant(&mut granted, 3, "h", over), Ok(false));
         assert_eq!(granted.readers(&group("g")).len(), 2);
         assert_eq!(grant(&mut granted, 3, "h", later.plus(LIFE + LEEWAY)), Ok(true));
-        assert_eq!((granted.readers(&group("g")), granted.groups_of_node(node(1))), (Vec::new(), Vec::new()));
+        assert_eq!(granted.readers(&group("g")), Vec::new());
+        assert!(!granted.forget(node(1)));
     }
 
     #[test]
@@ -177,8 +171,11 @@ mod tests {
         }
         granted.revoke(node(1), &group("G"));
         granted.invariant();
-        assert_eq!(granted.groups_of_node(node(1)), [group("h")]);
+        assert_eq!((granted.readers(&group("g")), granted.readers(&group("h"))), (Vec::new(), vec![node(1)]));
         assert_eq!(grant(&mut granted, 1, "g", now), Ok(false));
+        assert!(granted.forget(node(1)));
+        granted.invariant();
+        assert_eq!(grant(&mut granted, 1, "h", now), Ok(false));
     }
 
     #[test]

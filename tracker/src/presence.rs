@@ -301,15 +301,15 @@ impl Presence {
         self.groups.get(&GroupKey::from(group)).map(|row| row.nodes.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// Groups that anybody listens in.
-    pub fn groups_listened_in(&self) -> impl Iterator<Item = &GroupName> {
-        self.groups.values().map(|row| &row.name)
+    /// Nodes that listen in any group that `picked` picks.
+    pub fn nodes_that_listen(&self, picked: impl Fn(&GroupName) -> bool) -> BTreeSet<NodeId> {
+        let groups = self.groups.values().filter(|row| picked(&row.name));
+        groups.flat_map(|row| row.nodes.iter().copied()).collect()
     }
 
-    /// Groups that a node listens in.
-    pub fn groups_of_node(&self, node: NodeId) -> Vec<GroupName> {
-        let keys = self.nodes.get(&node).into_iter().flat_map(|row| &row.groups);
-        keys.filter_map(|key| self.groups.get(key)).map(|row| row.name.clone()).collect()
+    /// Whether a node listens in any group.
+    pub fn listens(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|row| !row.groups.is_empty())
     }
 
     /// Forgets everything that a node announced.

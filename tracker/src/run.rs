@@ -47,7 +47,7 @@ pub async fn run(mut config: Config, source: &Source, log: &Log) -> Result<(), R
     // Before the ready line, so that nobody can signal a process that would not hear.
     let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let reloads = Reloads::begin();
-    let server = Server::start(&identity, config.listen, &config.cluster, store, config.grant_life);
+    let server = Server::start(&identity, config.listen, &config.cluster, store, config.grant_terms);
     let server = server.await.map_err(server_refusal)?;
     let address = server.address().map_err(|error| Reject::new(ErrorCode::INTERNAL, error.to_string()))?;
     if let Some(address) = config.metrics {
@@ -106,7 +106,7 @@ async fn reload(reloads: io::Result<Reloads>, source: &Source, config: &mut Conf
     loop {
         let changes = config.take_over(reloads.next(|| source.config()).await);
         log.set_filter(&config.log);
-        server.set_grant_life(config.grant_life);
+        server.set_grant_terms(config.grant_terms);
         reloads.done(&changes);
     }
 }

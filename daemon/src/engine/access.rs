@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use p2p_proto::grant::{ClusterKey, Grant, GrantBody};
 use p2p_proto::id::NodeId;
-use p2p_proto::limit::{CLOCK_LEEWAY_SECONDS, GRANT_LIFE_SECONDS};
+use p2p_proto::limit::REVOCATION_SECONDS;
 use p2p_proto::name::GroupName;
 use p2p_proto::peer::FromProvider;
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -18,8 +18,8 @@ use super::input::ServedId;
 use super::serving::{Served, no_longer_served};
 use super::{Engine, Output, Timer};
 
-/// A revocation is remembered until every grant from before it has ended, on whatever clock is forgiven.
-const KEPT: Duration = Duration::from_secs(GRANT_LIFE_SECONDS + CLOCK_LEEWAY_SECONDS);
+/// How long a revocation is remembered.
+const KEPT: Duration = Duration::from_secs(REVOCATION_SECONDS);
 
 /// Revocations remembered, some 200 bytes each. More of them within [`KEPT`] void more grants than they name, whose
 /// holders ask for new ones.
@@ -65,8 +65,9 @@ impl Revoked {
 
     /// Whether a grant of that epoch is void.
     pub fn voids(&self, group: &GroupName, node: NodeId, epoch: u64, now: Duration) -> bool {
-        let of = |node: Option<NodeId>| self.rows.get(&(group.clone(), node)).copied();
-        let revoked = [of(Some(node)), of(None), self.floor].into_iter().flatten();
+        let of = |group: &GroupName, node: Option<NodeId>| self.rows.get(&(group.clone(), node)).copied();
+        let logged_out = of(&GroupName::public(), Some(node));
+        let revoked = [of(group, Some(node)), of(group, None), logged_out, self.floor].into_iter().flatten();
         revoked.filter(|(_, since)| is_recent(*since, now)).any(|(first, _)| epoch < first)
     }
 }
@@ -87,15 +88,19 @@ impl Engine {
         Ok(body)
     }
 
-    /// A tracker voids grants of earlier epochs: those of a node that may no longer read a group, or everybody's.
+    /// A tracker voids grants of earlier epochs: those of a node that may no longer read a group, or that is logged out, or
+    /// everybody's.
     pub(super) fn revoke(&mut self, group: &GroupName, node: Option<NodeId>, epoch: u64) {
         self.revoked.insert(group, node, epoch, self.now.monotonic);
+        let logged_out = node.is_some() && *group == GroupName::public();
         let reject = match node {
+            Some(_) if logged_out => Reject::new(ErrorCode::NOT_MEMBER, "no longer logged in"),
             Some(_) => Reject::new(ErrorCode::NOT_MEMBER, format!("no longer a member of {group}")),
             None => grant_refused("the grant was revoked"),
         };
-        let concerns = |served: &Served| node.is_none_or(|node| served.node == node);
-        self.refuse_where(|served| served.group == *group && concerns(served) && served.epoch < epoch, &reject);
+        let concerns =
+            |served: &Served| node.is_none_or(|node| served.node == node) && (logged_out || served.group == *group);
+        self.refuse_where(|served| concerns(served) && served.epoch < epoch, &reject);
         if node.is_none() {
             self.ask_share_group(group);
             self.own_grant_void(group, epoch);

@@ -71,7 +71,7 @@ fn a_place_that_is_none_is_refused() {
 
 #[test]
 fn a_grant_lives_for_ten_minutes_or_as_much_less_as_is_asked_for() {
-    let life = |arguments: &[&str]| read(arguments).map(|config| config.grant_life.as_secs());
+    let life = |arguments: &[&str]| read(arguments).map(|config| config.grant_terms.life.as_secs());
     assert_eq!((life(&[]), life(&["--grant-life", "10"])), (Ok(600), Ok(10)));
     assert!(life(&["--grant-life", "9"]).is_err() && life(&["--grant-life", "601"]).is_err());
 }
@@ -131,11 +131,11 @@ fn words_are_over_the_file_and_the_file_is_over_the_defaults() {
     let file = "listen = \"127.0.0.1:9005\"\ngrant_life = 30\nlog = \"warn\"";
     let config = read_with(file, &[]).expect("right");
     assert_eq!(
-        (config.listen.port(), config.grant_life.as_secs(), config.log.to_string()),
+        (config.listen.port(), config.grant_terms.life.as_secs(), config.log.to_string()),
         (9005, 30, "warn".to_owned())
     );
     let config = read_with(file, &["9006", "--grant-life", "40"]).expect("right");
-    assert_eq!((config.listen.port(), config.grant_life.as_secs()), (9006, 40));
+    assert_eq!((config.listen.port(), config.grant_terms.life.as_secs()), (9006, 40));
     let listed = read_with("tracker_info = \"tracker_info.txt\"\nid = 2", &[]).expect("a path from where the file is");
     assert_eq!((listed.listen.port(), listed.cluster.asked), (9101, Some(2)));
     let alone = read_with("tracker_info = \"none.txt\"", &["9006"]).expect("not looked at");

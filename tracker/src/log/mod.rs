@@ -30,6 +30,7 @@ mod types;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -205,6 +206,11 @@ impl Consensus {
             let _ = tokio::time::timeout(reading::PATIENCE_FOR_SEEN, self.shared.wait_for(seen)).await;
         }
         current
+    }
+
+    /// How long ago it was that this tracker had sight of a majority, or began; one that is alone has it always.
+    pub fn without_majority(&self) -> Duration {
+        if self.links.is_alone() { Duration::ZERO } else { self.readers.current_ago() }
     }
 
     /// Reads the state. Short: changes wait meanwhile.

@@ -4,9 +4,11 @@
 //! state is read as it is here: late is better than never.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::Raft;
+use p2p_proto::time::UnixMillis;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::debug;
@@ -14,6 +16,7 @@ use tracing::debug;
 use super::machine::Shared;
 use super::network::Links;
 use super::types::Types;
+use crate::clock;
 
 /// How long those who read wait for a leader that is silent, the first time: a few of its heartbeats. Then they read what may be
 /// old, and are told so: an election takes longer than a person likes to wait for a list.
@@ -25,6 +28,9 @@ pub(super) const PATIENCE_FOR_SEEN: Duration = Duration::from_secs(5);
 /// And from then on, until one answers again, while nobody leads as far as is known here.
 const PATIENCE_WITHOUT_LEADER: Duration = Duration::from_millis(100);
 
+/// How often it is looked whether a majority is there while nobody reads: a small part of the time that grants go on without.
+const LOOK: Duration = Duration::from_secs(30);
+
 /// Those who wait to read. Whoever comes while the leader is being asked waits for the next answer.
 #[derive(Debug)]
 pub(super) struct Readers {
@@ -32,11 +38,17 @@ pub(super) struct Readers {
     came: watch::Sender<u64>,
     /// How many of them may read, and whether what they read is current.
     served: watch::Sender<(u64, bool)>,
+    /// When what is known here was current for the last time, or this tracker began; in milliseconds of the wall clock.
+    current: AtomicU64,
 }
 
 impl Readers {
     pub fn new() -> Readers {
-        Readers { came: watch::Sender::new(0), served: watch::Sender::new((0, false)) }
+        Readers {
+            came: watch::Sender::new(0),
+            served: watch::Sender::new((0, false)),
+            current: AtomicU64::new(clock::now().0),
+        }
     }
 
     /// Waits for a turn to read; whether what is read is current.
@@ -51,6 +63,11 @@ impl Readers {
         served.wait_for(|(served, _)| *served >= number).await.is_ok_and(|served| served.1)
     }
 
+    /// How long ago what is known here was current.
+    pub fn current_ago(&self) -> Duration {
+        clock::now().since(UnixMillis(self.current.load(Ordering::Relaxed)))
+    }
+
     /// Serves those who come, one round for all who wait; never ends.
     pub async fn serve(&self, raft: &Raft<Types>, links: &Arc<Links>, shared: &Shared) {
         let mut came = self.came.subscribe();
@@ -58,15 +75,16 @@ impl Readers {
         loop {
             let number = *came.borrow_and_update();
             // Somebody may have come before this began to listen.
-            if number == served {
-                // The sender is this one, so that it is not closed.
-                let _ = came.changed().await;
+            if number == served && timeout(LOOK, came.changed()).await.is_ok() {
                 continue;
             }
             served = number;
             let somebody_leads = raft.metrics().borrow().current_leader.is_some();
             let patience = if current || somebody_leads { PATIENCE } else { PATIENCE_WITHOUT_LEADER };
             current = timeout(patience, catch_up(raft, links, shared)).await.is_ok();
+            if current {
+                self.current.store(clock::now().0, Ordering::Relaxed);
+            }
             self.served.send_replace((number, current));
         }
     }

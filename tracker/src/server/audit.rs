@@ -69,7 +69,7 @@ pub fn record(state: &State, entry: &Entry, applied: &Applied, address: Option<I
     }
     let Some(mut line) = subject(state, entry, changes) else { return };
     let withdrawn = |change| match change {
-        &Change::Withdrawn { node, ref user } => Some((node, user)),
+        &Change::Withdrawn { node, ref user, .. } => Some((node, user)),
         _ => None,
     };
     // Who has logged out has no user any more.

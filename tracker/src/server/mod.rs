@@ -24,7 +24,6 @@ mod session;
 mod tests;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,12 +31,10 @@ use p2p_host::figures::Figures;
 use p2p_proto::grant::{GrantKeyError, GrantSigner};
 use p2p_proto::id::{NodeId, RequestId};
 use p2p_proto::identity::Identity;
-use p2p_proto::limit::{CLOCK_LEEWAY_SECONDS, GRANT_LIFE_SECONDS};
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::password::{PasswordError, ServerSetup};
 use p2p_proto::peer::close_code;
 use p2p_proto::reject::Reject;
-use p2p_proto::time::UnixMillis;
 use p2p_proto::version::SOFTWARE;
 use quinn::VarInt;
 use sha2::{Digest as _, Sha256};
@@ -47,7 +44,7 @@ use tracing::warn;
 
 use crate::backup::Contents;
 use crate::clock;
-use crate::config::Cluster;
+use crate::config::{Cluster, GrantTerms};
 use crate::figures::{self, Counters, Standing, Watch};
 use crate::log::{Consensus, Dialler, LogError, Observer, Peers, Store};
 use crate::seeders::{self, Row, Seeders};
@@ -113,8 +110,7 @@ pub(crate) struct Shared {
     online: Arc<Mutex<Online>>,
     admission: Arc<Admission>,
     attempts: Arc<Attempts>,
-    /// In seconds.
-    grant_life: AtomicU64,
+    grant_terms: Mutex<GrantTerms>,
     secrets: OnceLock<Secrets>,
     large_frames: Semaphore,
     figures: Figures,
@@ -134,8 +130,8 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Server {
-    /// Listens at `address` (port 0 for any) under `identity` and recovers the state from `store`. Its grants live for
-    /// `grant_life`, at most [`p2p_proto::limit::GRANT_LIFE_SECONDS`]. Nodes are served once it is [`ready`](Self::ready).
+    /// Listens at `address` (port 0 for any) under `identity` and recovers the state from `store`. Nodes are
+    /// served once it is [`ready`](Self::ready).
     ///
     /// # Errors
     /// Every [`ServerError`].
@@ -144,7 +140,7 @@ impl Server {
         address: SocketAddr,
         cluster: &Cluster,
         store: Store,
-        grant_life: Duration,
+        grant_terms: GrantTerms,
     ) -> Result<Server, ServerError> {
         let endpoint = listener::bind(identity, address)?;
         let dialler = Dialler {
@@ -159,17 +155,12 @@ impl Server {
         let consensus = Arc::new(Consensus::start(store, peers, Box::new(teller)).await?);
         let figures = figures::begin();
         let counters = Counters::new(&figures);
-        lock(&online).others_granted_until = match consensus.query(|state| state.setup().is_some()) {
-            _ if cluster.listed.len() > 1 => UnixMillis(u64::MAX),
-            true => clock::now().plus(Duration::from_secs(GRANT_LIFE_SECONDS + CLOCK_LEEWAY_SECONDS)),
-            false => UnixMillis(0),
-        };
         let shared = Arc::new(Shared {
             consensus,
             online,
             admission: Arc::default(),
             attempts: Attempts::new(Instant::now()),
-            grant_life: AtomicU64::new(grant_life.as_secs()),
+            grant_terms: Mutex::new(grant_terms),
             secrets: OnceLock::new(),
             large_frames: Semaphore::new(LARGE_FRAMES_MAX),
             figures,
@@ -207,9 +198,9 @@ impl Server {
         Ok(())
     }
 
-    /// Grants from now on live as long; those that are out live as they say.
-    pub fn set_grant_life(&self, grant_life: Duration) {
-        self.shared.grant_life.store(grant_life.as_secs(), Ordering::Relaxed);
+    /// Grants from now on are given on other terms; those that are out live as they say.
+    pub fn set_grant_terms(&self, terms: GrantTerms) {
+        *self.shared.grant_terms.lock().unwrap_or_else(PoisonError::into_inner) = terms;
     }
 
     /// What tells the operator how it does.
@@ -350,9 +341,9 @@ impl Shared {
         self.secrets.get().is_some()
     }
 
-    /// How long a grant lives that is issued now.
-    fn grant_life(&self) -> Duration {
-        Duration::from_secs(self.grant_life.load(Ordering::Relaxed))
+    /// The terms of a grant that is issued now.
+    fn grant_terms(&self) -> GrantTerms {
+        *self.grant_terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn signer(&self) -> &GrantSigner {

@@ -1,6 +1,6 @@
 //! The nodes connected here: their event queues and their presence, and what each of them hears of a change.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use p2p_proto::id::{ContentId, NodeId};
@@ -27,9 +27,6 @@ pub struct Online {
     pub presence: Presence,
     /// Who may be served, also while it is not here.
     pub granted: Granted,
-    /// Until then somebody may hold a grant that is not among those: from before this tracker began, or of another one of
-    /// its cluster.
-    pub others_granted_until: UnixMillis,
     sessions: HashMap<NodeId, Session>,
     /// Given to the last session.
     serial: u64,
@@ -134,24 +131,19 @@ impl Online {
     /// belonging to it, which the changes do not name.
     pub fn changed(&mut self, state: &State, changes: &[Change], now: UnixMillis) -> BTreeSet<NodeId> {
         let mut readers = BTreeSet::new();
-        let known = self.only_read(changes);
-        for (group, mut nodes) in self.may_have_read(state, changes, now) {
-            nodes.retain(|node| known.get(&group).is_none_or(|told| !told.contains(node)));
-            self.revoked(&group, &nodes, state.epoch(), now);
-        }
-        for (group, nodes) in known {
-            self.revoked(&group, &nodes, state.epoch(), now);
-            readers.extend(nodes);
-        }
         for change in changes {
             match change {
                 Change::Enrolled { node, user } => {
                     self.presence.set_user(*node, Some(user.clone()), now);
                     self.tell(*node, Event::Enrolment { user: Some(user.clone()) });
                 }
-                Change::Withdrawn { node, .. } => {
+                Change::Withdrawn { node, epoch, .. } => {
+                    if self.presence.listens(*node) | self.granted.forget(*node) {
+                        readers.insert(*node);
+                    }
                     self.presence.set_user(*node, None, now);
                     self.tell(*node, Event::Enrolment { user: None });
+                    self.logged_out(state, *node, *epoch);
                 }
                 Change::Membership { group, user, standing } => {
                     for node in state.nodes_of_user(user) {
@@ -180,39 +172,6 @@ impl Online {
         readers
     }
 
-    /// The groups that nodes which are logged out read without belonging to them, or may still be served in. Those that
-    /// they belonged to follow as [`Change::AccessLost`].
-    fn only_read(&self, changes: &[Change]) -> BTreeMap<GroupName, Vec<NodeId>> {
-        let followed: BTreeSet<&GroupName> = changes.iter().filter_map(lost_group).collect();
-        let mut groups: BTreeMap<GroupName, Vec<NodeId>> = BTreeMap::new();
-        for change in changes {
-            let &Change::Withdrawn { node, .. } = change else { continue };
-            let (listened, granted) = (self.presence.groups_of_node(node), self.granted.groups_of_node(node));
-            let of_node: BTreeSet<GroupName> = listened.into_iter().chain(granted).collect();
-            for group in of_node.into_iter().filter(|group| !followed.contains(group)) {
-                groups.entry(group).or_default().push(node);
-            }
-        }
-        groups
-    }
-
-    /// The public groups in which anybody serves, for nodes that are logged out, where it is not known what these read: they
-    /// may have been granted it by who is asked no more.
-    fn may_have_read(&self, state: &State, changes: &[Change], now: UnixMillis) -> BTreeMap<GroupName, Vec<NodeId>> {
-        let withdrawn = changes.iter().filter_map(|change| match change {
-            Change::Withdrawn { node, .. } => Some(*node),
-            _ => None,
-        });
-        let withdrawn: Vec<NodeId> = withdrawn.collect();
-        if withdrawn.is_empty() || now >= self.others_granted_until {
-            return BTreeMap::new();
-        }
-        let followed: BTreeSet<&GroupName> = changes.iter().filter_map(lost_group).collect();
-        let public =
-            self.presence.groups_listened_in().filter(|group| state.is_public(group) && !followed.contains(group));
-        public.map(|group| (group.clone(), withdrawn.clone())).collect()
-    }
-
     /// Tells a node that listens in a group what is revoked there. One by one where its queue has room for that, or else at
     /// once for everybody: however many are logged out of however many groups, nobody is disconnected for it.
     pub fn tell_revocations(&self, node: NodeId, group: &GroupName, revocations: &[Revocation]) {
@@ -222,6 +181,14 @@ impl Online {
         let told = if revocations.len() <= room / 2 { revocations } else { &all_at_once };
         for &Revocation { node: whose, epoch } in told {
             self.tell(node, Event::Revoked { group: group.clone(), node: whose, epoch });
+        }
+    }
+
+    /// A node may read no group any more: everybody is told who may be serving it a public one, whoever granted that.
+    fn logged_out(&self, state: &State, node: NodeId, epoch: u64) {
+        let revoked = Event::Revoked { group: GroupName::public(), node: Some(node), epoch };
+        for server in self.presence.nodes_that_listen(|group| state.is_public(group)) {
+            self.tell(server, revoked.clone());
         }
     }
 
@@ -276,13 +243,5 @@ impl Online {
             }
         }
         cut_off
-    }
-}
-
-/// The group that nodes have lost by a change.
-fn lost_group(change: &Change) -> Option<&GroupName> {
-    match change {
-        Change::AccessLost { group, .. } => Some(group),
-        _ => None,
     }
 }

@@ -243,14 +243,23 @@ fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Res
     // Who may not has been revoked before; asked for again, it is no renewal.
     let readable = state.may_read(node, group).inspect_err(|_| shared.online().granted.revoke(node, group))?;
     let user = state.user_of_node(node).cloned().ok_or_else(refusal::login_needed)?;
-    let (cluster, now) = (shared.signer().public_key(), clock::now());
-    let expires = now.plus(shared.grant_life());
+    let (cluster, now, terms) = (shared.signer().public_key(), clock::now(), shared.grant_terms());
+    if shared.consensus.without_majority() > terms.without_majority {
+        return Err(refusal_without_majority());
+    }
+    let expires = now.plus(terms.life);
     let renews = shared.online().granted.insert(node, &readable.group, expires, now).map_err(|too_many| {
         Reject::new(ErrorCode::BUSY, too_many.to_string()).hint("try again when some of its grants have ended")
     })?;
     let mut body = GrantBody::new(cluster, node, user, readable.group, readable.born, readable.epoch, now);
     body.expires = expires;
     Ok(Issued { grant: shared.signer().sign(&body), renews })
+}
+
+/// Whether somebody may still read a group is not known well enough any more.
+fn refusal_without_majority() -> Reject {
+    let message = "too few trackers of the cluster have been there for too long to let anybody begin to read";
+    Reject::new(ErrorCode::NO_MAJORITY, message).hint("start the others; what waits goes on by itself then")
 }
 
 /// Takes note of what a node has. Items that the group does not list are not announced: the daemon may not have heard of a

@@ -38,7 +38,7 @@ pub const LISTINGS_MAX: usize = 4_000_000;
 /// Longest OPAQUE registration record, in bytes; the suite in use makes 192.
 pub const RECORD_BYTES_MAX: usize = 1_024;
 
-/// Recent revocations. About 200 bytes of memory each. More of them within a quarter of an hour make some daemons that
+/// Recent revocations. About 200 bytes of memory each. More of them within [`p2p_proto::limit::REVOCATION_SECONDS`] make some daemons that
 /// were away refuse grants that hold, which their holders then ask for again.
 pub const REVOCATIONS_MAX: usize = 65_536;
 

@@ -253,6 +253,8 @@ pub enum Change {
         node: NodeId,
         /// Whose it was.
         user: UserName,
+        /// What it was granted in an earlier epoch is void, in every group.
+        epoch: u64,
     },
     /// A group was made.
     GroupCreated {

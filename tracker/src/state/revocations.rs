@@ -5,12 +5,15 @@
 //!
 //! Nodes online are told when it happens. One that was away (or whose tracker was) is told what it missed as soon as it
 //! announces anything in the group; the table keeps each revocation for as long as a grant from before it may live.
+//!
+//! A node that is logged out loses its user's groups, and every public one: that stands in the table as a revocation of the
+//! built-in group, which nobody loses otherwise.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use p2p_proto::id::NodeId;
-use p2p_proto::limit::{CLOCK_LEEWAY_SECONDS, GRANT_LIFE_SECONDS};
+use p2p_proto::limit::REVOCATION_SECONDS;
 use p2p_proto::name::GroupName;
 use p2p_proto::time::UnixMillis;
 use serde::{Deserialize, Serialize};
@@ -19,9 +22,8 @@ use super::State;
 use super::bound::REVOCATIONS_MAX;
 use super::command::Change;
 
-/// How long a revocation is kept: no grant from before it is taken any more then, on a clock that is off by as much as
-/// is forgiven.
-const KEPT: Duration = Duration::from_secs(GRANT_LIFE_SECONDS + CLOCK_LEEWAY_SECONDS);
+/// How long a revocation is kept.
+const KEPT: Duration = Duration::from_secs(REVOCATION_SECONDS);
 
 /// Grants that are void.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,6 +164,10 @@ impl State {
                 Change::GrantsVoided { group, epoch } => {
                     self.revocations.insert(group, at, Revocation { node: None, epoch: *epoch });
                 }
+                Change::Withdrawn { node, epoch, .. } => {
+                    let revocation = Revocation { node: Some(*node), epoch: *epoch };
+                    self.revocations.insert(&GroupName::public(), at, revocation);
+                }
                 _ => {}
             }
         }
@@ -170,13 +176,17 @@ impl State {
     /// What was revoked in a group and may still matter at `now`, oldest first: one at most for each node.
     pub fn revocations(&self, group: &GroupName, now: UnixMillis) -> Vec<Revocation> {
         let matters = |at: UnixMillis| at.plus(KEPT) >= now;
-        let of_group = self.revocations.by_group.get(group).into_iter().flatten();
-        let recent = of_group.filter(|(at, _)| matters(*at)).map(|(_, revocation)| *revocation);
+        let kept = |group: &GroupName| self.revocations.by_group.get(group).into_iter().flatten();
+        let public = self.is_public(group);
+        let logged_out = kept(&GroupName::public()).filter(|(_, revocation)| public && revocation.node.is_some());
+        let recent = kept(group).chain(logged_out).filter(|(at, _)| matters(*at)).map(|(_, revocation)| *revocation);
         // What is not known any more may have been of this group and of anybody.
         let pushed_out = self.revocations.pushed_out.filter(|(at, _)| matters(*at));
         let unknown = pushed_out.map(|(_, epoch)| Revocation { node: None, epoch });
+        let mut all: Vec<Revocation> = unknown.into_iter().chain(recent).collect();
+        all.sort_by_key(|revocation| revocation.epoch);
         let mut last: BTreeMap<Option<NodeId>, u64> = BTreeMap::new();
-        for Revocation { node, epoch } in unknown.into_iter().chain(recent) {
+        for Revocation { node, epoch } in all {
             if node.is_none() {
                 last.clear();
             }

@@ -187,14 +187,14 @@ impl State {
         if nodes.is_empty() {
             return;
         }
+        // Also where the user belongs to no group: public ones are read without.
+        let epoch = self.begin_epoch();
         for node in nodes {
             self.users.withdraw(node, user);
-            changes.push(Change::Withdrawn { node: *node, user: self.users.name(user).clone() });
+            changes.push(Change::Withdrawn { node: *node, user: self.users.name(user).clone(), epoch });
         }
         let groups = self.users.get(user).groups.iter();
         let groups: Vec<_> = groups.map(|group| self.groups.get(group).name.clone()).collect();
-        // Also where the user belongs to no group: public ones are read without.
-        self.begin_epoch();
         for group in groups {
             self.revoke_access(group, nodes.to_vec(), changes);
         }

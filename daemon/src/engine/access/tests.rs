@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use p2p_proto::geometry::PieceIndex;
 use p2p_proto::grant::GrantSigner;
 use p2p_proto::id::ContentId;
-use p2p_proto::limit::PIECE_BYTES_MIN;
+use p2p_proto::limit::{GRANT_LIFE_SECONDS, PIECE_BYTES_MIN};
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::peer::{Interest, PieceRequest};
 use p2p_proto::time::UnixMillis;
@@ -215,7 +215,11 @@ impl Bench {
     }
 
     fn revoke(&mut self, number: Option<u64>, epoch: u64) -> Ended {
-        let event = Event::Revoked { group: group("g"), node: number.map(node), epoch };
+        self.revoke_in("g", number, epoch)
+    }
+
+    fn revoke_in(&mut self, of: &str, number: Option<u64>, epoch: u64) -> Ended {
+        let event = Event::Revoked { group: group(of), node: number.map(node), epoch };
         self.handle(Input::TrackerEvent(TrackerId(0), event))
     }
 }
@@ -257,6 +261,16 @@ fn a_revocation_ends_everything_that_one_node_is_served_and_nothing_else() {
     assert_eq!(bench.open(4, 1, new), Ended::default());
     assert_eq!(bench.revoke(Some(1), 4), Ended::default(), "told again, it voids nothing new");
     assert_eq!(bench.handle(Input::InterestRenewed(ServedId(4), old)).interests, [(4, ErrorCode::GRANT_REFUSED)]);
+}
+
+#[test]
+fn a_node_that_is_logged_out_is_served_in_no_group_any_more() {
+    let mut bench = busy();
+    let ended = bench.revoke_in("public", Some(1), 4);
+    assert_eq!((ended.interests, ended.stopped), (vec![(1, ErrorCode::NOT_MEMBER)], vec![10]));
+    let (old, new) = (bench.grant(1, 3), bench.grant(1, 4));
+    assert_eq!(bench.open(3, 1, old).interests, [(3, ErrorCode::GRANT_REFUSED)]);
+    assert_eq!(bench.open(4, 1, new), Ended::default(), "who has logged in again");
 }
 
 #[test]

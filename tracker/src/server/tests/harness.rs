@@ -21,12 +21,15 @@ use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, Transpor
 use tokio::runtime::Runtime;
 
 use super::super::Server;
-use crate::config::Cluster;
+use crate::config::{Cluster, GrantTerms};
 use crate::log::{Store, write_log_of_format_1};
 use crate::state::Entry;
 
 /// As of a tracker that is told nothing.
-const GRANT_LIFE: Duration = Duration::from_secs(p2p_proto::limit::GRANT_LIFE_SECONDS);
+const GRANT_TERMS: GrantTerms = GrantTerms {
+    life: Duration::from_secs(p2p_proto::limit::GRANT_LIFE_SECONDS),
+    without_majority: Duration::from_secs(p2p_proto::limit::GRANTS_WITHOUT_MAJORITY_SECONDS),
+};
 
 /// How long anything here may take before the test is given up: no rule is about time.
 const GIVE_UP: Duration = Duration::from_secs(30);
@@ -63,7 +66,7 @@ impl Tracker {
         let store = Store::open(self.folder.path()).expect("a log");
         let server = runtime.block_on(async {
             let alone = Cluster::default();
-            let server = Server::start(&identity, self.address, &alone, store, GRANT_LIFE).await.expect("starts");
+            let server = Server::start(&identity, self.address, &alone, store, GRANT_TERMS).await.expect("starts");
             server.ready().await.expect("is its own leader");
             server
         });

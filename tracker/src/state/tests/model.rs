@@ -72,6 +72,8 @@ impl Model {
             return;
         }
         self.epoch += 1;
+        let logged_out = withdrawn.iter().map(|node| ("public".to_owned(), Some(node.clone()), self.epoch));
+        self.revoked.extend(logged_out);
         let mut groups: Vec<_> = self.members.iter().filter(|(_, u)| u == user).map(|(g, _)| g.clone()).collect();
         groups.sort();
         for group in groups {
@@ -119,7 +121,11 @@ impl Model {
     /// Whether a grant of that epoch is void, by going through all that was ever revoked.
     fn is_void(&self, group: &str, node: &str, granted: u64) -> bool {
         let concerns = |whose: &Option<String>| whose.as_ref().is_none_or(|whose| whose == node);
-        self.revoked.iter().any(|(g, whose, epoch)| g == group && concerns(whose) && granted < *epoch)
+        let public = self.groups.iter().any(|(g, _, policy)| g == group && *policy == JoinPolicy::Public);
+        // Who loses the built-in group loses all public ones.
+        let of_group = |g: &str, whose: &Option<String>| g == group || (public && g == "public" && whose.is_some());
+        let mut revoked = self.revoked.iter();
+        revoked.any(|(g, whose, epoch)| of_group(g, whose) && concerns(whose) && granted < *epoch)
     }
 
     /// Actor's group as its owner.

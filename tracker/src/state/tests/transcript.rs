@@ -168,7 +168,7 @@ fn shown(change: &Change) -> String {
     match change {
         Change::UserCreated { user } => format!("user created: {user}"),
         Change::Enrolled { node, user } => format!("enrolled: node {} under {user}", label(node)),
-        Change::Withdrawn { node, user } => format!("withdrawn: node {} of {user}", label(node)),
+        Change::Withdrawn { node, user, .. } => format!("withdrawn: node {} of {user}", label(node)),
         Change::GroupCreated { group, owner, policy } => format!("group created: {group} of {owner}, {policy:?}"),
         Change::PublicGroupMade => "the group public is built in from now on".to_owned(),
         Change::GroupEnded { group, .. } => format!("group ended: {group}"),
