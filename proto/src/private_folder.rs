@@ -20,6 +20,10 @@ const ALL_WRITE: u32 = 0o002;
 /// … but only the owner of a file may move it (`/tmp`).
 const STICKY: u32 = 0o1000;
 
+/// Set to `1` where nobody else reaches the file system, as in a container, whose folders are often root's or everybody's:
+/// folders are taken as they are.
+pub const TRUST_VARIABLE: &str = "P2P_TRUST_FOLDERS";
+
 /// Why a folder is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
@@ -61,21 +65,17 @@ pub enum FolderError {
 
 impl From<FolderError> for Reject {
     fn from(error: FolderError) -> Reject {
-        let (code, hint) = match &error {
-            FolderError::Link { path, .. } => (
-                ErrorCode::UNSAFE_FOLDER,
-                format!("remove {}, or choose another folder with --home DIR", path.display()),
-            ),
-            FolderError::Owner { .. } => {
-                (ErrorCode::UNSAFE_FOLDER, "run as that user, or choose another folder with --home DIR".to_owned())
+        let (code, first) = match &error {
+            FolderError::Link { path, .. } => (ErrorCode::UNSAFE_FOLDER, format!("remove {}", path.display())),
+            FolderError::Owner { .. } => (ErrorCode::UNSAFE_FOLDER, "run as that user".to_owned()),
+            FolderError::Open { path, .. } => (ErrorCode::UNSAFE_FOLDER, format!("`chmod go-w {}`", path.display())),
+            FolderError::Refused { .. } => {
+                return Reject::new(ErrorCode::NOT_WRITABLE, error.to_string()).hint("choose another with --home DIR");
             }
-            FolderError::Open { path, .. } => {
-                let path = path.display();
-                (ErrorCode::UNSAFE_FOLDER, format!("`chmod go-w {path}`, or choose another folder with --home DIR"))
-            }
-            FolderError::Refused { .. } => (ErrorCode::NOT_WRITABLE, "choose another with --home DIR".to_owned()),
         };
-        Reject::new(code, error.to_string()).hint(hint)
+        let others =
+            format!("choose another folder with --home DIR, or set {TRUST_VARIABLE}=1 where nobody else can get at it");
+        Reject::new(code, error.to_string()).hint(format!("{first}, {others}"))
     }
 }
 
@@ -83,7 +83,7 @@ impl From<FolderError> for Reject {
 pub fn make(folder: &Path) -> Result<(), FolderError> {
     create(folder)?;
     match check(folder)? {
-        Some(metadata) if metadata.mode() & OTHERS_WRITE != 0 => {
+        Some(metadata) if metadata.mode() & OTHERS_WRITE != 0 && !all_are_trusted() => {
             Err(FolderError::Open { path: folder.to_owned(), mode: metadata.mode() })
         }
         _ => Ok(()),
@@ -166,7 +166,7 @@ impl Way {
         if self.is_below_all && !is_trusted(metadata.uid()) {
             return Err(FolderError::Owner { path: next, owner: metadata.uid() });
         }
-        if !self.rest.is_empty() && metadata.mode() & ALL_WRITE != 0 {
+        if !self.rest.is_empty() && metadata.mode() & ALL_WRITE != 0 && !all_are_trusted() {
             if metadata.mode() & STICKY == 0 {
                 return Err(FolderError::Open { path: next, mode: metadata.mode() });
             }
@@ -180,7 +180,12 @@ impl Way {
 
 /// Whether a file's owner may decide where this user's things lie.
 pub fn is_trusted(owner: u32) -> bool {
-    owner == 0 || owner == rustix::process::geteuid().as_raw()
+    owner == 0 || owner == rustix::process::geteuid().as_raw() || all_are_trusted()
+}
+
+/// Whether nobody else reaches the file system, as [`TRUST_VARIABLE`] says.
+pub fn all_are_trusted() -> bool {
+    std::env::var_os(TRUST_VARIABLE).is_some_and(|value| value == "1")
 }
 
 fn refused(path: &Path, what: &'static str) -> impl Fn(io::Error) -> FolderError {

@@ -5,6 +5,8 @@ use p2p_tests::cluster::Cluster;
 use p2p_tests::file::{assert_equal, random_file};
 use p2p_tests::wait::eventually;
 
+use rustix::process::Signal;
+
 use crate::changes::acknowledged_groups;
 use crate::{MIB, made_groups, number, only_download, text};
 
@@ -131,6 +133,36 @@ fn without_a_majority_reads_go_on_and_changes_are_refused() {
         let stale = (0..3).any(|place| status["trackers"][place]["stale"] == true);
         (!stale && alice.json(&["list_groups"])["stale"].is_null()).then_some(())
     });
+}
+
+/// For as long as the settings say, which is no time at all here.
+#[test]
+fn who_has_no_majority_grants_no_longer_and_goes_on_with_one() {
+    let mut cluster = Cluster::new();
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| cluster.user(name));
+    let file = random_file(cluster.folder(), "file", MIB);
+    alice.run(&["create_group", "photos", "--policy", "public"]);
+    alice.run(&["upload_file", text(&file), "photos"]);
+    let leader = cluster.leader(&[0, 1, 2]);
+    for place in (0..3).filter(|place| *place != leader) {
+        cluster.trackers[place].kill();
+    }
+    let copies = ["bob's", "carol's"].map(|name| cluster.path(name));
+    bob.run(&["download_file", "photos", "file", text(&copies[0])]);
+    assert_equal(&file, &copies[0]);
+
+    cluster.trackers[leader].write_settings("grants_without_majority = 0\n");
+    cluster.trackers[leader].process().signal(Signal::HUP);
+    cluster.trackers[leader].process().logs(0, "changed=\"grants_without_majority\"");
+    let started = carol.json(&["download_file", "photos", "file", text(&copies[1]), "--detach"]);
+    let id = started["id"].as_str().expect("an id");
+    eventually("it is said why nothing comes", || {
+        let why = carol.json(&["why", id]);
+        why["reason"].as_str().is_some_and(|reason| reason.contains("to let anybody begin to read")).then_some(())
+    });
+    cluster.trackers.iter_mut().enumerate().filter(|(place, _)| *place != leader).for_each(|(_, it)| it.restart());
+    carol.run(&["wait", id]);
+    assert_equal(&file, &copies[1]);
 }
 
 #[test]

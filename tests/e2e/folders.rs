@@ -8,7 +8,7 @@ use std::process::Output;
 use p2p_tests::World;
 use p2p_tests::binaries::Binaries;
 use p2p_tests::file::mode;
-use p2p_tests::process::clean_command;
+use p2p_tests::process::{Process, clean_command};
 
 use crate::refusals_files::set_mode;
 use crate::text;
@@ -67,6 +67,22 @@ fn a_home_that_others_may_write_in_is_refused() {
     set_mode(&home, 0o755);
     set_mode(&state, 0o775);
     refused(&run(&world, "p2pd", &home, &[]), 9, text(&state));
+}
+
+/// As in a container, where folders are often everybody's, and nobody else is there.
+#[test]
+fn a_folder_of_all_is_taken_where_all_are_trusted() {
+    let world = World::new();
+    let all = folder(&world, "all");
+    set_mode(&all, 0o777);
+    for (number, home) in [all.clone(), all.join("home")].into_iter().enumerate() {
+        refused(&run(&world, "tracker", &home, &["127.0.0.1:0"]), 9, "P2P_TRUST_FOLDERS=1");
+        let mut command = clean_command(&Binaries::get().path("tracker"), world.folder());
+        command.arg("--home").arg(&home).arg("127.0.0.1:0").env("P2P_TRUST_FOLDERS", "1");
+        let log = world.path(&format!("log-{number}"));
+        Process::start("a trusting tracker", command, log, "tracker ready ").expect("starts");
+        assert_eq!(mode(&home.join("tracker")), 0o700, "what it makes is its own all the same");
+    }
 }
 
 #[test]

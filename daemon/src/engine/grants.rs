@@ -25,6 +25,8 @@ pub(super) struct GroupGrant {
     came: Duration,
     /// Whether one is asked for, now or by the timer that is set.
     asking: bool,
+    /// Why the last one was not given.
+    refusal: Option<Reject>,
 }
 
 impl Engine {
@@ -71,6 +73,7 @@ impl Engine {
             Ok(grant) => {
                 entry.grant = Some(grant.clone());
                 entry.came = now;
+                entry.refusal = None;
                 // Who is granted to read a group may serve it too.
                 self.left_groups.remove(&group);
                 let body = grant.peek();
@@ -88,7 +91,8 @@ impl Engine {
             Err(reject) if is_final(reject.code) => {
                 self.group_lost(&group, &reject);
             }
-            Err(_) => {
+            Err(reject) => {
+                entry.refusal = Some(reject);
                 // Counts as being asked for until the timer asks, or every review would.
                 entry.asking = true;
                 let at = self.after(Duration::from_millis(RETRY_MS));
@@ -147,6 +151,11 @@ impl Engine {
     /// Whether this node has been granted to read a group, as far as it knows.
     pub(super) fn is_granted(&self, group: &GroupName) -> bool {
         self.grants.get(group).is_some_and(|entry| entry.grant.is_some())
+    }
+
+    /// Why there is no grant for a group, where a tracker has said so.
+    pub(super) fn grant_refusal(&self, group: &GroupName) -> Option<&Reject> {
+        self.grants.get(group)?.refusal.as_ref()
     }
 
     /// The interests opened for a group's downloads.

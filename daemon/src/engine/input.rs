@@ -124,7 +124,12 @@ pub enum Input {
         instance: u64,
     },
     /// A connection is gone, with everything on it: its interests, requests and fetches are each told too.
-    PeerLost(ConnectionId),
+    PeerLost {
+        /// Which.
+        connection: ConnectionId,
+        /// Whether the other end closed it because others need the place.
+        busy: bool,
+    },
     /// None of the addresses led to that peer.
     DialFailed {
         /// Whom.

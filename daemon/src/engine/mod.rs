@@ -353,7 +353,7 @@ impl Engine {
             Input::PeerConnected { connection, node, dialled, instance } => {
                 self.peer_connected(connection, node, dialled, instance);
             }
-            Input::PeerLost(connection) => self.peer_lost(connection),
+            Input::PeerLost { connection, busy } => self.peer_lost(connection, busy),
             Input::DialFailed { node, busy, .. } => self.dial_failed(node, busy),
             Input::Offered(interest, message) => self.offered(interest, message),
             Input::InterestClosed(interest, reason) => self.interest_closed(interest, reason),

@@ -25,6 +25,10 @@ const REDIAL_KNOWN_MS_MAX: u64 = 2_000;
 /// at an address that refuses lie in its first quarter, and who has shown to be the node is tried again soon.
 const REDIAL_BUSY_MS_MAX: u64 = 8_000;
 
+/// Longest pause where connections end because others need the place: a fleet that is too large for its provider would make
+/// one a second each.
+const REDIAL_PUT_OUT_MS_MAX: u64 = 30_000;
+
 /// Failed dials in a row after which a node is left alone until a tracker names it again.
 const FAILURES_MAX: u32 = 4;
 
@@ -60,6 +64,8 @@ pub(super) struct Peer {
     answered: bool,
     /// Whether whoever answered last had no room.
     busy: bool,
+    /// Connections in a row that it ended because others needed the place.
+    put_out: u32,
 }
 
 impl Peer {
@@ -75,14 +81,19 @@ impl Peer {
 
     /// How long to wait before the next dial.
     fn redial_pause(&self) -> Duration {
-        let doubled = REDIAL_MS_MIN.saturating_mul(1 << self.failures.saturating_sub(1).min(10));
         let longest = match (self.answered, self.busy) {
             (true, _) => REDIAL_KNOWN_MS_MAX,
             (false, true) => REDIAL_BUSY_MS_MAX,
             (false, false) => REDIAL_MS_MAX,
         };
-        Duration::from_millis(doubled.min(longest))
+        let failed = doubled(self.failures).min(longest);
+        Duration::from_millis(failed.max(doubled(self.put_out).min(REDIAL_PUT_OUT_MS_MAX)))
     }
+}
+
+/// The pause after so many failures in a row, in milliseconds.
+fn doubled(failures: u32) -> u64 {
+    REDIAL_MS_MIN << failures.saturating_sub(1).min(10)
 }
 
 impl Engine {
@@ -177,11 +188,12 @@ impl Engine {
         self.review_peer(node);
     }
 
-    pub(super) fn peer_lost(&mut self, connection: ConnectionId) {
+    pub(super) fn peer_lost(&mut self, connection: ConnectionId, busy: bool) {
         let Some(node) = self.drop_connection(connection) else { return };
         // It may have moved: a tracker knows before the old place has failed to answer.
         self.look_up_for(node);
         if let Some(peer) = self.peers.get_mut(&node) {
+            peer.put_out = if busy { peer.put_out.saturating_add(1) } else { 0 };
             // A lost connection is found again soon, but not in a busy loop.
             peer.failures = peer.failures.max(1);
             if peer.addresses.is_empty() {
@@ -290,5 +302,8 @@ mod tests {
         assert_eq!([1, 3, u32::MAX].map(|failures| pause(failures, false, false)), [1, 4, 60]);
         assert_eq!([1, 3, u32::MAX].map(|failures| pause(failures, false, true)), [1, 4, 8]);
         assert_eq!([1, 3, u32::MAX].map(|failures| pause(failures, true, true)), [1, 2, 2]);
+        let put_out =
+            |put_out| Peer { failures: 1, answered: true, put_out, ..Peer::default() }.redial_pause().as_secs();
+        assert_eq!([0, 1, 2, 4, u32::MAX].map(put_out), [1, 1, 2, 8, 30], "who has no room for us is spared");
     }
 }

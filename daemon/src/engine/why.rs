@@ -80,7 +80,9 @@ impl Engine {
                 (Bottleneck::NoTracker, format!("no grant to read {}: {}", transfer.group, reject.message))
             }
             (_, None, _) if !granted => {
-                (Bottleneck::NoGrant, format!("no grant to read {} yet, a tracker was asked for one", transfer.group))
+                let refusal = self.grant_refusal(&transfer.group).map(|reject| format!(": {}", reject.message));
+                let reason = refusal.unwrap_or_else(|| " yet, a tracker was asked for one".to_owned());
+                (Bottleneck::NoGrant, format!("no grant to read {}{reason}", transfer.group))
             }
             (false, ..) if queue.is_some() => {
                 let ahead = queue.unwrap_or_default();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use p2p_proto::id::NodeId;
 use p2p_proto::limit::PEER_FRAME_BYTES_MAX;
 use p2p_proto::peer::{Open, close_code, stream_code};
-use quinn::VarInt;
+use quinn::{ConnectionError, VarInt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -124,7 +124,13 @@ pub(super) async fn run(net: Arc<Inner>, established: Established, _slot: impl S
     drop(alive);
     all_told.recv().await;
     net.lock().uploads.retain(|_, upload| upload.connection() != id);
-    net.tell(Input::PeerLost(id)).await;
+    net.tell(Input::PeerLost { connection: id, busy: was_busy(&reason) }).await;
+}
+
+/// Whether the other end closed because others need the place.
+pub(super) fn was_busy(reason: &ConnectionError) -> bool {
+    let busy = VarInt::from_u32(close_code::BUSY);
+    matches!(reason, ConnectionError::ApplicationClosed(close) if close.error_code == busy)
 }
 
 /// A stream that the peer opened. At most [`crate::endpoint::PEER_STREAMS_MAX`] at once: QUIC sees to that.

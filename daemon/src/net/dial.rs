@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use p2p_proto::id::NodeId;
 use p2p_proto::limit::NODE_ADDRESSES_MAX;
 use p2p_proto::peer::close_code;
-use quinn::{ConnectionError, VarInt};
+use quinn::VarInt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -116,16 +116,12 @@ async fn attempt(net: &Inner, node: NodeId, address: SocketAddr) -> Result<Estab
     net.lock_dial_budget().met(node, address, true);
     let mut guard = CloseUnlessKept(Some(quinn.clone()));
     let greeted = handshake::greet(&quinn, net.instance).await;
-    let instance =
-        greeted.map_err(|error| Failure { reason: format!("{address}: {error}"), busy: was_busy(&quinn) })?;
+    let instance = greeted.map_err(|error| Failure {
+        reason: format!("{address}: {error}"),
+        busy: quinn.close_reason().as_ref().is_some_and(connection::was_busy),
+    })?;
     guard.0 = None;
     Ok(Established { quinn, node, place: None, instance })
-}
-
-/// Whether the other end closed because others need the place.
-fn was_busy(quinn: &quinn::Connection) -> bool {
-    let busy = VarInt::from_u32(close_code::BUSY);
-    matches!(quinn.close_reason(), Some(ConnectionError::ApplicationClosed(close)) if close.error_code == busy)
 }
 
 /// Tells the other end that another attempt won, where this one is dropped halfway.

@@ -219,7 +219,11 @@ impl World {
                 }
                 self.answer(server, upload, delay, Err(FetchError::Lost));
             }
-            self.tell(place, delay.max(end.told_at.saturating_sub(self.now)), Input::PeerLost(connection));
+            self.tell(
+                place,
+                delay.max(end.told_at.saturating_sub(self.now)),
+                Input::PeerLost { connection, busy: false },
+            );
         }
     }
 

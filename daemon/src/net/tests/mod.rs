@@ -63,7 +63,7 @@ impl Node {
     }
 
     async fn lost(&mut self, connection: ConnectionId) {
-        assert!(matches!(self.next().await, Input::PeerLost(lost) if lost == connection));
+        assert!(matches!(self.next().await, Input::PeerLost { connection: lost, .. } if lost == connection));
     }
 }
 
@@ -248,7 +248,10 @@ fn a_restarted_daemon_is_noticed_at_the_next_packet() {
         let told = timeout(crate::endpoint::IDLE_TIMEOUT / 2, async { [peer.next().await, peer.next().await] });
         let told = told.await.expect("before the idle time");
         assert!(told.iter().any(|input| matches!(input, Input::InterestClosed(InterestId(1), None))), "{told:?}");
-        assert!(told.iter().any(|input| matches!(input, Input::PeerLost(lost) if *lost == connection)), "{told:?}");
+        assert!(
+            told.iter().any(|input| matches!(input, Input::PeerLost { connection: lost, .. } if *lost == connection)),
+            "{told:?}"
+        );
     });
 }
 
