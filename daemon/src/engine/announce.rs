@@ -1,6 +1,6 @@
 //! Announcements: every tracker is told what this node has, in pages, changes only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use p2p_proto::control::{Answer, TrackerState};
@@ -14,7 +14,9 @@ use p2p_proto::tracker::{Announce, Presence, Request};
 use super::input::{CommandId, TrackerId};
 use super::problems::Cause;
 use super::record::ShareRecord;
+use super::shares::Shares;
 use super::steps::Step;
+use super::transfer::Transfer;
 use super::{Engine, Timer};
 
 /// How long changes are gathered before they are announced: a burst of them becomes one request.
@@ -27,10 +29,26 @@ const RETRY_MS: u64 = 5_000;
 const FULL_RETRY_MS: u64 = 60_000;
 
 impl Engine {
-    /// What this node has changed: it is announced in a moment.
+    /// Much of what this node has may have changed: all of it is compared with what trackers know, in a moment.
     pub(super) fn announce_soon(&mut self) {
+        self.told().for_each(|told| told.unsure = true);
+        self.announce_in_a_moment();
+    }
+
+    /// What this node has of a content has changed: that is announced in a moment.
+    pub(super) fn announce_content(&mut self, content: ContentId) {
+        self.told().for_each(|told| _ = told.changed.insert(content));
+        self.announce_in_a_moment();
+    }
+
+    fn announce_in_a_moment(&mut self) {
         let at = self.after(Duration::from_millis(GATHER_MS));
         self.timers.set_if_unset(Timer::Announce, at);
+    }
+
+    /// What each tracker has been told.
+    fn told(&mut self) -> impl Iterator<Item = &mut Told> {
+        self.trackers.iter_mut().flat_map(|tracker| [&mut tracker.announced, &mut tracker.standby])
     }
 
     /// What this node has changed, and others wait for it.
@@ -60,16 +78,18 @@ impl Engine {
     /// The next page to each tracker: first of what is here, then of what rests. One after the other, so that a share
     /// that begins to rest is not taken for one that has ended.
     fn announce_pages(&mut self) {
-        let here = self.announced_contents();
-        let resting = self.resting_contents(&here);
         for place in 0..self.trackers.len() {
-            let tracker = &mut self.trackers[place];
+            let Engine { trackers, shares, transfers, left_groups, .. } = self;
+            let (tracker, holdings) = (&mut trackers[place], Holdings { shares, transfers, left_groups });
             if tracker.state != TrackerState::Ok || tracker.announcing {
                 continue;
             }
-            let request = if let Some(page) = tracker.announced.next_page(&here) {
+            for told in [&mut tracker.announced, &mut tracker.standby].into_iter().filter(|told| told.unsure) {
+                told.compare_all(holdings.contents());
+            }
+            let request = if let Some(page) = tracker.announced.next_page(|content| holdings.here(content)) {
                 Request::Announce(page)
-            } else if let Some(page) = tracker.standby.next_page(&resting) {
+            } else if let Some(page) = tracker.standby.next_page(|content| holdings.resting(content)) {
                 Request::Standby(page)
             } else {
                 continue;
@@ -78,6 +98,17 @@ impl Engine {
             let tracker = TrackerId(place as u64);
             self.ask_tracker(tracker, Step::Announced(tracker), request);
         }
+    }
+
+    /// Says what is wrong unless each tracker has been told what is so, or it stands among what has changed.
+    pub(super) fn announcements_invariant(&self) -> Result<(), String> {
+        let Engine { trackers, shares, transfers, left_groups, .. } = self;
+        let holdings = Holdings { shares, transfers, left_groups };
+        for tracker in trackers {
+            tracker.announced.invariant(holdings.contents(), |content| holdings.here(content))?;
+            tracker.standby.invariant(holdings.contents(), |content| holdings.resting(content))?;
+        }
+        Ok(())
     }
 
     /// A page was taken: the next one follows. Or it was not: all is told again later.
@@ -124,25 +155,42 @@ impl Engine {
             self.announce_soon();
         }
     }
+}
 
-    /// What this node has to tell: its shares, and what it downloads.
-    fn announced_contents(&self) -> Contents {
-        let downloading = self.transfers.iter().map(|(content, transfer)| {
-            ((transfer.group.clone(), *content), Said { born: transfer.born, complete: false })
-        });
-        gathered(downloading.chain(self.shares.active().filter_map(|share| self.said(share))))
+/// What this node has.
+struct Holdings<'a> {
+    shares: &'a Shares,
+    transfers: &'a BTreeMap<ContentId, Transfer>,
+    left_groups: &'a BTreeSet<GroupName>,
+}
+
+impl Holdings<'_> {
+    /// Every content of which anything is here.
+    fn contents(&self) -> impl Iterator<Item = ContentId> {
+        self.transfers.keys().copied().chain(self.shares.contents())
     }
 
-    /// What this node would share again if it were wanted, and does not have to tell otherwise.
-    fn resting_contents(&self, here: &Contents) -> Contents {
-        let resting = self.shares.resting().filter_map(|share| self.said(share));
-        gathered(resting.filter(|(item, _)| !here.contains_key(item)))
+    /// What is to be told of a content: that it is shared, and that it is downloaded.
+    fn here(&self, content: ContentId) -> Groups {
+        let downloading = self
+            .transfers
+            .get(&content)
+            .map(|transfer| (transfer.group.clone(), Said { born: transfer.born, complete: false }));
+        let shared = self.shares.good(content).filter(|share| !share.resting);
+        gathered(downloading.into_iter().chain(shared.filter_map(|share| self.said(share))))
+    }
+
+    /// What would be shared of it again if it were wanted, and does not have to be told otherwise.
+    fn resting(&self, content: ContentId) -> Groups {
+        let here = self.here(content);
+        let resting = self.shares.good(content).filter(|share| share.resting).filter_map(|share| self.said(share));
+        gathered(resting.filter(|(group, _)| !here.contains_key(group)))
     }
 
     /// What is told of a share; nothing once its group is left.
-    fn said(&self, share: &ShareRecord) -> Option<((GroupName, ContentId), Said)> {
+    fn said(&self, share: &ShareRecord) -> Option<(GroupName, Said)> {
         let said = Said { born: share.born, complete: true };
-        (!self.left_groups.contains(&share.group)).then(|| ((share.group.clone(), share.content), said))
+        (!self.left_groups.contains(&share.group)).then(|| (share.group.clone(), said))
     }
 }
 
@@ -153,23 +201,27 @@ struct Said {
     complete: bool,
 }
 
-/// Contents of groups.
-type Contents = BTreeMap<(GroupName, ContentId), Said>;
+/// What is told of a content, by group.
+type Groups = BTreeMap<GroupName, Said>;
 
-/// What is to be told of each: of groups that have had one name the latest, and of one group whether it is all here.
-fn gathered(items: impl Iterator<Item = ((GroupName, ContentId), Said)>) -> Contents {
-    let mut contents = Contents::new();
-    for (item, said) in items {
-        let known = contents.entry(item).or_insert(said);
+/// What is to be told of each group: of those that have had one name the latest, and of one whether it is all here.
+fn gathered(items: impl Iterator<Item = (GroupName, Said)>) -> Groups {
+    let mut groups = Groups::new();
+    for (group, said) in items {
+        let known = groups.entry(group).or_insert(said);
         *known = said.max(*known);
     }
-    contents
+    groups
 }
 
 /// What a tracker has been told of this node, in one of the two ways.
 #[derive(Debug)]
 pub(super) struct Told {
-    contents: Contents,
+    contents: BTreeMap<ContentId, Groups>,
+    /// Contents of which it may have to be told something else.
+    changed: BTreeSet<ContentId>,
+    /// Whether that may be any.
+    unsure: bool,
     /// Whether the next page replaces what it knew.
     replaces: bool,
 }
@@ -177,52 +229,80 @@ pub(super) struct Told {
 impl Told {
     /// Nothing yet; with `replaces` that is said, too.
     pub fn new(replaces: bool) -> Told {
-        Told { contents: Contents::new(), replaces }
+        Told { contents: BTreeMap::new(), changed: BTreeSet::new(), unsure: true, replaces }
     }
 
     /// What was told may not be known any more.
     pub fn forget(&mut self) {
         self.replaces |= !self.contents.is_empty();
         self.contents.clear();
+        self.unsure = true;
     }
 
     /// What was told of a group is not known any more.
     pub fn forget_group(&mut self, group: &GroupName) {
-        self.contents.retain(|(told, _), _| told != group);
+        self.contents.values_mut().for_each(|groups| _ = groups.remove(group));
+        self.unsure = true;
     }
 
-    /// The next page of changes towards `wanted`, taken as told; `None` if there are none.
-    fn next_page(&mut self, wanted: &Contents) -> Option<Announce> {
-        let page = next_page(wanted, &self.contents, self.replaces);
+    /// Everything is compared: what is had now, and what was told.
+    fn compare_all(&mut self, had: impl Iterator<Item = ContentId>) {
+        self.changed.extend(had);
+        self.changed.extend(self.contents.keys());
+        self.unsure = false;
+    }
+
+    /// The next page of changes towards what is to be `said` of each content, taken as told; `None` if there are none.
+    fn next_page(&mut self, said: impl Fn(ContentId) -> Groups) -> Option<Announce> {
+        let mut page = Announce { replace: self.replaces, present: Vec::new(), withdrawn: Vec::new() };
+        while let Some(content) = self.changed.first().copied() {
+            self.tell(content, &said(content), &mut page);
+            if page.present.len() == PAGE_ITEMS_MAX || page.withdrawn.len() == PAGE_ITEMS_MAX {
+                // There may be more to tell of this content.
+                break;
+            }
+            self.changed.remove(&content);
+        }
         if page.present.is_empty() && page.withdrawn.is_empty() && !page.replace {
             return None;
-        }
-        for presence in &page.present {
-            let said = Said { born: presence.born, complete: presence.complete };
-            self.contents.insert((presence.group.clone(), presence.content), said);
-        }
-        for item in &page.withdrawn {
-            self.contents.remove(item);
         }
         self.replaces = false;
         Some(page)
     }
-}
 
-/// The first changes from what a tracker knows to what it should know.
-fn next_page(wanted: &Contents, known: &Contents, replace: bool) -> Announce {
-    let news = wanted.iter().filter(|(item, said)| known.get(*item) != Some(*said));
-    let present = news.map(|((group, content), said)| Presence {
-        group: group.clone(),
-        content: *content,
-        complete: said.complete,
-        born: said.born,
-    });
-    let withdrawn = known.keys().filter(|item| !wanted.contains_key(*item)).cloned();
-    Announce {
-        replace,
-        present: present.take(PAGE_ITEMS_MAX).collect(),
-        withdrawn: withdrawn.take(PAGE_ITEMS_MAX).collect(),
+    /// Says what is wrong unless what was told is what is `said` of each content that has not changed.
+    fn invariant(
+        &self,
+        had: impl Iterator<Item = ContentId>,
+        said: impl Fn(ContentId) -> Groups,
+    ) -> Result<(), String> {
+        let told = |content| self.contents.get(&content).cloned().unwrap_or_default();
+        let mut sure = had.chain(self.contents.keys().copied()).filter(|content| !self.changed.contains(content));
+        match sure.find(|content| !self.unsure && told(*content) != said(*content)) {
+            Some(content) => Err(format!("a tracker is not told what is so of {}", content.short())),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts on a page what has changed of a content, as far as there is room.
+    fn tell(&mut self, content: ContentId, wanted: &Groups, page: &mut Announce) {
+        let told = self.contents.entry(content).or_default();
+        let news = wanted.iter().filter(|(group, said)| told.get(*group) != Some(*said));
+        let news: Vec<_> =
+            news.take(PAGE_ITEMS_MAX - page.present.len()).map(|(group, said)| (group.clone(), *said)).collect();
+        let gone = told.keys().filter(|group| !wanted.contains_key(*group));
+        let gone: Vec<GroupName> = gone.take(PAGE_ITEMS_MAX - page.withdrawn.len()).cloned().collect();
+        for (group, said) in news {
+            page.present.push(Presence { group: group.clone(), content, complete: said.complete, born: said.born });
+            told.insert(group, said);
+        }
+        for group in gone {
+            told.remove(&group);
+            page.withdrawn.push((group, content));
+        }
+        if told.is_empty() {
+            self.contents.remove(&content);
+        }
     }
 }
 

@@ -133,7 +133,7 @@ impl Engine {
             }
             Request::Wait { id } => {
                 let id = self.find_download(&id)?;
-                if let Some(download) = self.downloads.get(&id).filter(|it| it.record.phase == DownloadPhase::Active) {
+                if let Some(download) = self.downloads.get(id).filter(|it| it.record.phase == DownloadPhase::Active) {
                     let row = self.download_row(download);
                     self.outputs.push_back(Output::Tell(command, Frame::Started(row)));
                 }
@@ -210,7 +210,7 @@ impl Engine {
 
     /// Tells a command how a download goes, until it ends.
     pub(super) fn follow(&mut self, command: CommandId, id: DownloadId) {
-        let Some(download) = self.downloads.get(&id) else { return };
+        let Some(download) = self.downloads.get(id) else { return };
         if let Err(reject) = download.not_cancelled() {
             return self.fail(command, reject);
         }
@@ -256,7 +256,7 @@ impl Engine {
     /// Tells all that follow a download how far it is.
     pub(super) fn tell_progress(&mut self) {
         for (command, id) in &self.followers {
-            if let Some(download) = self.downloads.get(id) {
+            if let Some(download) = self.downloads.get(*id) {
                 let row = self.download_row(download);
                 self.outputs.push_back(Output::Tell(*command, Frame::Progress(row)));
             }

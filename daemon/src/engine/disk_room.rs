@@ -42,14 +42,14 @@ impl Engine {
 
     /// After a start: those that a full disk had stopped are looked after again.
     pub(super) fn wait_for_room_again(&mut self) {
-        let full = self.downloads.keys().copied().filter(|id| self.is_stopped_by_full_disk(*id));
+        let full = self.downloads.open_ids().into_iter().filter(|id| self.is_stopped_by_full_disk(*id));
         let full: Vec<DownloadId> = full.collect();
         full.into_iter().for_each(|id| self.wait_for_room(id));
     }
 
     /// Has the store look whether there is room.
     pub(super) fn look_for_room(&mut self, id: DownloadId) {
-        match self.downloads.get(&id) {
+        match self.downloads.get(id) {
             Some(download) if self.is_stopped_by_full_disk(id) => {
                 self.outputs.push_back(Output::LookForRoom(download.record.clone()));
             }
@@ -62,11 +62,11 @@ impl Engine {
         if !self.is_stopped_by_full_disk(id) {
             return;
         }
-        let here = self.downloads.get(&id).is_some_and(|download| self.user().ok() == Some(&download.record.user));
+        let here = self.downloads.get(id).is_some_and(|download| self.user().ok() == Some(&download.record.user));
         if !is_room || !here {
             return self.wait_for_room(id);
         }
-        let Some(download) = self.downloads.get_mut(&id) else { return };
+        let Some(download) = self.downloads.get_mut(id) else { return };
         download.record.phase = DownloadPhase::Active;
         download.stage = Stage::Queued;
         let record = download.record.clone();
@@ -82,7 +82,7 @@ impl Engine {
     }
 
     fn is_stopped_by_full_disk(&self, id: DownloadId) -> bool {
-        self.downloads.get(&id).is_some_and(|download| {
+        self.downloads.get(id).is_some_and(|download| {
             let full =
                 matches!(&download.record.phase, DownloadPhase::Failed(reject) if reject.code == ErrorCode::DISK_FULL);
             full && download.cancelled_by.is_none()

@@ -17,7 +17,7 @@ use super::{Engine, Output};
 
 impl Engine {
     pub(super) fn pause_download(&mut self, command: CommandId, id: DownloadId) {
-        let Some(download) = self.downloads.get(&id) else { return };
+        let Some(download) = self.downloads.get(id) else { return };
         if let Err(reject) = download.not_cancelled() {
             return self.fail(command, reject);
         }
@@ -37,7 +37,7 @@ impl Engine {
     }
 
     pub(super) fn resume_download(&mut self, command: CommandId, id: DownloadId) {
-        let Some(download) = self.downloads.get_mut(&id) else { return };
+        let Some(download) = self.downloads.get_mut(id) else { return };
         if let Err(reject) = download.not_cancelled() {
             return self.fail(command, reject);
         }
@@ -60,7 +60,7 @@ impl Engine {
     /// A tracker has said whether this user may read the group of a download that had ended since they might not.
     pub(super) fn resume_granted(&mut self, command: CommandId, id: DownloadId, result: Result<Grant, Reject>) {
         let own = |download: &&Download| self.user().is_ok_and(|user| download.record.user == *user);
-        let Some(download) = self.downloads.get(&id).filter(own) else {
+        let Some(download) = self.downloads.get(id).filter(own) else {
             return self.fail(command, Reject::new(ErrorCode::CANCELLED, "the download was cancelled meanwhile"));
         };
         let DownloadRecord { group, born, .. } = &download.record;
@@ -80,7 +80,7 @@ impl Engine {
 
     /// It goes on, unless it does so already.
     fn resume_stopped(&mut self, command: CommandId, id: DownloadId) {
-        let Some(download) = self.downloads.get_mut(&id) else { return };
+        let Some(download) = self.downloads.get_mut(id) else { return };
         if matches!(download.record.phase, DownloadPhase::Paused | DownloadPhase::Failed(_)) {
             download.record.phase = DownloadPhase::Active;
             download.stage = Stage::Queued;
@@ -93,7 +93,7 @@ impl Engine {
 
     /// Stops a download, deletes its part file (with `delete_data` also what is complete), then forgets it.
     pub(super) fn cancel_download(&mut self, command: CommandId, id: DownloadId, delete_data: bool) {
-        let Some(download) = self.downloads.get(&id) else { return };
+        let Some(download) = self.downloads.get(id) else { return };
         if let Err(reject) = download.not_cancelled() {
             return self.fail(command, reject);
         }
@@ -102,7 +102,7 @@ impl Engine {
         if !complete {
             self.stop_download(id, DownloadPhase::Paused);
         }
-        if let Some(download) = self.downloads.get_mut(&id) {
+        if let Some(download) = self.downloads.get_mut(id) {
             download.cancelled_by = Some(command);
             download.discard = Some(delete_data);
             download.unshare = complete && delete_data;
@@ -114,7 +114,7 @@ impl Engine {
     /// Whether the file of a download is in its place although it is being cancelled: the last step was under way. Then
     /// it is complete, and whoever cancels is told so, rather than that nothing is left of it.
     pub(super) fn cancelled_too_late(&mut self, id: DownloadId) -> bool {
-        let Some(download) = self.downloads.get_mut(&id).filter(|download| download.discard == Some(false)) else {
+        let Some(download) = self.downloads.get_mut(id).filter(|download| download.discard == Some(false)) else {
             return false;
         };
         download.discard = None;
@@ -128,21 +128,21 @@ impl Engine {
 
     /// Deletes the part file of a cancelled download, unless the store is busy with it just now.
     pub(super) fn discard_if_closed(&mut self, id: DownloadId) {
-        let Some(download) = self.downloads.get_mut(&id).filter(|download| download.opening == 0) else { return };
+        let Some(download) = self.downloads.get_mut(id).filter(|download| download.opening == 0) else { return };
         if let Some(delete_data) = download.discard.take() {
             self.outputs.push_back(Output::DiscardPart(download.record.clone(), delete_data));
         }
     }
 
     pub(super) fn part_discarded(&mut self, id: DownloadId, result: Result<(), Reject>) {
-        let Some(command) = self.downloads.get_mut(&id).and_then(|download| download.cancelled_by.take()) else {
+        let Some(command) = self.downloads.get_mut(id).and_then(|download| download.cancelled_by.take()) else {
             return;
         };
         match result {
             Ok(()) => {
                 self.problem_over(Cause::Pieces(id));
-                let row = self.downloads.get(&id).map(|download| self.download_row(download));
-                if let Some(download) = self.downloads.remove(&id)
+                let row = self.downloads.get(id).map(|download| self.download_row(download));
+                if let Some(download) = self.downloads.remove(id)
                     && download.unshare
                 {
                     self.unshare(&download.record);

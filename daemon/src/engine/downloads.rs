@@ -95,15 +95,14 @@ impl Engine {
     /// A new download, remembered already: it begins, or waits for its turn.
     pub(super) fn add_download(&mut self, record: DownloadRecord) {
         let download = Download { stage: Stage::Queued, ..Download::restored(record) };
-        self.downloads.insert(download.record.id, download);
+        self.downloads.insert(download);
         self.start_downloads();
     }
 
     /// The user logs out: what runs stops and is kept, and those who follow it are told.
     pub(super) fn rest_downloads(&mut self) {
-        let running: Vec<DownloadId> = self.downloads.keys().copied().collect();
-        for id in running {
-            if let Some(download) = self.downloads.get_mut(&id)
+        for id in self.downloads.open_ids() {
+            if let Some(download) = self.downloads.get_mut(id)
                 && download.stage != Stage::Stopped
             {
                 let was = std::mem::replace(&mut download.stage, Stage::Resting);
@@ -120,8 +119,11 @@ impl Engine {
     /// A user logs in: what rested of theirs goes on.
     pub(super) fn wake_downloads(&mut self) {
         let Ok(user) = self.user().cloned() else { return };
-        for download in self.downloads.values_mut() {
-            if download.stage == Stage::Resting && download.record.user == user {
+        for id in self.downloads.open_ids() {
+            if let Some(download) = self.downloads.get_mut(id)
+                && download.stage == Stage::Resting
+                && download.record.user == user
+            {
                 download.stage = Stage::Queued;
             }
         }
@@ -136,7 +138,7 @@ impl Engine {
         };
         let opening = self.transfers.get(&content).is_some_and(|transfer| transfer.phase == Phase::Opening);
         // Stopped and begun again meanwhile: the last answer counts.
-        if !opening || self.downloads.get(&id).is_some_and(|download| download.opening > 0) {
+        if !opening || self.downloads.get(id).is_some_and(|download| download.opening > 0) {
             return;
         }
         match result {
@@ -167,7 +169,7 @@ impl Engine {
         let id = transfer.download;
         self.tell_have(content);
         self.close_interests(content);
-        if let Some(download) = self.downloads.get_mut(&id) {
+        if let Some(download) = self.downloads.get_mut(id) {
             download.opening += 1;
             self.outputs.push_back(Output::FinishPart(download.record.clone()));
         }
@@ -176,9 +178,9 @@ impl Engine {
     pub(super) fn part_finished(&mut self, id: DownloadId, result: Result<SourceStamp, Reject>) {
         let now = self.now.wall;
         let too_late = result.is_ok() && self.cancelled_too_late(id);
-        let was = self.downloads.get(&id).map(|download| download.stage);
+        let was = self.downloads.get(id).map(|download| download.stage);
         self.store_done(id);
-        let Some(download) = self.downloads.get_mut(&id) else { return };
+        let Some(download) = self.downloads.get_mut(id) else { return };
         let own = |transfer: &Transfer| transfer.download == id && transfer.phase == Phase::Finishing;
         let finishing = self.transfers.get(&download.record.content).is_some_and(own);
         let copying = was == Some(Stage::Copying);
@@ -219,7 +221,7 @@ impl Engine {
             self.put_share(share.clone());
             changes.push(Change::PutShare(share));
         }
-        self.announce_soon();
+        self.announce_content(content);
         self.refuse_readers(record.content);
         self.remember(Step::Downloaded(id), changes);
         self.requeue_twins(record.content);
@@ -230,11 +232,11 @@ impl Engine {
     pub(super) fn downloaded(&mut self, id: DownloadId) {
         self.tell_state(id);
         if let Some(download) =
-            self.downloads.get(&id).filter(|it| matches!(it.record.phase, DownloadPhase::Complete(_)))
+            self.downloads.get(id).filter(|it| matches!(it.record.phase, DownloadPhase::Complete(_)))
         {
             self.outputs.push_back(Output::Completed(Box::new(download.record.clone())));
         }
-        if let Some(answer) = self.downloads.get(&id).and_then(downloaded) {
+        if let Some(answer) = self.downloads.get(id).and_then(downloaded) {
             self.outputs.push_back(Output::Note(format!("downloaded {}", answer.destination)));
             for command in self.take_followers(id) {
                 self.tell_when_announced(command, Answer::Downloaded(answer.clone()));
@@ -283,12 +285,12 @@ impl Engine {
     /// pieces are for the members of that one alone.
     pub(super) fn keep_downloads_of(&mut self, group: &GroupName, born: UnixMillis) {
         for id in self.begun_from(group, |record| record.may_be_from(born)) {
-            let Some(download) = self.downloads.get_mut(&id) else { continue };
+            let Some(download) = self.downloads.get_mut(id) else { continue };
             download.record.born = Some(born);
             let record = download.record.clone();
             if let Some(transfer) = self.transfers.get_mut(&record.content).filter(|it| it.download == id) {
                 transfer.born = Some(born);
-                self.announce_soon();
+                self.announce_content(record.content);
             }
             self.remember(Step::Kept, vec![Change::PutDownload(record)]);
         }
@@ -305,7 +307,7 @@ impl Engine {
             let begun = matches!(download.stage, Stage::Queued | Stage::Twin | Stage::Running);
             of_group && begun && which(&download.record)
         };
-        let mut begun: Vec<_> = self.downloads.values().filter(begun).collect();
+        let mut begun: Vec<_> = self.downloads.open().filter(begun).collect();
         // Those that run come last: each that ends makes room for one that waits.
         begun.sort_by_key(|download| download.stage == Stage::Running);
         begun.into_iter().map(|download| download.record.id).collect()
@@ -313,7 +315,7 @@ impl Engine {
 
     /// Has the store open a download's part file.
     pub(super) fn open_part(&mut self, id: DownloadId) {
-        if let Some(download) = self.downloads.get_mut(&id) {
+        if let Some(download) = self.downloads.get_mut(id) {
             download.opening += 1;
             self.outputs.push_back(Output::OpenPart(download.record.clone()));
         }
@@ -321,11 +323,11 @@ impl Engine {
 
     /// The store has opened, copied, finished or verified a download's part file, or could not.
     pub(super) fn store_done(&mut self, id: DownloadId) {
-        if let Some(download) = self.downloads.get_mut(&id) {
+        if let Some(download) = self.downloads.get_mut(id) {
             download.opening = download.opening.saturating_sub(1);
         }
         self.discard_if_closed(id);
-        if self.downloads.get(&id).is_some_and(|download| download.stage == Stage::Queued && download.opening == 0) {
+        if self.downloads.get(id).is_some_and(|download| download.stage == Stage::Queued && download.opening == 0) {
             self.start_downloads();
         }
     }
@@ -333,7 +335,7 @@ impl Engine {
     /// The unfinished download that will make this file.
     pub(super) fn download_into(&self, destination: &Path) -> Option<&DownloadRecord> {
         let unfinished = |record: &&DownloadRecord| !matches!(record.phase, DownloadPhase::Complete(_));
-        let records = self.downloads.values().map(|download| &download.record);
+        let records = self.downloads.open().map(|download| &download.record);
         records.filter(unfinished).find(|record| record.destination == destination)
     }
 
@@ -342,12 +344,12 @@ impl Engine {
         let unfinished = |download: &&Download| {
             download.record.user == *user && !matches!(download.record.phase, DownloadPhase::Complete(_))
         };
-        u32::try_from(self.downloads.values().filter(unfinished).count()).unwrap_or(u32::MAX)
+        u32::try_from(self.downloads.open().filter(unfinished).count()).unwrap_or(u32::MAX)
     }
 
     /// Keeps the counts of what runs, before the daemon ends.
     pub(super) fn keep_counts(&mut self) {
-        let running = self.downloads.values().filter(|download| download.stage == Stage::Running);
+        let running = self.downloads.open().filter(|download| download.stage == Stage::Running);
         let changes: Vec<Change> = running.map(|download| Change::PutDownload(download.record.clone())).collect();
         if !changes.is_empty() {
             self.remember(Step::Kept, changes);
@@ -356,7 +358,7 @@ impl Engine {
 
     /// Begins a download: from a share of this node, or from peers.
     pub(super) fn start_download(&mut self, id: DownloadId) {
-        let Some(download) = self.downloads.get_mut(&id) else { return };
+        let Some(download) = self.downloads.get_mut(id) else { return };
         let content = download.record.content;
         if self.transfers.contains_key(&content) {
             download.stage = Stage::Twin;
@@ -375,7 +377,7 @@ impl Engine {
             self.open_part(id);
             self.transfers.insert(content, Transfer::new(id, group.clone(), born, self.config.node));
             self.grant_for(&group, born);
-            self.announce_soon();
+            self.announce_content(content);
             if self.transfers.len() <= LOOKUPS_AT_ONCE {
                 self.look_up(content);
             } else {
@@ -389,7 +391,7 @@ impl Engine {
 
     /// Stops a download and gives it another phase; its record, for keeping.
     pub(super) fn stop_download(&mut self, id: DownloadId, phase: DownloadPhase) -> Option<DownloadRecord> {
-        let download = self.downloads.get_mut(&id)?;
+        let download = self.downloads.get_mut(id)?;
         let was = std::mem::replace(&mut download.stage, Stage::Stopped);
         download.record.phase = phase;
         let record = download.record.clone();
@@ -399,12 +401,12 @@ impl Engine {
 
     /// Ends what the engine does about a download.
     pub(super) fn stop_stage(&mut self, id: DownloadId, was: Stage) {
-        let Some(content) = self.downloads.get(&id).map(|download| download.record.content) else { return };
+        let Some(content) = self.downloads.get(id).map(|download| download.record.content) else { return };
         if was == Stage::Copying {
             self.outputs.push_back(Output::ClosePart(id));
         }
         if was == Stage::Running {
-            if let (Some(download), Some(transfer)) = (self.downloads.get_mut(&id), self.transfers.get(&content))
+            if let (Some(download), Some(transfer)) = (self.downloads.get_mut(id), self.transfers.get(&content))
                 && transfer.pieces.is_some()
             {
                 download.have_bytes = transfer.have_bytes();
@@ -417,15 +419,21 @@ impl Engine {
                 self.timers.clear(&timer);
             }
             self.refuse_readers(content);
-            self.announce_soon();
+            self.announce_content(content);
             self.requeue_twins(content);
         }
     }
 
     /// Those who waited for another download of the same content wait no longer.
     fn requeue_twins(&mut self, content: ContentId) {
-        let waiting = |download: &&mut Download| download.stage == Stage::Twin && download.record.content == content;
-        self.downloads.values_mut().filter(waiting).for_each(|download| download.stage = Stage::Queued);
+        for id in self.downloads.open_ids() {
+            if let Some(download) = self.downloads.get_mut(id)
+                && download.stage == Stage::Twin
+                && download.record.content == content
+            {
+                download.stage = Stage::Queued;
+            }
+        }
     }
 
     /// The file that a content was to be copied from is gone: it is not served from there either.
@@ -437,7 +445,7 @@ impl Engine {
 
     /// The content of a download, while a transfer brings it.
     pub(super) fn running_content(&self, id: DownloadId) -> Option<ContentId> {
-        let download = self.downloads.get(&id).filter(|download| download.stage == Stage::Running)?;
+        let download = self.downloads.get(id).filter(|download| download.stage == Stage::Running)?;
         Some(download.record.content)
     }
 

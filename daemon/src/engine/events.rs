@@ -64,7 +64,7 @@ impl Engine {
         if self.listeners.commands.is_empty() {
             return;
         }
-        let Some(download) = self.downloads.get(&id) else { return };
+        let Some(download) = self.downloads.get(id) else { return };
         if self.user().ok() != Some(&download.record.user) {
             return;
         }
@@ -82,8 +82,7 @@ impl Engine {
 
     /// Looks all downloads over for states that were not told.
     pub(super) fn look_over_states(&mut self) {
-        let downloads: Vec<DownloadId> = self.downloads.keys().copied().collect();
-        downloads.into_iter().for_each(|id| self.tell_state(id));
+        self.downloads.open_ids().into_iter().for_each(|id| self.tell_state(id));
         let at = self.after(Duration::from_millis(LOOK_OVER_MS));
         self.timers.set(Timer::Events, at);
     }
@@ -98,7 +97,7 @@ impl Engine {
 
     fn take_states_as_told(&mut self) {
         let user = self.user().ok();
-        let of_user = self.downloads.iter().filter(|(_, download)| Some(&download.record.user) == user);
-        self.listeners.told = of_user.map(|(id, download)| (*id, self.download_row(download).state)).collect();
+        let of_user = self.downloads.values().filter(|download| Some(&download.record.user) == user);
+        self.listeners.told = of_user.map(|download| (download.record.id, self.download_row(download).state)).collect();
     }
 }

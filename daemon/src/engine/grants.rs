@@ -75,7 +75,9 @@ impl Engine {
                 entry.came = now;
                 entry.refusal = None;
                 // Who is granted to read a group may serve it too.
-                self.left_groups.remove(&group);
+                if self.left_groups.remove(&group) {
+                    self.announce_soon();
+                }
                 let body = grant.peek();
                 let renew_after = body.as_ref().map_or(Duration::ZERO, |body| body.renew_after());
                 let at = self.after(renew_after.max(Duration::from_millis(RETRY_MS)));

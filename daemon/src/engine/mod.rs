@@ -25,6 +25,7 @@ mod copies;
 mod devices;
 mod disk_room;
 mod download_changes;
+mod download_table;
 mod downloads;
 mod events;
 mod fair_shares;
@@ -78,6 +79,7 @@ use access::Revoked;
 use copies::CopyWaits;
 use devices::Devices;
 use disk_room::RoomWaits;
+use download_table::DownloadTable;
 use downloads::Download;
 use events::Listeners;
 use grants::GroupGrant;
@@ -240,7 +242,7 @@ pub struct Engine {
     grants: BTreeMap<GroupName, GroupGrant>,
     join_requests: JoinRequests,
     shares: Shares,
-    downloads: BTreeMap<DownloadId, Download>,
+    downloads: DownloadTable,
     transfers: BTreeMap<ContentId, Transfer>,
 
     peers: BTreeMap<NodeId, Peer>,
@@ -293,7 +295,7 @@ impl Engine {
             grants: BTreeMap::new(),
             join_requests: JoinRequests::default(),
             shares: Shares::new(restored.shares),
-            downloads: BTreeMap::new(),
+            downloads: DownloadTable::default(),
             transfers: BTreeMap::new(),
             peers: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -321,7 +323,7 @@ impl Engine {
             config,
         };
         for record in restored.downloads {
-            engine.downloads.insert(record.id, Download::restored(record));
+            engine.downloads.insert(Download::restored(record));
         }
         engine.set_limits(restored.limits);
         engine.wait_for_room_again();
@@ -413,6 +415,8 @@ impl Engine {
 
     /// What must hold after every step; says what does not. For tests: costs a walk over all that is known.
     pub fn invariant(&self) -> Result<(), String> {
+        self.downloads.invariant()?;
+        self.announcements_invariant()?;
         for (content, transfer) in &self.transfers {
             transfer.invariant().map_err(|broken| format!("transfer {}: {broken}", content.short()))?;
             for node in transfer.peers.keys() {

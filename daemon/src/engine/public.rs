@@ -180,7 +180,7 @@ impl Engine {
         let Stage::Shared(share, uploaded, Planned { place, given }) = stage else { return };
         let content = share.content;
         self.shares.put(*share);
-        self.announce_soon();
+        self.announce_content(content);
         let Some(trackers) = self.trackers_to_write() else {
             return self.fail(command, Reject::new(ErrorCode::INTERNAL, "this daemon has no tracker to write down"));
         };

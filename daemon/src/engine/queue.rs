@@ -22,13 +22,14 @@ pub(super) struct Places(BTreeMap<ContentId, Duration>);
 impl Engine {
     /// Begins queued downloads, the oldest first, while there are places.
     pub(super) fn start_downloads(&mut self) {
+        self.downloads.settle();
         self.share_places();
         let lonely = self.transfers.values().filter(|transfer| transfer.is_lonely()).count();
         let busy = self.transfers.len() - lonely + self.copying();
         let limits = &self.config.limits;
         let mut free =
             limits.active_downloads_max.saturating_sub(busy).min(limits.lonely_downloads_max.saturating_sub(lonely));
-        let mut queued: Vec<_> = self.downloads.values().filter(|download| download.stage == Stage::Queued).collect();
+        let mut queued: Vec<_> = self.downloads.open().filter(|download| download.stage == Stage::Queued).collect();
         queued.sort_by_key(|download| age(download));
         let queued: Vec<DownloadId> = queued.into_iter().map(|download| download.record.id).collect();
         for id in queued {
@@ -36,7 +37,7 @@ impl Engine {
                 break;
             }
             self.start_download(id);
-            let stage = self.downloads.get(&id).map(|download| download.stage);
+            let stage = self.downloads.get(id).map(|download| download.stage);
             let started = matches!(stage, Some(Stage::Running | Stage::Copying));
             free -= usize::from(started);
         }
@@ -58,7 +59,7 @@ impl Engine {
             return None;
         }
         let older = |other: &&Download| age(other) < age(download) && self.is_in_queue(other);
-        let ahead = self.downloads.values().filter(older).count();
+        let ahead = self.downloads.open().filter(older).count();
         Some((self.places.0.len() + self.copying(), ahead))
     }
 
@@ -75,7 +76,7 @@ impl Engine {
 
     /// Gives the free places to the oldest of those who could use them.
     pub(super) fn give_places(&mut self) {
-        let mut ready: Vec<_> = self.downloads.values().filter(|download| self.wants_place(download)).collect();
+        let mut ready: Vec<_> = self.downloads.open().filter(|download| self.wants_place(download)).collect();
         ready.sort_by_key(|download| age(download));
         let ready: Vec<ContentId> = ready.into_iter().map(|download| download.record.content).collect();
         for content in ready.into_iter().take(self.free_places()) {
@@ -88,7 +89,7 @@ impl Engine {
     }
 
     fn copying(&self) -> usize {
-        self.downloads.values().filter(|download| download.stage == Stage::Copying).count()
+        self.downloads.open().filter(|download| download.stage == Stage::Copying).count()
     }
 
     /// Whether a transfer that got its place then has something to do with it.

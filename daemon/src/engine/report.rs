@@ -109,7 +109,7 @@ impl Engine {
         let seeding =
             self.shares.active().filter(|share| share.born.is_some() && self.why_not_shared(share).is_none()).count();
         let waiting = rows.iter().filter(|row| row.state == DownloadState::Waiting).map(|row| {
-            let waited = self.downloads.get(&row.id).and_then(|download| self.waited(download));
+            let waited = self.downloads.get(row.id).and_then(|download| self.waited(download));
             let waited = waited.map_or("waits".to_owned(), |waited| format!("has waited {}", in_words(waited)));
             format!("{} {waited}: {}", row.name, row.reason.as_deref().unwrap_or("it is not known why"))
         });

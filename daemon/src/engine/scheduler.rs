@@ -59,7 +59,7 @@ impl Engine {
         self.down_rate.add(received_bytes, now);
         self.rates.down.give_back(fetch.bytes.saturating_sub(received_bytes));
         let Some(transfer) = self.transfers.get_mut(&fetch.content) else { return };
-        if let Some(download) = self.downloads.get_mut(&transfer.download) {
+        if let Some(download) = self.downloads.get_mut(transfer.download) {
             download.record.fetched_bytes = download.record.fetched_bytes.saturating_add(received_bytes);
         }
         if let Some(peer) = transfer.peers.get_mut(&fetch.node) {

@@ -126,7 +126,7 @@ impl Engine {
         if self.shares.mark_broken(content, path.clone(), reason.clone()) {
             self.outputs.push_back(Output::Note(format!("a shared file is no longer served: {reason}")));
             self.refuse_readers(content);
-            self.announce_soon();
+            self.announce_content(content);
             let broken = self.shares.of_user().filter(|share| share.content == content && share.path == path);
             for share in broken.cloned().collect::<Vec<_>>() {
                 self.share_stopped(&share, Some(reason.message.clone()));
@@ -137,7 +137,7 @@ impl Engine {
     /// A file is what was shared again: it is served as before.
     pub(super) fn source_back(&mut self, content: ContentId, path: PathBuf) {
         if self.shares.mark_whole(content, path) {
-            self.announce_soon();
+            self.announce_content(content);
         }
     }
 

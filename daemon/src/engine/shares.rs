@@ -18,6 +18,8 @@ type Key = (UserName, GroupName, FileName);
 pub(super) struct Shares {
     shares: BTreeMap<Key, ShareRecord>,
     by_content: BTreeMap<ContentId, BTreeSet<Key>>,
+    /// How many each user has.
+    counts: BTreeMap<UserName, u32>,
     /// Files that are no longer what was shared, and why.
     broken: BTreeMap<(ContentId, PathBuf), Reject>,
     user: Option<UserName>,
@@ -42,6 +44,7 @@ impl Shares {
         self.remove(&key);
         self.broken.remove(&(record.content, record.path.clone()));
         self.by_content.entry(record.content).or_default().insert(key.clone());
+        *self.counts.entry(record.user.clone()).or_default() += 1;
         self.shares.insert(key, record);
     }
 
@@ -82,8 +85,7 @@ impl Shares {
 
     /// Number of a user's shares.
     pub fn count_of(&self, user: &UserName) -> u32 {
-        let count = self.shares.values().filter(|share| share.user == *user).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
+        self.counts.get(user).copied().unwrap_or_default()
     }
 
     /// Shares that are served: of the user who is logged in, with a good file, not resting.
@@ -116,8 +118,13 @@ impl Shares {
         self.good(content).find(|share| share.group == *group && share.is_for(born) && !share.resting)
     }
 
-    /// The shares of a content whose file is good, resting ones among them.
-    fn good(&self, content: ContentId) -> impl Iterator<Item = &ShareRecord> {
+    /// All contents that are shared, by whomever.
+    pub fn contents(&self) -> impl Iterator<Item = ContentId> {
+        self.by_content.keys().copied()
+    }
+
+    /// The shares of a content whose file is good, of the user who is logged in, resting ones among them.
+    pub fn good(&self, content: ContentId) -> impl Iterator<Item = &ShareRecord> {
         let keys = self.by_content.get(&content).into_iter().flatten();
         let shares = keys.filter_map(|key| self.shares.get(key));
         shares.filter(|share| Some(&share.user) == self.user.as_ref() && self.broken(share).is_none())
@@ -125,6 +132,9 @@ impl Shares {
 
     fn remove(&mut self, key: &Key) -> Option<ShareRecord> {
         let record = self.shares.remove(key)?;
+        if let Some(count) = self.counts.get_mut(&record.user) {
+            *count = count.saturating_sub(1);
+        }
         if let Some(keys) = self.by_content.get_mut(&record.content) {
             keys.remove(key);
             if keys.is_empty() {

@@ -123,13 +123,13 @@ impl Engine {
             self.share_stopped(&replaced, None);
         }
         self.happened(started);
-        self.announce_soon();
+        self.announce_content(content);
     }
 
     /// A share is out of the table, or rests: its readers are told, and the trackers in a moment.
     pub(super) fn share_stopped(&mut self, share: &ShareRecord, reason: Option<String>) {
         self.refuse_readers(share.content);
-        self.announce_soon();
+        self.announce_content(share.content);
         if !share.resting {
             let (group, name) = (share.group.clone(), share.name.clone());
             self.happened(Happening::ShareStopped { group, name, content: share.content, reason });

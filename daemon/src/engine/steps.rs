@@ -224,7 +224,7 @@ impl Engine {
     pub(super) fn import_progress(&mut self, ask: AskId, done_bytes: u64, length: u64) {
         let (command, path) = match self.steps.get(&ask) {
             Some(Step::Hashed(command, upload)) => (*command, upload.path.clone()),
-            Some(Step::Verified(command, id)) => match self.downloads.get(id) {
+            Some(Step::Verified(command, id)) => match self.downloads.get(*id) {
                 Some(download) => (*command, download.record.destination.clone()),
                 None => return,
             },
@@ -333,7 +333,7 @@ impl Engine {
             Step::Public(command, stage) => self.public_remembered(command, *stage),
             Step::DownloadKept(command, record, detach) => self.download_kept(command, *record, detach),
             Step::DownloadChanged(command, id) => {
-                match self.downloads.get(&id).map(|download| self.download_row(download)) {
+                match self.downloads.get(id).map(|download| self.download_row(download)) {
                     Some(row) => self.tell(command, Answer::DownloadChanged(row)),
                     None => {
                         self.fail(command, Reject::new(ErrorCode::CANCELLED, "the download was cancelled meanwhile"))
@@ -402,7 +402,7 @@ impl Engine {
         let id = record.id;
         self.add_download(record);
         self.tell_state(id);
-        let Some(row) = self.downloads.get(&id).map(|download| self.download_row(download)) else { return };
+        let Some(row) = self.downloads.get(id).map(|download| self.download_row(download)) else { return };
         if detach {
             self.tell(command, Answer::DownloadStarted(row));
         } else {
@@ -420,7 +420,9 @@ impl Engine {
             self.tell(command, answer);
         }
         let mut waiting: Vec<CommandId> = self.steps.values().filter_map(Step::command).collect();
-        waiting.extend(self.downloads.values_mut().filter_map(|download| download.cancelled_by.take()));
+        for id in self.downloads.open_ids() {
+            waiting.extend(self.downloads.get_mut(id).and_then(|download| download.cancelled_by.take()));
+        }
         waiting.extend(std::mem::take(&mut self.followers).into_keys());
         waiting.extend(self.copy_waits.take());
         waiting.extend(self.take_listeners());

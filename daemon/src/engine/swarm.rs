@@ -259,7 +259,7 @@ impl Engine {
         let Some(fetch) = self.end_fetch(fetch) else { return };
         let Some(transfer) = self.transfers.get_mut(&fetch.content) else { return };
         transfer.phase = Phase::Manifest(None);
-        let listed = self.downloads.get(&transfer.download).map(|download| download.record.clone());
+        let listed = self.downloads.get(transfer.download).map(|download| download.record.clone());
         match (result, listed) {
             (Ok(shape), Some(record)) if shape.length == record.length => {
                 transfer.phase = Phase::Opening;
@@ -282,7 +282,7 @@ impl Engine {
     pub(super) fn pieces_known(&mut self, content: ContentId, opened: Opened) {
         let seed = self.random.u64(..);
         let Some(transfer) = self.transfers.get_mut(&content) else { return };
-        let Some(download) = self.downloads.get_mut(&transfer.download) else { return };
+        let Some(download) = self.downloads.get_mut(transfer.download) else { return };
         let fits = |geometry: &Geometry| geometry.piece_count() == opened.have.piece_count();
         let Some(geometry) = opened.shape.geometry().ok().filter(fits) else {
             let reject = Reject::new(ErrorCode::INTEGRITY, "what is here of the file does not fit its manifest");

@@ -228,7 +228,8 @@ impl Engine {
         self.forget_share_groups();
         self.ask_missing_grants();
         self.ask_join_requests();
-        self.timers.set(Timer::Announce, self.now.monotonic);
+        self.announce_soon();
+        self.announce_now();
         self.review_all();
     }
 

@@ -18,7 +18,7 @@ const NAMED_MAX: usize = 8;
 impl Engine {
     /// Has the store hash what is here of a download, which rests meanwhile.
     pub(super) fn verify_download(&mut self, command: CommandId, id: DownloadId) -> Result<(), Reject> {
-        let Some(download) = self.downloads.get_mut(&id) else { return Ok(()) };
+        let Some(download) = self.downloads.get_mut(id) else { return Ok(()) };
         download.not_cancelled()?;
         if download.opening > 0 {
             let message = format!("what is here of {} is being checked or moved already", download.record.name);
@@ -40,7 +40,7 @@ impl Engine {
     pub(super) fn part_verified(&mut self, ask: AskId, id: DownloadId, result: Result<PiecesFound, Reject>) {
         let Some(Step::Verified(command, _)) = self.steps.remove(&ask) else { return };
         self.store_done(id);
-        if let Some(download) = self.downloads.get_mut(&id)
+        if let Some(download) = self.downloads.get_mut(id)
             && download.stage == Stage::Verifying
         {
             download.stage = Stage::Queued;
@@ -60,7 +60,7 @@ impl Engine {
                     None => self.problem_over(Cause::Pieces(id)),
                 }
                 self.start_downloads();
-                if let Some(download) = self.downloads.get(&id) {
+                if let Some(download) = self.downloads.get(id) {
                     let PiecesFound { pieces, checked, .. } = found;
                     let bad_pieces = found.bad.iter().map(|piece| piece.0).collect();
                     let download = self.download_row(download);
@@ -81,7 +81,7 @@ impl Engine {
 
     /// What to say of bad pieces, if there are any.
     fn judge_pieces(&self, id: DownloadId, found: &PiecesFound) -> Option<Reject> {
-        let record = &self.downloads.get(&id).filter(|_| !found.bad.is_empty())?.record;
+        let record = &self.downloads.get(id).filter(|_| !found.bad.is_empty())?.record;
         let mut named: Vec<String> = found.bad.iter().take(NAMED_MAX).map(|piece| piece.0.to_string()).collect();
         if found.bad.len() > NAMED_MAX {
             named.push("…".to_owned());
@@ -101,7 +101,7 @@ impl Engine {
     }
 
     fn pieces_are_bad(&mut self, id: DownloadId, found: &PiecesFound, reject: Reject) {
-        if let Some(download) = self.downloads.get_mut(&id) {
+        if let Some(download) = self.downloads.get_mut(id) {
             download.have_bytes = found.good_bytes;
         }
         match found.in_place {
@@ -112,7 +112,7 @@ impl Engine {
 
     /// A download that was complete is no longer, for this reason.
     fn end_complete(&mut self, id: DownloadId, reason: &Reject) {
-        let Some(download) = self.downloads.get_mut(&id) else { return };
+        let Some(download) = self.downloads.get_mut(id) else { return };
         if matches!(download.record.phase, DownloadPhase::Complete(_)) {
             download.record.phase = DownloadPhase::Failed(reason.clone());
             let record = download.record.clone();

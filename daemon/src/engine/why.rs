@@ -27,7 +27,7 @@ pub(super) struct Obstacle {
 impl Engine {
     /// `why`: what holds a download up now.
     pub(super) fn why(&self, id: DownloadId) -> Option<Why> {
-        let download = self.downloads.get(&id)?;
+        let download = self.downloads.get(id)?;
         let row = self.download_row(download);
         let content = download.record.content;
         let running = self.transfers.get(&content).filter(|transfer| transfer.download == id);
