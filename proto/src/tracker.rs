@@ -574,7 +574,7 @@ pub enum Event {
     },
     /// Grants are void before their end: whoever serves by one stops at once.
     Revoked {
-        /// Of which group. A node that loses the built-in one is logged out: its grants for every group are void.
+        /// Of which group.
         group: GroupName,
         /// Of which node, which may no longer read the group; `None` for those of all nodes, of which the ones that
         /// still may read ask for new ones.
@@ -596,5 +596,10 @@ pub enum Event {
         group: GroupName,
         /// When the group was born that has it now ([`Group::born`]).
         born: UnixMillis,
+    },
+    /// Nodes are logged out: their grants for every group are void before their end, and whoever serves by one stops at once.
+    LoggedOut {
+        /// Which, and the epochs that began then: void are grants of earlier ones. At most [`crate::limit::PAGE_ITEMS_MAX`].
+        nodes: Vec<(NodeId, u64)>,
     },
 }

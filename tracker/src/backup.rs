@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::admin::{self, Question};
+use crate::clock;
 use crate::log::{self, Store};
 use crate::state::State;
 
@@ -127,7 +128,8 @@ pub fn restore(folder: &Path, file: &Path) -> Result<(), Reject> {
         Reject::new(ErrorCode::FILE_UNREADABLE, format!("{} cannot be read: {error}", file.display()))
     })?;
     let contents = Contents::decode(&bytes)?;
-    let state = State::decode(&contents.state).map_err(|error| unusable(&error))?;
+    let mut state = State::decode(&contents.state).map_err(|error| unusable(&error))?;
+    state.begin_again(clock::now());
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Reject::new(ErrorCode::WRONG_STATE, format!("the state folder {} is not empty", folder.display()))
             .hint("move what is there away, or name another with --home DIR"));

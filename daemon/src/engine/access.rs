@@ -30,8 +30,8 @@ const REVOKED_MAX: usize = 16_384;
 pub(super) struct Revoked {
     /// Whose epochs these are.
     cluster: Option<ClusterKey>,
-    /// By group and node (or all nodes): void are grants of earlier epochs; since when that is known here.
-    rows: BTreeMap<(GroupName, Option<NodeId>), (u64, Duration)>,
+    /// By group (or all groups) and node (or all nodes): void are grants of earlier epochs; since when that is known here.
+    rows: BTreeMap<(Option<GroupName>, Option<NodeId>), (u64, Duration)>,
     /// The same for every group and node: what rows said that had to make room.
     floor: Option<(u64, Duration)>,
 }
@@ -44,9 +44,9 @@ impl Revoked {
         }
     }
 
-    /// Grants of earlier epochs are void for that node, or for all, of that group.
-    pub fn insert(&mut self, group: &GroupName, node: Option<NodeId>, epoch: u64, now: Duration) {
-        let row = self.rows.entry((group.clone(), node)).or_insert((epoch, now));
+    /// Grants of earlier epochs are void for that node, or for all, of that group, or of all.
+    pub fn insert(&mut self, group: Option<&GroupName>, node: Option<NodeId>, epoch: u64, now: Duration) {
+        let row = self.rows.entry((group.cloned(), node)).or_insert((epoch, now));
         *row = (row.0.max(epoch), now);
         if self.rows.len() > REVOKED_MAX {
             self.rows.retain(|_, (_, since)| is_recent(*since, now));
@@ -65,9 +65,9 @@ impl Revoked {
 
     /// Whether a grant of that epoch is void.
     pub fn voids(&self, group: &GroupName, node: NodeId, epoch: u64, now: Duration) -> bool {
-        let of = |group: &GroupName, node: Option<NodeId>| self.rows.get(&(group.clone(), node)).copied();
-        let logged_out = of(&GroupName::public(), Some(node));
-        let revoked = [of(group, Some(node)), of(group, None), logged_out, self.floor].into_iter().flatten();
+        let of = |group: Option<&GroupName>, node: Option<NodeId>| self.rows.get(&(group.cloned(), node)).copied();
+        let revoked = [of(Some(group), Some(node)), of(Some(group), None), of(None, Some(node)), self.floor];
+        let revoked = revoked.into_iter().flatten();
         revoked.filter(|(_, since)| is_recent(*since, now)).any(|(first, _)| epoch < first)
     }
 }
@@ -88,22 +88,27 @@ impl Engine {
         Ok(body)
     }
 
-    /// A tracker voids grants of earlier epochs: those of a node that may no longer read a group, or that is logged out, or
-    /// everybody's.
+    /// A tracker voids grants of earlier epochs: those of a node that may no longer read a group, or everybody's.
     pub(super) fn revoke(&mut self, group: &GroupName, node: Option<NodeId>, epoch: u64) {
-        self.revoked.insert(group, node, epoch, self.now.monotonic);
-        let logged_out = node.is_some() && *group == GroupName::public();
+        self.revoked.insert(Some(group), node, epoch, self.now.monotonic);
         let reject = match node {
-            Some(_) if logged_out => Reject::new(ErrorCode::NOT_MEMBER, "no longer logged in"),
             Some(_) => Reject::new(ErrorCode::NOT_MEMBER, format!("no longer a member of {group}")),
             None => grant_refused("the grant was revoked"),
         };
-        let concerns =
-            |served: &Served| node.is_none_or(|node| served.node == node) && (logged_out || served.group == *group);
-        self.refuse_where(|served| concerns(served) && served.epoch < epoch, &reject);
+        let concerns = |served: &Served| node.is_none_or(|node| served.node == node);
+        self.refuse_where(|served| served.group == *group && concerns(served) && served.epoch < epoch, &reject);
         if node.is_none() {
             self.ask_share_group(group);
             self.own_grant_void(group, epoch);
+        }
+    }
+
+    /// A tracker voids the grants of earlier epochs of nodes that are logged out.
+    pub(super) fn nodes_logged_out(&mut self, nodes: Vec<(NodeId, u64)>) {
+        let reject = Reject::new(ErrorCode::NOT_MEMBER, "no longer logged in");
+        for (node, epoch) in nodes {
+            self.revoked.insert(None, Some(node), epoch, self.now.monotonic);
+            self.refuse_where(|served| served.node == node && served.epoch < epoch, &reject);
         }
     }
 

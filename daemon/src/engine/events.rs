@@ -82,7 +82,8 @@ impl Engine {
 
     /// Looks all downloads over for states that were not told.
     pub(super) fn look_over_states(&mut self) {
-        self.downloads.open_ids().into_iter().for_each(|id| self.tell_state(id));
+        let all: Vec<DownloadId> = self.downloads.values().map(|download| download.record.id).collect();
+        all.into_iter().for_each(|id| self.tell_state(id));
         let at = self.after(Duration::from_millis(LOOK_OVER_MS));
         self.timers.set(Timer::Events, at);
     }

@@ -64,7 +64,7 @@ pub(super) struct Peer {
     answered: bool,
     /// Whether whoever answered last had no room.
     busy: bool,
-    /// Connections in a row that it ended because others needed the place.
+    /// Connections in a row that it ended soon because others needed the place.
     put_out: u32,
 }
 
@@ -189,11 +189,17 @@ impl Engine {
     }
 
     pub(super) fn peer_lost(&mut self, connection: ConnectionId, busy: bool) {
+        let now = self.now.monotonic;
+        let link = self.connections.get(&connection).and_then(|node| self.peers.get(node)?.link);
         let Some(node) = self.drop_connection(connection) else { return };
         // It may have moved: a tracker knows before the old place has failed to answer.
         self.look_up_for(node);
         if let Some(peer) = self.peers.get_mut(&node) {
-            peer.put_out = if busy { peer.put_out.saturating_add(1) } else { 0 };
+            let held = link.map_or(Duration::ZERO, |link| now.saturating_sub(link.since));
+            peer.put_out = match busy {
+                true if held < Duration::from_millis(REDIAL_PUT_OUT_MS_MAX) => peer.put_out.saturating_add(1),
+                _ => u32::from(busy),
+            };
             // A lost connection is found again soon, but not in a busy loop.
             peer.failures = peer.failures.max(1);
             if peer.addresses.is_empty() {
@@ -208,6 +214,9 @@ impl Engine {
         peer.dials = peer.dials.saturating_sub(1);
         if peer.link.is_none() && peer.dials == 0 {
             peer.busy = busy;
+            if !busy {
+                peer.put_out = 0;
+            }
             peer.failures = peer.failures.saturating_add(1);
             // Who has no room is there.
             if peer.failures >= FAILURES_MAX && !busy {

@@ -344,8 +344,10 @@ impl Engine {
         }
     }
 
-    pub(super) fn tracker_event(&mut self, event: Event) {
+    pub(super) fn tracker_event(&mut self, tracker: TrackerId, event: Event) {
         match event {
+            // What another cluster voids are its own grants.
+            Event::Revoked { .. } | Event::LoggedOut { .. } if !self.is_of_the_cluster(tracker) => {}
             Event::Enrolment { user } => {
                 let cluster = self.account.as_ref().map(|account| account.cluster);
                 match (user, cluster) {
@@ -367,9 +369,16 @@ impl Engine {
             }
             Event::Provider { group, content, provider } => self.provider_found(&group, content, provider),
             Event::Revoked { group, node, epoch } => self.revoke(&group, node, epoch),
+            Event::LoggedOut { nodes } => self.nodes_logged_out(nodes),
             Event::Wanted { group, content } => self.wake_shares(&group, content),
             Event::Born { group, born } => self.group_born(&group, born),
         }
+    }
+
+    /// Whether a tracker's grants are those that hold here.
+    fn is_of_the_cluster(&mut self, tracker: TrackerId) -> bool {
+        let own = self.account.as_ref().map(|account| account.cluster);
+        self.tracker_mut(tracker).is_none_or(|tracker| tracker.cluster.is_none() || tracker.cluster == own)
     }
 
     /// Whether this is where the user stood already, by the word of another tracker of the cluster: each of them tells it.

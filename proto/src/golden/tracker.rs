@@ -20,7 +20,7 @@ variants!(Request:
     ChangePasswordFinish ListOwnedRequests Standby);
 variants!(Answer:
     Done Challenge Joined Groups Members Requests Files Providers Grant Nodes PasswordChallenge OwnedRequests);
-variants!(Event: Enrolment Membership JoinRequested Provider Revoked Wanted Born);
+variants!(Event: Enrolment Membership JoinRequested Provider Revoked Wanted Born LoggedOut);
 
 pub(super) fn tables() -> Vec<Table> {
     vec![
@@ -212,5 +212,6 @@ fn events() -> Vec<(&'static str, Event)> {
         ("everybody", Event::Revoked { group: name("photos"), node: None, epoch: 300 }),
         ("", Event::Wanted { group: name("photos"), content: content(1) }),
         ("", Event::Born { group: name("photos"), born: BORN }),
+        ("", Event::LoggedOut { nodes: vec![(node(7), 300)] }),
     ]
 }

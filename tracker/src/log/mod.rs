@@ -148,10 +148,10 @@ impl Consensus {
         let machine = StateMachine::load(Arc::clone(&store), failure.clone(), observer)?;
         let shared = machine.shared();
         let links = Arc::new(Links::new(id, peers, Arc::clone(&shared), Arc::clone(&store))?);
+        let readers = Arc::new(Readers::new(Arc::clone(&store))?);
         let log = LogStore::new(store, failure.clone());
         let (queue, proposals) = mpsc::channel(QUEUE_PROPOSALS_MAX);
         let (started, raft) = oneshot::channel();
-        let readers = Arc::new(Readers::new());
         let start = Start {
             links: Arc::clone(&links),
             shared: Arc::clone(&shared),
@@ -200,7 +200,7 @@ impl Consensus {
     /// current; false where that cannot be known for want of a leader or a majority, and what is read may be old. But it is
     /// waited for all before the place `seen`, which somebody knows of already, for as long as an election takes.
     pub async fn catch_up(&self, seen: u64) -> bool {
-        let current = self.links.is_alone() || self.readers.turn().await;
+        let current = self.is_alone() || self.readers.turn().await;
         if !current {
             // Late is better than never, and what is behind is told with the answer.
             let _ = tokio::time::timeout(reading::PATIENCE_FOR_SEEN, self.shared.wait_for(seen)).await;
@@ -208,9 +208,15 @@ impl Consensus {
         current
     }
 
+    /// Whether this tracker needs no other: it has no others listed, and the log knows of none that vote.
+    fn is_alone(&self) -> bool {
+        let me = self.links.me();
+        self.links.is_alone() && self.raft.metrics().borrow().membership_config.voter_ids().all(|voter| voter == me)
+    }
+
     /// How long ago it was that this tracker had sight of a majority, or began; one that is alone has it always.
     pub fn without_majority(&self) -> Duration {
-        if self.links.is_alone() { Duration::ZERO } else { self.readers.current_ago() }
+        if self.is_alone() { Duration::ZERO } else { self.readers.current_ago() }
     }
 
     /// Reads the state. Short: changes wait meanwhile.

@@ -11,10 +11,12 @@ use openraft::Raft;
 use p2p_proto::time::UnixMillis;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 
+use super::error::LogError;
 use super::machine::Shared;
 use super::network::Links;
+use super::storage::Store;
 use super::types::Types;
 use crate::clock;
 
@@ -31,6 +33,9 @@ const PATIENCE_WITHOUT_LEADER: Duration = Duration::from_millis(100);
 /// How often it is looked whether a majority is there while nobody reads: a small part of the time that grants go on without.
 const LOOK: Duration = Duration::from_secs(30);
 
+/// How often it is kept on disk that a majority was there: who restarts without one counts from then.
+const KEEP_SIGHT: Duration = Duration::from_secs(60);
+
 /// Those who wait to read. Whoever comes while the leader is being asked waits for the next answer.
 #[derive(Debug)]
 pub(super) struct Readers {
@@ -38,17 +43,17 @@ pub(super) struct Readers {
     came: watch::Sender<u64>,
     /// How many of them may read, and whether what they read is current.
     served: watch::Sender<(u64, bool)>,
-    /// When what is known here was current for the last time, or this tracker began; in milliseconds of the wall clock.
+    /// When what is known here was current for the last time, or this tracker began for the first; in milliseconds of the
+    /// wall clock.
     current: AtomicU64,
+    store: Arc<Store>,
 }
 
 impl Readers {
-    pub fn new() -> Readers {
-        Readers {
-            came: watch::Sender::new(0),
-            served: watch::Sender::new((0, false)),
-            current: AtomicU64::new(clock::now().0),
-        }
+    /// Nobody waits; what the store knew was current when it says.
+    pub fn new(store: Arc<Store>) -> Result<Readers, LogError> {
+        let current = AtomicU64::new(store.sight()?.unwrap_or_else(clock::now).0);
+        Ok(Readers { came: watch::Sender::new(0), served: watch::Sender::new((0, false)), current, store })
     }
 
     /// Waits for a turn to read; whether what is read is current.
@@ -71,7 +76,7 @@ impl Readers {
     /// Serves those who come, one round for all who wait; never ends.
     pub async fn serve(&self, raft: &Raft<Types>, links: &Arc<Links>, shared: &Shared) {
         let mut came = self.came.subscribe();
-        let (mut served, mut current) = (0, true);
+        let (mut served, mut current, mut kept) = (0, true, UnixMillis(0));
         loop {
             let number = *came.borrow_and_update();
             // Somebody may have come before this began to listen.
@@ -83,7 +88,17 @@ impl Readers {
             let patience = if current || somebody_leads { PATIENCE } else { PATIENCE_WITHOUT_LEADER };
             current = timeout(patience, catch_up(raft, links, shared)).await.is_ok();
             if current {
-                self.current.store(clock::now().0, Ordering::Relaxed);
+                let now = clock::now();
+                self.current.store(now.0, Ordering::Relaxed);
+                if !links.is_alone() && now.since(kept) >= KEEP_SIGHT {
+                    kept = now;
+                    let store = Arc::clone(&self.store);
+                    tokio::task::spawn_blocking(move || {
+                        if let Err(error) = store.save_sight(now) {
+                            warn!(%error, "it cannot be kept that a majority was there");
+                        }
+                    });
+                }
             }
             self.served.send_replace((number, current));
         }

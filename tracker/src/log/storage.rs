@@ -25,6 +25,7 @@ use std::sync::{Mutex, PoisonError};
 
 use p2p_proto::codec;
 use p2p_proto::id::NodeId;
+use p2p_proto::time::UnixMillis;
 use redb::{
     Database, Durability, ReadableDatabase as _, ReadableTable as _, StorageBackend, TableDefinition, WriteTransaction,
 };
@@ -151,6 +152,18 @@ impl Store {
                 Ok(id)
             }
         }
+    }
+
+    /// When this tracker had sight of a majority of its cluster last, where that was kept.
+    pub(super) fn sight(&self) -> Result<Option<UnixMillis>, LogError> {
+        Ok(self.number("sight")?.map(UnixMillis))
+    }
+
+    /// Keeps when this tracker had sight of a majority.
+    pub(super) fn save_sight(&self, at: UnixMillis) -> Result<(), LogError> {
+        let transaction = self.begin()?;
+        transaction.open_table(META).map_err(disk)?.insert("sight", at.0).map_err(disk)?;
+        transaction.commit().map_err(disk)
     }
 
     /// Refuses what is not whole, before anything is believed.

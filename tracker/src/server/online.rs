@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use p2p_proto::id::{ContentId, NodeId};
+use p2p_proto::limit::PAGE_ITEMS_MAX;
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::peer::close_code;
 use p2p_proto::time::UnixMillis;
@@ -37,6 +38,8 @@ struct Session {
     serial: u64,
     events: mpsc::Sender<Event>,
     connection: Connection,
+    /// Whether it has been told who was logged out before it came.
+    knows_logouts: bool,
 }
 
 /// A session's own end.
@@ -62,7 +65,9 @@ impl Online {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         self.serial += 1;
         let serial = self.serial;
-        if let Some(older) = self.sessions.insert(node, Session { serial, events: sender, connection }) {
+        if let Some(older) =
+            self.sessions.insert(node, Session { serial, events: sender, connection, knows_logouts: false })
+        {
             older.connection.close(VarInt::from_u32(close_code::DUPLICATE), b"a newer connection of this node");
         }
         Entered { serial, events }
@@ -130,7 +135,7 @@ impl Online {
     /// Takes note of changes and tells everybody whom they concern. Gives the nodes that lost what they could read without
     /// belonging to it, which the changes do not name.
     pub fn changed(&mut self, state: &State, changes: &[Change], now: UnixMillis) -> BTreeSet<NodeId> {
-        let mut readers = BTreeSet::new();
+        let (mut readers, mut logged_out) = (BTreeSet::new(), Vec::new());
         for change in changes {
             match change {
                 Change::Enrolled { node, user } => {
@@ -143,7 +148,7 @@ impl Online {
                     }
                     self.presence.set_user(*node, None, now);
                     self.tell(*node, Event::Enrolment { user: None });
-                    self.logged_out(state, *node, *epoch);
+                    logged_out.push((*node, *epoch));
                 }
                 Change::Membership { group, user, standing } => {
                     for node in state.nodes_of_user(user) {
@@ -169,6 +174,11 @@ impl Online {
                 | Change::Unpublished { .. } => {}
             }
         }
+        if !logged_out.is_empty() {
+            for server in self.presence.nodes_that_listen(|group| state.is_public(group)) {
+                self.tell_logouts(server, &logged_out);
+            }
+        }
         readers
     }
 
@@ -184,11 +194,18 @@ impl Online {
         }
     }
 
-    /// A node may read no group any more: everybody is told who may be serving it a public one, whoever granted that.
-    fn logged_out(&self, state: &State, node: NodeId, epoch: u64) {
-        let revoked = Event::Revoked { group: GroupName::public(), node: Some(node), epoch };
-        for server in self.presence.nodes_that_listen(|group| state.is_public(group)) {
-            self.tell(server, revoked.clone());
+    /// Tells a node that listens in a public group who was logged out before it came, if it has not been told.
+    pub fn tell_earlier_logouts(&mut self, node: NodeId, state: &State, now: UnixMillis) {
+        let Some(session) = self.sessions.get_mut(&node) else { return };
+        if !std::mem::replace(&mut session.knows_logouts, true) {
+            self.tell_logouts(node, &state.logouts(now));
+        }
+    }
+
+    /// Whoever serves a public group may be serving it to nodes that are logged out: no tracker knows all that was granted.
+    fn tell_logouts(&self, server: NodeId, nodes: &[(NodeId, u64)]) {
+        for page in nodes.chunks(PAGE_ITEMS_MAX) {
+            self.tell(server, Event::LoggedOut { nodes: page.to_vec() });
         }
     }
 

@@ -201,7 +201,7 @@ fn query(shared: &Shared, session: &Session, request: Request, current: bool) ->
             Ok(Answer::Providers(online.lookup(node, &group, content)))
         }
         Request::Grant { group } => {
-            let granted = grant(shared, state, node, &group);
+            let granted = grant(shared, state, node, &group, current);
             audit::grant(state, session, &group, &granted);
             granted.map(|issued| Answer::Grant(issued.grant))
         }
@@ -238,13 +238,13 @@ pub struct Issued {
     pub renews: bool,
 }
 
-/// A statement that the node may read the group, for a few minutes.
-fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName) -> Result<Issued, Reject> {
+/// A statement that the node may read the group, for a few minutes; `current` where what is known of that is.
+fn grant(shared: &Shared, state: &State, node: NodeId, group: &GroupName, current: bool) -> Result<Issued, Reject> {
     // Who may not has been revoked before; asked for again, it is no renewal.
     let readable = state.may_read(node, group).inspect_err(|_| shared.online().granted.revoke(node, group))?;
     let user = state.user_of_node(node).cloned().ok_or_else(refusal::login_needed)?;
     let (cluster, now, terms) = (shared.signer().public_key(), clock::now(), shared.grant_terms());
-    if shared.consensus.without_majority() > terms.without_majority {
+    if !current && shared.consensus.without_majority() > terms.without_majority {
         return Err(refusal_without_majority());
     }
     let expires = now.plus(terms.life);
@@ -314,7 +314,12 @@ fn note(
             continue;
         };
         match online.presence.listen(node, &readable.group) {
-            Ok(true) => online.tell_revocations(node, &readable.group, &state.revocations(&readable.group, now)),
+            Ok(true) => {
+                online.tell_revocations(node, &readable.group, &state.revocations(&readable.group, now));
+                if state.is_public(&readable.group) {
+                    online.tell_earlier_logouts(node, state, now);
+                }
+            }
             Ok(false) => {}
             Err(reason) => full = Some(reason),
         }

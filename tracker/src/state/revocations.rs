@@ -7,7 +7,7 @@
 //! announces anything in the group; the table keeps each revocation for as long as a grant from before it may live.
 //!
 //! A node that is logged out loses its user's groups, and every public one: that stands in the table as a revocation of the
-//! built-in group, which nobody loses otherwise.
+//! built-in group, which nobody loses otherwise, and is told once and not for each group.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -176,17 +176,14 @@ impl State {
     /// What was revoked in a group and may still matter at `now`, oldest first: one at most for each node.
     pub fn revocations(&self, group: &GroupName, now: UnixMillis) -> Vec<Revocation> {
         let matters = |at: UnixMillis| at.plus(KEPT) >= now;
-        let kept = |group: &GroupName| self.revocations.by_group.get(group).into_iter().flatten();
-        let public = self.is_public(group);
-        let logged_out = kept(&GroupName::public()).filter(|(_, revocation)| public && revocation.node.is_some());
-        let recent = kept(group).chain(logged_out).filter(|(at, _)| matters(*at)).map(|(_, revocation)| *revocation);
+        let of_group = self.revocations.by_group.get(group).into_iter().flatten();
+        let recent = of_group.filter(|(at, _)| matters(*at)).map(|(_, revocation)| *revocation);
+        let recent = recent.filter(|revocation| revocation.node.is_none() || !self.stands_for_logouts(group));
         // What is not known any more may have been of this group and of anybody.
         let pushed_out = self.revocations.pushed_out.filter(|(at, _)| matters(*at));
         let unknown = pushed_out.map(|(_, epoch)| Revocation { node: None, epoch });
-        let mut all: Vec<Revocation> = unknown.into_iter().chain(recent).collect();
-        all.sort_by_key(|revocation| revocation.epoch);
         let mut last: BTreeMap<Option<NodeId>, u64> = BTreeMap::new();
-        for Revocation { node, epoch } in all {
+        for Revocation { node, epoch } in unknown.into_iter().chain(recent) {
             if node.is_none() {
                 last.clear();
             }
@@ -195,5 +192,27 @@ impl State {
         let mut last: Vec<Revocation> = last.into_iter().map(|(node, epoch)| Revocation { node, epoch }).collect();
         last.sort_by_key(|revocation| revocation.epoch);
         last
+    }
+
+    /// Nodes that were logged out, which may still matter at `now`, and the epochs that began then.
+    pub fn logouts(&self, now: UnixMillis) -> Vec<(NodeId, u64)> {
+        let public = GroupName::public();
+        let kept = self.revocations.by_group.get(&public).into_iter().flatten();
+        let recent = kept.filter(|(at, _)| at.plus(KEPT) >= now && self.stands_for_logouts(&public));
+        let last: BTreeMap<NodeId, u64> =
+            recent.filter_map(|(_, revocation)| Some((revocation.node?, revocation.epoch))).collect();
+        last.into_iter().collect()
+    }
+
+    /// Whether what nodes have lost of a group is that they were logged out. Not of a group of that name from before there
+    /// was a built-in one: where there still is such a group, who was away is not told of logouts.
+    fn stands_for_logouts(&self, group: &GroupName) -> bool {
+        *group == GroupName::public() && self.owner_of_older_public().is_none()
+    }
+
+    /// Begins anew from a copy: whatever was granted since the copy was made, or is remembered to be void, is of an earlier
+    /// epoch than what happens from now on.
+    pub fn begin_again(&mut self, now: UnixMillis) {
+        self.epoch = (self.epoch + 1).max(now.0);
     }
 }

@@ -31,7 +31,7 @@ fn node(number: u64) -> NodeId {
 #[test]
 fn void_are_grants_of_earlier_epochs_for_that_node_and_group() {
     let mut revoked = Revoked::default();
-    revoked.insert(&group("g"), Some(node(1)), 5, NOW);
+    revoked.insert(Some(&group("g")), Some(node(1)), 5, NOW);
     let voids = |name: &str, number, epoch| revoked.voids(&group(name), node(number), epoch, NOW);
     assert_eq!([4, 5, 6].map(|epoch| voids("G", 1, epoch)), [true, false, false]);
     assert!(!voids("g", 2, 4) && !voids("h", 1, 4));
@@ -41,9 +41,9 @@ fn void_are_grants_of_earlier_epochs_for_that_node_and_group() {
 #[test]
 fn void_for_everybody_is_void_for_each() {
     let mut revoked = Revoked::default();
-    revoked.insert(&group("g"), Some(node(1)), 5, NOW);
-    revoked.insert(&group("g"), None, 3, NOW);
-    revoked.insert(&group("g"), Some(node(1)), 2, NOW);
+    revoked.insert(Some(&group("g")), Some(node(1)), 5, NOW);
+    revoked.insert(Some(&group("g")), None, 3, NOW);
+    revoked.insert(Some(&group("g")), Some(node(1)), 2, NOW);
     let voids = |number, epoch| revoked.voids(&group("g"), node(number), epoch, NOW);
     assert_eq!(
         [(1, 4), (1, 5), (2, 2), (2, 3)].map(|(number, epoch)| voids(number, epoch)),
@@ -56,12 +56,12 @@ fn too_many_revocations_void_more_and_not_less() {
     let mut revoked = Revoked::default();
     let many = REVOKED_MAX as u64 + 10;
     for number in 0..many {
-        revoked.insert(&group("g"), Some(node(number)), number + 1, NOW);
+        revoked.insert(Some(&group("g")), Some(node(number)), number + 1, NOW);
     }
     assert!(revoked.rows.len() <= REVOKED_MAX);
     assert!((0..many).all(|number| revoked.voids(&group("g"), node(number), number, NOW)));
     assert!(!revoked.voids(&group("g"), node(0), many, NOW));
-    revoked.insert(&group("g"), Some(node(0)), many, NOW + KEPT + KEPT);
+    revoked.insert(Some(&group("g")), Some(node(0)), many, NOW + KEPT + KEPT);
     assert_eq!(revoked.rows.len(), 1, "those that no grant can be older than make room first");
 }
 
@@ -71,13 +71,13 @@ fn what_was_pushed_out_stays_void_when_older_ones_follow() {
     let many = REVOKED_MAX as u64;
     // Trackers that are not of one mind: what is heard first was revoked last.
     for number in 0..=many {
-        revoked.insert(&group("g"), Some(node(number)), 100, NOW);
+        revoked.insert(Some(&group("g")), Some(node(number)), 100, NOW);
     }
-    let pushed_out = (0..=many).find(|number| !revoked.rows.contains_key(&(group("g"), Some(node(*number)))));
+    let pushed_out = (0..=many).find(|number| !revoked.rows.contains_key(&(Some(group("g")), Some(node(*number)))));
     let pushed_out = node(pushed_out.expect("one had to make room"));
     assert!(revoked.voids(&group("g"), pushed_out, 99, NOW));
-    revoked.insert(&group("h"), None, 1, NOW);
-    assert!(!revoked.rows.contains_key(&(group("h"), None)), "the oldest of them makes room");
+    revoked.insert(Some(&group("h")), None, 1, NOW);
+    assert!(!revoked.rows.contains_key(&(Some(group("h")), None)), "the oldest of them makes room");
     assert!(revoked.voids(&group("g"), pushed_out, 99, NOW), "still");
 }
 
@@ -85,7 +85,7 @@ fn what_was_pushed_out_stays_void_when_older_ones_follow() {
 fn another_cluster_counts_by_itself() {
     let mut revoked = Revoked::default();
     revoked.keep_for(ClusterKey([1; 32]));
-    revoked.insert(&group("g"), None, 5, NOW);
+    revoked.insert(Some(&group("g")), None, 5, NOW);
     revoked.keep_for(ClusterKey([1; 32]));
     assert!(revoked.voids(&group("g"), node(1), 4, NOW));
     revoked.keep_for(ClusterKey([2; 32]));
@@ -215,11 +215,7 @@ impl Bench {
     }
 
     fn revoke(&mut self, number: Option<u64>, epoch: u64) -> Ended {
-        self.revoke_in("g", number, epoch)
-    }
-
-    fn revoke_in(&mut self, of: &str, number: Option<u64>, epoch: u64) -> Ended {
-        let event = Event::Revoked { group: group(of), node: number.map(node), epoch };
+        let event = Event::Revoked { group: group("g"), node: number.map(node), epoch };
         self.handle(Input::TrackerEvent(TrackerId(0), event))
     }
 }
@@ -266,7 +262,7 @@ fn a_revocation_ends_everything_that_one_node_is_served_and_nothing_else() {
 #[test]
 fn a_node_that_is_logged_out_is_served_in_no_group_any_more() {
     let mut bench = busy();
-    let ended = bench.revoke_in("public", Some(1), 4);
+    let ended = bench.handle(Input::TrackerEvent(TrackerId(0), Event::LoggedOut { nodes: vec![(node(1), 4)] }));
     assert_eq!((ended.interests, ended.stopped), (vec![(1, ErrorCode::NOT_MEMBER)], vec![10]));
     let (old, new) = (bench.grant(1, 3), bench.grant(1, 4));
     assert_eq!(bench.open(3, 1, old).interests, [(3, ErrorCode::GRANT_REFUSED)]);

@@ -338,10 +338,7 @@ fn a_node_that_logs_out_is_revoked_in_public_groups_too() {
         alice.announce("g", &[CONTENT], true).await.expect("noted");
         bob.announce("g", &[CONTENT], false).await.expect("noted");
         bob.ok(Request::Logout).await;
-        assert_eq!(
-            alice.event().await,
-            Event::Revoked { group: named("public"), node: Some(bob_key.node_id()), epoch: 1 }
-        );
+        assert_eq!(alice.event().await, Event::LoggedOut { nodes: vec![(bob_key.node_id(), 1)] });
     });
 }
 
@@ -448,17 +445,17 @@ fn a_node_that_logs_out_is_revoked_in_all_public_groups_though_it_announced_noth
         alice.announce("public", &[CONTENT], true).await.expect("noted");
         carol.announce("closed", &[CONTENT], true).await.expect("noted");
         bob.ok(Request::WithdrawNode { node: phone_key.node_id() }).await;
-        let revoked = |group, epoch| Event::Revoked { group: named(group), node: Some(phone_key.node_id()), epoch };
-        assert_eq!(alice.event().await, revoked("public", 1));
+        let logged_out = Event::LoggedOut { nodes: vec![(phone_key.node_id(), 1)] };
+        assert_eq!(alice.event().await, logged_out, "once for both groups");
         // Who was away hears of it in the first public group that it serves, and nobody in one that bob is not in.
         drop((alice, carol));
         let mut alice = Client::connect(tracker.address, &alice_key).await;
         alice.announce("g", &[CONTENT], true).await.expect("noted");
-        assert_eq!(alice.event().await, revoked("g", 1));
+        assert_eq!(alice.event().await, logged_out);
         let mut carol = Client::connect(tracker.address, &carol_key).await;
         carol.announce("closed", &[CONTENT], true).await.expect("noted");
         carol.announce("public", &[CONTENT], true).await.expect("noted");
-        assert_eq!(carol.event().await, revoked("public", 1));
+        assert_eq!(carol.event().await, logged_out);
     });
 }
 

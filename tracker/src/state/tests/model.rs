@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::tracker::Standing;
 
+use super::super::Revocation;
 use super::*;
 
 /// Few names, twins among them, so that random commands meet each other.
@@ -121,9 +122,9 @@ impl Model {
     /// Whether a grant of that epoch is void, by going through all that was ever revoked.
     fn is_void(&self, group: &str, node: &str, granted: u64) -> bool {
         let concerns = |whose: &Option<String>| whose.as_ref().is_none_or(|whose| whose == node);
-        let public = self.groups.iter().any(|(g, _, policy)| g == group && *policy == JoinPolicy::Public);
-        // Who loses the built-in group loses all public ones.
-        let of_group = |g: &str, whose: &Option<String>| g == group || (public && g == "public" && whose.is_some());
+        let older = self.groups.iter().any(|(g, owner, _)| g == "public" && !owner.is_empty());
+        // Who loses the built-in group loses all.
+        let of_group = |g: &str, whose: &Option<String>| g == group || (g == "public" && whose.is_some() && !older);
         let mut revoked = self.revoked.iter();
         revoked.any(|(g, whose, epoch)| of_group(g, whose) && concerns(whose) && granted < *epoch)
     }
@@ -475,7 +476,9 @@ proptest! {
             }
             prop_assert_eq!(bench.state.epoch(), model.epoch, "grants carry the epoch");
             for (group, reader) in GROUPS.iter().flat_map(|group| NODES.map(|reader| (group, reader))) {
-                let told = bench.state.revocations(&name(group), entry.at);
+                let mut told = bench.state.revocations(&name(group), entry.at);
+                let logouts = bench.state.logouts(entry.at).into_iter();
+                told.extend(logouts.map(|(node, epoch)| Revocation { node: Some(node), epoch }));
                 for granted in 0..=model.epoch {
                     let concerns = |whose: Option<NodeId>| whose.is_none_or(|whose| whose == node(reader));
                     let void = told.iter().any(|revoked| concerns(revoked.node) && granted < revoked.epoch);
