@@ -1,8 +1,8 @@
 //! Three trackers: one of them is killed, all of them are, too few are left; and one that grows to three.
 
-use p2p_tests::Daemon;
 use p2p_tests::cluster::Cluster;
 use p2p_tests::file::{assert_equal, random_file};
+use p2p_tests::groups::make_group;
 use p2p_tests::wait::eventually;
 
 use crate::changes::acknowledged_groups;
@@ -10,13 +10,6 @@ use crate::{MIB, made_groups, number, only_download, text};
 
 /// How often a tracker is killed under a stream of changes.
 const KILLS: usize = 6;
-
-/// Makes a group, as often as it is refused for want of trackers: never for long.
-fn make_group(daemon: &Daemon, name: &str) {
-    eventually("a change goes through", || {
-        daemon.ctl().output(&["create_group", name, "--policy", "public"]).status.success().then_some(())
-    });
-}
 
 #[test]
 fn the_leader_is_killed_and_nothing_is_lost() {

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use p2p_proto::codec;
 use p2p_proto::identity::KEY_FILE;
 use p2p_proto::reject::{ErrorCode, Reject};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -32,6 +33,11 @@ pub enum Question {
     Seeders,
     /// All that it keeps: [`crate::backup::Contents`].
     Copy,
+    /// To take over from the other of two: [`crate::promote::Answer`].
+    Promote {
+        /// Also from one that answers.
+        force: bool,
+    },
 }
 
 impl Question {
@@ -41,11 +47,15 @@ impl Question {
             Question::Status => b's',
             Question::Seeders => b'w',
             Question::Copy => b'c',
+            Question::Promote { force: false } => b'p',
+            Question::Promote { force: true } => b'P',
         }
     }
 
     fn of(byte: u8) -> Option<Question> {
-        [Question::Status, Question::Seeders, Question::Copy].into_iter().find(|question| question.byte() == byte)
+        let promote = [false, true].map(|force| Question::Promote { force });
+        let mut all = [Question::Status, Question::Seeders, Question::Copy].into_iter().chain(promote);
+        all.find(|question| question.byte() == byte)
     }
 }
 
@@ -80,19 +90,25 @@ async fn answer(listener: UnixListener, reporter: Reporter, key: PathBuf) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let Ok(Ok(byte)) = timeout(DEADLINE, stream.read_u8()).await else { continue };
         let Some(question) = Question::of(byte) else { continue };
-        let (reporter, key) = (reporter.clone(), key.clone());
-        let answer = tokio::task::spawn_blocking(move || match question {
-            Question::Status => serde_json::to_vec(&reporter.status()).map_err(io::Error::from),
-            Question::Seeders => serde_json::to_vec(&reporter.seeders()).map_err(io::Error::from),
-            Question::Copy => std::fs::read(&key).map(|key| reporter.copy(key).encode()),
-        });
-        match answer.await {
+        match answer_to(question, &reporter, &key).await {
             // Whoever asked may be gone.
-            Ok(Ok(bytes)) => drop(timeout(DEADLINE, stream.write_all(&bytes)).await),
-            Ok(Err(error)) => warn!(%error, ?question, "the operator is not answered"),
-            Err(_) => {}
+            Ok(bytes) => drop(timeout(DEADLINE, stream.write_all(&bytes)).await),
+            Err(error) => warn!(%error, ?question, "the operator is not answered"),
         }
     }
+}
+
+async fn answer_to(question: Question, reporter: &Reporter, key: &Path) -> io::Result<Vec<u8>> {
+    if let Question::Promote { force } = question {
+        return Ok(codec::encode(&reporter.promote(force).await));
+    }
+    let (reporter, key) = (reporter.clone(), key.to_owned());
+    let answer = tokio::task::spawn_blocking(move || match question {
+        Question::Status => serde_json::to_vec(&reporter.status()).map_err(io::Error::from),
+        Question::Seeders => serde_json::to_vec(&reporter.seeders()).map_err(io::Error::from),
+        Question::Copy | Question::Promote { .. } => std::fs::read(&key).map(|key| reporter.copy(key).encode()),
+    });
+    answer.await.map_err(io::Error::from)?
 }
 
 impl Drop for Admin {

@@ -174,6 +174,21 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written.inspect_err(|_| drop(fs::remove_file(path)))
 }
 
+/// Writes a file that nobody else may read in the place of one that may be there, and returns when it is on disk.
+///
+/// # Errors
+/// Whatever the system answers; what was there is there still.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    write_new(&unfinished, bytes)?;
+    fs::rename(&unfinished, path)?;
+    sync_parent(path)
+}
+
 /// Has a file's name put on disk.
 fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

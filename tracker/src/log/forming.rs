@@ -13,8 +13,10 @@ use openraft::{ChangeMembers, Raft};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::network::Links;
-use super::types::{Member, TrackerId, Types};
+use super::duty::ASSUMED_CRASHED;
+use super::network::{Links, PeerStatus};
+use super::turn::Turn;
+use super::types::{Member, StoredMembership, TrackerId, Types};
 
 /// Pause before the others are asked again, while there is no cluster yet.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -28,6 +30,9 @@ const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a new tracker may take to get the whole state.
 const JOIN_DEADLINE: Duration = Duration::from_secs(120);
 
+/// Members of a cluster in which one decides and the other follows.
+const PAIR: usize = 2;
+
 /// Fewest voters of a cluster that lives on without one of them.
 const VOTERS_MIN: usize = 3;
 
@@ -40,6 +45,9 @@ pub(super) async fn form(raft: &Raft<Types>, links: &Arc<Links>) {
         }
         let outcome = step(raft, links).await;
         let complete = outcome.is_ok();
+        if complete {
+            told.clear();
+        }
         if let Err(waiting) = outcome
             && waiting != told
         {
@@ -59,19 +67,38 @@ async fn step(raft: &Raft<Types>, links: &Arc<Links>) -> Result<(), String> {
         }
     }
     let me = links.me();
-    if !raft.is_initialized().await.map_err(|error| error.to_string())? {
+    let initialized = raft.is_initialized().await.map_err(|error| error.to_string())?;
+    let own = links.duty.status(!initialized)?;
+    if !initialized {
         missing?;
         let first = links.others().next().is_none_or(|other| me < other);
-        return if first { found(raft, links).await } else { Err("waiting to be taken into the cluster".to_owned()) };
+        return if first {
+            found(raft, links, &own).await
+        } else {
+            Err("waiting to be taken into the cluster".to_owned())
+        };
     }
     let metrics = raft.metrics().borrow().clone();
+    let members = metrics.membership_config;
+    if links.assume_crash_only {
+        assume_crashed(links, &own, &Pair::of(&members, me)).await;
+    }
     if metrics.current_leader != Some(me) {
         return Ok(());
     }
-    let members = metrics.membership_config;
+    if links.duty.waits() {
+        for id in members.membership().learner_ids() {
+            let asked = timeout(STATUS_DEADLINE, links.status(id, &own)).await;
+            asked
+                .map_err(|_| silent(id))?
+                .map_err(|error| format!("changes wait for word of tracker {id}: {error}"))?;
+        }
+        // Whoever has taken over has been heard of by now.
+        links.duty.go_on();
+    }
     for id in links.others() {
         if members.membership().get_node(&id).is_none() {
-            let key = new_tracker(links, id).await?;
+            let key = new_tracker(links, id, &own).await?;
             info!(tracker = id, "taking a tracker into the cluster");
             let joined = timeout(JOIN_DEADLINE, raft.add_learner(id, Member { key: Some(key) }, true)).await;
             joined.map_err(|_| format!("tracker {id} does not catch up"))?.map_err(|error| error.to_string())?;
@@ -88,10 +115,10 @@ async fn step(raft: &Raft<Types>, links: &Arc<Links>) -> Result<(), String> {
 }
 
 /// Makes the first cluster of all who are listed.
-async fn found(raft: &Raft<Types>, links: &Arc<Links>) -> Result<(), String> {
+async fn found(raft: &Raft<Types>, links: &Arc<Links>, own: &PeerStatus) -> Result<(), String> {
     let mut members = BTreeMap::from([(links.me(), links.member())]);
     for id in links.others() {
-        members.insert(id, Member { key: Some(new_tracker(links, id).await?) });
+        members.insert(id, Member { key: Some(new_tracker(links, id, own).await?) });
     }
     if members.len() < VOTERS_MIN {
         // The other follows when this one leads.
@@ -102,12 +129,15 @@ async fn found(raft: &Raft<Types>, links: &Arc<Links>) -> Result<(), String> {
 }
 
 /// The key of a tracker that belongs to no cluster yet, asked now.
-async fn new_tracker(links: &Arc<Links>, id: TrackerId) -> Result<p2p_proto::id::NodeId, String> {
-    let asked = timeout(STATUS_DEADLINE, links.status(id)).await;
-    let status = asked.map_err(|_| format!("waiting for tracker {id}: it does not answer"))?;
+async fn new_tracker(links: &Arc<Links>, id: TrackerId, own: &PeerStatus) -> Result<p2p_proto::id::NodeId, String> {
+    let asked = timeout(STATUS_DEADLINE, links.status(id, own)).await;
+    let status = asked.map_err(|_| silent(id))?;
     let status = status.map_err(|error| format!("waiting for tracker {id}: {error}"))?;
     if status.id != id {
         return Err(format!("the tracker at the address of tracker {id} takes itself for tracker {}", status.id));
+    }
+    if !status.blank && own.blank {
+        return Err(format!("tracker {id} belongs to a cluster: waiting to be taken into it"));
     }
     if !status.blank {
         return Err(format!(
@@ -115,4 +145,50 @@ async fn new_tracker(links: &Arc<Links>, id: TrackerId) -> Result<p2p_proto::id:
         ));
     }
     links.key_of(id).ok_or_else(|| format!("waiting for tracker {id}: its key is not known"))
+}
+
+fn silent(id: TrackerId) -> String {
+    format!("waiting for tracker {id}: it does not answer")
+}
+
+/// Where a tracker stands beside one other, of which one decides and the other follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pair {
+    /// There are not two, or both have a vote.
+    None,
+    /// It decides alone; who follows, if anybody.
+    Decides(Option<TrackerId>),
+    /// It follows the other.
+    Follows(TrackerId),
+}
+
+impl Pair {
+    /// Where `me` stands among these members.
+    pub fn of(members: &StoredMembership, me: TrackerId) -> Pair {
+        let members = members.membership();
+        let voters: Vec<TrackerId> = members.voter_ids().collect();
+        match voters[..] {
+            [decides] if decides == me && members.nodes().count() <= PAIR => {
+                Pair::Decides(members.learner_ids().next())
+            }
+            [decides] if members.nodes().count() == PAIR && members.get_node(&me).is_some() => Pair::Follows(decides),
+            _ => Pair::None,
+        }
+    }
+}
+
+/// Takes over where the other of two is silent for so long that it is taken for crashed: from who decides, or, where this one
+/// waits for word of who follows, from who may have taken over.
+async fn assume_crashed(links: &Arc<Links>, own: &PeerStatus, pair: &Pair) {
+    let other = match *pair {
+        Pair::Follows(other) => other,
+        Pair::Decides(Some(other)) if links.duty.waits() => other,
+        Pair::Decides(_) | Pair::None => return,
+    };
+    let silence = links.duty.silence(other);
+    if silence < ASSUMED_CRASHED || matches!(timeout(STATUS_DEADLINE, links.status(other, own)).await, Ok(Ok(_))) {
+        return;
+    }
+    warn!(tracker = other, silent_s = silence.as_secs(), "the other tracker is assumed to have crashed: taking over");
+    links.duty.decide(Turn::TakeOver);
 }

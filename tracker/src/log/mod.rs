@@ -12,6 +12,8 @@
 //! ```
 
 mod answers;
+mod duty;
+mod epoch;
 mod error;
 mod failure;
 mod forming;
@@ -25,11 +27,13 @@ mod storage;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -37,6 +41,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 pub use answers::serve;
+pub use duty::ASSUMED_CRASHED;
+pub use epoch::Epoch;
 pub use error::LogError;
 pub use network::{Dialler, Links, Listed, Peers};
 pub use proposals::no_majority;
@@ -45,11 +51,13 @@ pub use storage::{FILE_NAME, Store};
 pub use takeover::begin_alone;
 #[cfg(test)]
 pub(crate) use takeover::write_log_of_format_1;
+pub use turn::{Alone, Leaving, Turn, decided, give_way, leaving, take_over};
 pub use types::TrackerId;
 
 use crate::state::{Applied, Entry, Outcome, State};
 use crate::status::{MemberStatus, Role};
 use failure::Failure;
+use forming::Pair;
 use log_store::LogStore;
 use machine::{Shared, StateMachine};
 use proposals::{Answered, Message, Proposal, Proposer, refusal_unknown};
@@ -75,6 +83,9 @@ const KEPT_PLACES: u64 = 512;
 
 /// Places that a message to a follower holds at the most; its bytes are bounded as well.
 const MESSAGE_PLACES_MAX: u64 = 256;
+
+/// How long the other of two trackers may take to say that it is there, before this one takes over from it.
+const PROMOTE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Hears what is applied. Runs on the log's thread, so it never waits.
 pub trait Observer: Send {
@@ -180,6 +191,9 @@ impl Consensus {
     }
 
     fn submit(&self, entry: Entry, forwarded: bool) -> Result<oneshot::Receiver<Answered>, Reject> {
+        if !self.links.duty.is_open() {
+            return Err(self.links.duty.closed());
+        }
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().expect("taken only while dropping");
         match queue.try_send(Message::Propose(Proposal { entry, forwarded, since: Instant::now(), reply })) {
@@ -199,12 +213,69 @@ impl Consensus {
     /// current; false where that cannot be known for want of a leader or a majority, and what is read may be old. But it is
     /// waited for all before the place `seen`, which somebody knows of already, for as long as an election takes.
     pub async fn catch_up(&self, seen: u64) -> bool {
-        let current = self.links.is_alone() || self.readers.turn().await;
-        if !current {
+        let current = self.links.duty.is_open() && (self.links.is_alone() || self.readers.turn().await);
+        if !current && self.may_learn() {
             // Late is better than never, and what is behind is told with the answer.
             let _ = tokio::time::timeout(reading::PATIENCE_FOR_SEEN, self.shared.wait_for(seen)).await;
         }
         current
+    }
+
+    /// Whether this tracker may come to know more than it does without anybody's help: not who only follows another one that is
+    /// silent.
+    fn may_learn(&self) -> bool {
+        match self.pair() {
+            Pair::Follows(other) => !self.links.duty.is_silent(other),
+            Pair::Decides(_) => false,
+            Pair::None => true,
+        }
+    }
+
+    fn pair(&self) -> Pair {
+        Pair::of(&self.raft.metrics().borrow().membership_config, self.links.me())
+    }
+
+    /// Has this tracker take over from the other of two, which does not answer; with `force` also where it does. The first
+    /// place of the new epoch: it begins when this process has begun again.
+    ///
+    /// # Errors
+    /// Why it may not, and what to do; nothing is changed then.
+    pub async fn promote(&self, force: bool) -> Result<u64, Reject> {
+        let wrong = |message: String| Reject::new(ErrorCode::WRONG_STATE, message);
+        let other = match self.pair() {
+            Pair::Follows(other) => other,
+            Pair::Decides(Some(other)) if self.links.duty.waits() => other,
+            Pair::Decides(_) => {
+                return Err(wrong("this tracker decides already".to_owned()).hint("there is nothing to do"));
+            }
+            Pair::None => {
+                return Err(wrong(
+                    "this tracker is not one of two, of which one decides and the other follows".to_owned(),
+                )
+                .hint("three or more elect by themselves who decides; see `tracker status`"));
+            }
+        };
+        let own = self.links.duty.status(false).map_err(|error| Reject::new(ErrorCode::DISK_ERROR, error))?;
+        if own.cluster.is_none() {
+            return Err(wrong("this tracker has nothing of its cluster yet".to_owned())
+                .hint("put back a copy with `tracker restore`, if there is one"));
+        }
+        let asked = async { tokio::time::timeout(PROMOTE_PATIENCE, self.links.status(other, &own)).await };
+        if !force && matches!(asked.await, Ok(Ok(_))) {
+            return Err(wrong(format!("tracker {other} answers, so nothing has to be taken over from it"))
+                .hint("stop it first, or use --force: it gives way to this one then, at once"));
+        }
+        match self.links.duty.decide(Turn::TakeOver) {
+            Some(Turn::TakeOver) => Ok(Epoch::of(self.place()).next(self.links.me()).first_place()),
+            Some(Turn::GiveWay { .. }) => Err(wrong(format!("tracker {other} has taken over already"))
+                .hint("this tracker follows it from now on; see `tracker status`")),
+            None => Err(Reject::new(ErrorCode::DISK_ERROR, "the decision could not be written to the disk")),
+        }
+    }
+
+    /// Waits until this tracker has to begin again as something else: what it becomes is on disk.
+    pub async fn decided(&self) {
+        self.links.duty.decided().await;
     }
 
     /// Reads the state. Short: changes wait meanwhile.
@@ -224,7 +295,7 @@ impl Consensus {
 
     /// Whether changes are decided here.
     pub fn is_leader(&self) -> bool {
-        self.raft.metrics().borrow().current_leader == Some(self.links.me())
+        self.links.duty.is_open() && self.raft.metrics().borrow().current_leader == Some(self.links.me())
     }
 
     /// Where this tracker stands in its cluster.
@@ -232,18 +303,27 @@ impl Consensus {
         let metrics = self.raft.metrics().borrow().clone();
         let members = metrics.membership_config.membership();
         let voters: BTreeSet<TrackerId> = members.voter_ids().collect();
+        // Only who leads knows how far the others are.
+        let lag = |id: &TrackerId| {
+            let has = metrics.replication.as_ref()?.get(id)?.map_or(0, |has| has.index + 1);
+            Some(metrics.last_log_index.map_or(0, |last| last + 1).saturating_sub(has))
+        };
         let members = members.nodes().map(|(id, member)| MemberStatus {
             tracker: *id,
             id: member.key.map(|key| key.to_string()),
             votes: voters.contains(id),
+            lag: lag(id),
         });
+        let waits = self.links.duty.waits();
         let role = match metrics.state {
+            ServerState::Leader if waits => Role::Waiting,
             ServerState::Leader => Role::Leader,
             ServerState::Candidate => Role::Candidate,
             ServerState::Follower => Role::Follower,
             ServerState::Learner | ServerState::Shutdown => Role::Learner,
         };
-        let (id, leader, term) = (self.links.me(), metrics.current_leader, metrics.current_term);
+        let (id, term) = (self.links.me(), metrics.current_term);
+        let leader = metrics.current_leader.filter(|leader| !(waits && *leader == id));
         Standing { id, role, leader, term, members: members.collect() }
     }
 
@@ -290,6 +370,10 @@ async fn keep(start: Start) {
         Err(error) => return drop(started.send(Err(error))),
     };
     shared.go_live();
+    let followed = raft.metrics().borrow().membership_config.membership().learner_ids().next().is_some();
+    if !links.is_alone() && decides_alone(&raft, &links) && followed {
+        links.duty.wait();
+    }
     if started.send(Ok(raft.clone())).is_err() {
         return;
     }
@@ -333,12 +417,13 @@ async fn begin(
     let lost = |error: &dyn std::fmt::Display| LogError::Ended(error.to_string());
     let me = links.me();
     let raft = Raft::new(me, Arc::new(config), Arc::clone(links), log, machine).await.map_err(|error| lost(&error))?;
-    if links.is_alone() && !raft.is_initialized().await.map_err(|error| lost(&error))? {
+    // Once it has answered it has told who belongs to it, too.
+    let initialized = raft.is_initialized().await.map_err(|error| lost(&error))?;
+    if links.is_alone() && !initialized {
         let members = BTreeMap::from([(me, links.member())]);
         raft.initialize(members).await.map_err(|error| lost(&error))?;
     }
-    let voters: BTreeSet<TrackerId> = raft.metrics().borrow().membership_config.voter_ids().collect();
-    if voters == BTreeSet::from([me]) {
+    if decides_alone(&raft, links) {
         raft.trigger().elect().await.map_err(|error| lost(&error))?;
         let wait = raft.wait(None);
         let applied = wait.metrics(
@@ -355,6 +440,12 @@ async fn begin(
     }
     tracing::debug!(tracker = me, place = shared.query_at(|place, _| place), "the log is there");
     Ok(raft)
+}
+
+/// Whether this tracker is the only one with a vote.
+fn decides_alone(raft: &Raft<Types>, links: &Links) -> bool {
+    let voters: BTreeSet<TrackerId> = raft.metrics().borrow().membership_config.voter_ids().collect();
+    voters == BTreeSet::from([links.me()])
 }
 
 /// Has a snapshot written whenever enough has been applied.

@@ -144,6 +144,12 @@ impl State {
         self.epoch
     }
 
+    /// Counts on from `least`, where the count is not there yet: another tracker may go on counting from here, and what it
+    /// grants meanwhile is void for whoever loses access from now on.
+    pub(crate) fn void_earlier_counts(&mut self, least: u64) {
+        self.epoch = self.epoch.max(least);
+    }
+
     /// How often any node has lost access to any group. Goes into grants.
     pub fn epoch(&self) -> u64 {
         self.epoch
