@@ -189,6 +189,22 @@ enum Verb {
         #[arg(long)]
         force: bool,
     },
+
+    /// Has the tracker of this folder, which leads, take another one out of the cluster that is lost for good
+    ///
+    /// Its line stays in tracker_info.txt, since lines are counted; its number is not given again. To replace it, first add the
+    /// line of a new one at the end of the list.
+    ///
+    /// Example: tracker remove --home /srv/p2p 2
+    Remove {
+        /// Its line in tracker_info.txt, from 1
+        #[arg(value_name = "ID")]
+        tracker: u8,
+
+        /// Also where it answers, or where fewer than three votes are left
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// What the program is to do.
@@ -231,6 +247,15 @@ pub enum Task {
         /// Its state folder.
         folder: PathBuf,
         /// Also from one that answers.
+        force: bool,
+    },
+    /// Have the tracker that runs on a folder take another one out of its cluster.
+    Remove {
+        /// Its state folder.
+        folder: PathBuf,
+        /// Which.
+        tracker: u8,
+        /// Also one that answers.
         force: bool,
     },
 }
@@ -310,6 +335,7 @@ impl Task {
                 Verb::Backup { file } => Task::Backup { folder, file },
                 Verb::Restore { file } => Task::Restore { folder, file },
                 Verb::Promote { force } => Task::Promote { folder, force },
+                Verb::Remove { tracker, force } => Task::Remove { folder, tracker, force },
             });
         }
         let check = arguments.check_config;

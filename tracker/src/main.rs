@@ -8,7 +8,7 @@ use p2p_host::log::Log;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_tracker::config::{ConfigError, Source, Task};
 use p2p_tracker::run::{End, run};
-use p2p_tracker::{backup, promote, seeders, status};
+use p2p_tracker::{backup, membership, seeders, status};
 
 fn main() -> ExitCode {
     // What is kept here (the signing key, OPAQUE's secrets) is for this user alone, whoever makes the file.
@@ -21,7 +21,8 @@ fn main() -> ExitCode {
         Ok(Task::Seeders { folder, json }) => seeders::show(&folder, json),
         Ok(Task::Backup { folder, file }) => backup::back_up(&folder, &file),
         Ok(Task::Restore { folder, file }) => backup::restore(&folder, &file),
-        Ok(Task::Promote { folder, force }) => promote::promote(&folder, force),
+        Ok(Task::Promote { folder, force }) => membership::promote(&folder, force),
+        Ok(Task::Remove { folder, tracker, force }) => membership::remove(&folder, tracker, force),
         Err(ConfigError::Usage(usage)) => usage.exit(),
         Err(ConfigError::ManualPage(program)) => {
             let _ = clap_mangen::Man::new(*program).render(&mut std::io::stdout());

@@ -34,7 +34,7 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(120);
 const PAIR: usize = 2;
 
 /// Fewest voters of a cluster that lives on without one of them.
-const VOTERS_MIN: usize = 3;
+pub(super) const VOTERS_MIN: usize = 3;
 
 /// Makes the listed trackers one cluster, and keeps at it; never ends.
 pub(super) async fn form(raft: &Raft<Types>, links: &Arc<Links>) {
@@ -96,21 +96,47 @@ async fn step(raft: &Raft<Types>, links: &Arc<Links>) -> Result<(), String> {
         // Whoever has taken over has been heard of by now.
         links.duty.go_on();
     }
-    for id in links.others() {
-        if members.membership().get_node(&id).is_none() {
-            let key = new_tracker(links, id, &own).await?;
-            info!(tracker = id, "taking a tracker into the cluster");
-            let joined = timeout(JOIN_DEADLINE, raft.add_learner(id, Member { key: Some(key) }, true)).await;
-            joined.map_err(|_| format!("tracker {id} does not catch up"))?.map_err(|error| error.to_string())?;
+    let mut voting: BTreeSet<TrackerId> = BTreeSet::from([me]);
+    let mut missing = Ok(());
+    for id in links.others().filter(|id| !was_taken_out(&members, *id)) {
+        // One that is away keeps nobody else out.
+        match take_in(raft, links, &own, &members, id).await {
+            Ok(()) => drop(voting.insert(id)),
+            Err(waiting) => missing = Err(waiting),
         }
     }
-    let listed: BTreeSet<TrackerId> = links.others().chain([me]).collect();
     let voters: BTreeSet<TrackerId> = members.membership().voter_ids().collect();
-    if listed.len() >= VOTERS_MIN && !listed.is_subset(&voters) {
-        info!(?listed, "all listed trackers get a vote");
-        let changed = raft.change_membership(ChangeMembers::AddVoterIds(listed), true).await;
+    if voting.len() >= VOTERS_MIN && !voting.is_subset(&voters) {
+        info!(?voting, "all listed trackers that are there get a vote");
+        let changed = raft.change_membership(ChangeMembers::AddVoterIds(voting), true).await;
         changed.map_err(|error| error.to_string())?;
     }
+    missing
+}
+
+/// Whether a tracker that is listed once belonged to the cluster: new ones come at the list's end, and numbers are not given
+/// again. Who decides alone takes in everybody: it has taken over from those before it.
+fn was_taken_out(members: &StoredMembership, id: TrackerId) -> bool {
+    let members = members.membership();
+    let last = members.nodes().map(|(id, _)| *id).max();
+    members.voter_ids().count() > 1 && members.get_node(&id).is_none() && Some(id) < last
+}
+
+/// Takes a tracker that is new into the cluster, without a vote, and returns when it has the whole state.
+async fn take_in(
+    raft: &Raft<Types>,
+    links: &Arc<Links>,
+    own: &PeerStatus,
+    members: &StoredMembership,
+    id: TrackerId,
+) -> Result<(), String> {
+    if members.membership().get_node(&id).is_some() {
+        return Ok(());
+    }
+    let key = new_tracker(links, id, own).await?;
+    info!(tracker = id, "taking a tracker into the cluster");
+    let joined = timeout(JOIN_DEADLINE, raft.add_learner(id, Member { key: Some(key) }, true)).await;
+    joined.map_err(|_| format!("tracker {id} does not catch up"))?.map_err(|error| error.to_string())?;
     Ok(())
 }
 

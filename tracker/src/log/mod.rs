@@ -20,6 +20,7 @@ mod forming;
 mod log_store;
 mod machine;
 mod network;
+mod operator;
 mod proposals;
 mod reading;
 mod record;
@@ -33,7 +34,6 @@ mod types;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -83,9 +83,6 @@ const KEPT_PLACES: u64 = 512;
 
 /// Places that a message to a follower holds at the most; its bytes are bounded as well.
 const MESSAGE_PLACES_MAX: u64 = 256;
-
-/// How long the other of two trackers may take to say that it is there, before this one takes over from it.
-const PROMOTE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Hears what is applied. Runs on the log's thread, so it never waits.
 pub trait Observer: Send {
@@ -233,44 +230,6 @@ impl Consensus {
 
     fn pair(&self) -> Pair {
         Pair::of(&self.raft.metrics().borrow().membership_config, self.links.me())
-    }
-
-    /// Has this tracker take over from the other of two, which does not answer; with `force` also where it does. The first
-    /// place of the new epoch: it begins when this process has begun again.
-    ///
-    /// # Errors
-    /// Why it may not, and what to do; nothing is changed then.
-    pub async fn promote(&self, force: bool) -> Result<u64, Reject> {
-        let wrong = |message: String| Reject::new(ErrorCode::WRONG_STATE, message);
-        let other = match self.pair() {
-            Pair::Follows(other) => other,
-            Pair::Decides(Some(other)) if self.links.duty.waits() => other,
-            Pair::Decides(_) => {
-                return Err(wrong("this tracker decides already".to_owned()).hint("there is nothing to do"));
-            }
-            Pair::None => {
-                return Err(wrong(
-                    "this tracker is not one of two, of which one decides and the other follows".to_owned(),
-                )
-                .hint("three or more elect by themselves who decides; see `tracker status`"));
-            }
-        };
-        let own = self.links.duty.status(false).map_err(|error| Reject::new(ErrorCode::DISK_ERROR, error))?;
-        if own.cluster.is_none() {
-            return Err(wrong("this tracker has nothing of its cluster yet".to_owned())
-                .hint("put back a copy with `tracker restore`, if there is one"));
-        }
-        let asked = async { tokio::time::timeout(PROMOTE_PATIENCE, self.links.status(other, &own)).await };
-        if !force && matches!(asked.await, Ok(Ok(_))) {
-            return Err(wrong(format!("tracker {other} answers, so nothing has to be taken over from it"))
-                .hint("stop it first, or use --force: it gives way to this one then, at once"));
-        }
-        match self.links.duty.decide(Turn::TakeOver) {
-            Some(Turn::TakeOver) => Ok(Epoch::of(self.place()).next(self.links.me()).first_place()),
-            Some(Turn::GiveWay { .. }) => Err(wrong(format!("tracker {other} has taken over already"))
-                .hint("this tracker follows it from now on; see `tracker status`")),
-            None => Err(Reject::new(ErrorCode::DISK_ERROR, "the decision could not be written to the disk")),
-        }
     }
 
     /// Waits until this tracker has to begin again as something else: what it becomes is on disk.

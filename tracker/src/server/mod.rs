@@ -360,6 +360,14 @@ impl Reporter {
         self.shared.consensus.promote(force).await
     }
 
+    /// Has the tracker take another one out of the cluster; the number of votes that are left.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn remove(&self, tracker: u64, force: bool) -> Result<u64, Reject> {
+        self.shared.consensus.remove(tracker, force).await
+    }
+
     /// A copy of everything but who is online; `key` is the text of the tracker's key file.
     pub fn copy(&self, key: Vec<u8>) -> Contents {
         let (place, state) = self.shared.consensus.query_at(|place, state| (place, state.encode()));
