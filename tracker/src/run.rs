@@ -178,7 +178,7 @@ fn log_refusal(error: LogError) -> Reject {
             ErrorCode::DISK_ERROR
         }
         LogError::Thread(_) => ErrorCode::INTERNAL,
-        LogError::OtherTracker { .. } => ErrorCode::USAGE,
+        LogError::OtherTracker { .. } | LogError::Follows => ErrorCode::USAGE,
         LogError::Format(_) => ErrorCode::UNSUPPORTED,
         LogError::Damaged { .. }
         | LogError::Missing(_)

@@ -218,3 +218,46 @@ async fn assume_crashed(links: &Arc<Links>, own: &PeerStatus, pair: &Pair) {
     warn!(tracker = other, silent_s = silence.as_secs(), "the other tracker is assumed to have crashed: taking over");
     links.duty.decide(Turn::TakeOver);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Members as `1 2+` has them: the first without a vote, the second with one.
+    fn members(text: &str) -> StoredMembership {
+        let id = |word: &str| word.trim_end_matches('+').parse::<TrackerId>().expect("a number");
+        let voters = text.split(' ').filter(|word| word.ends_with('+')).map(id).collect();
+        let nodes: BTreeMap<TrackerId, Member> = text.split(' ').map(|word| (id(word), Member::default())).collect();
+        StoredMembership::new(None, openraft::Membership::new(vec![voters], nodes))
+    }
+
+    #[test]
+    fn of_two_one_decides_and_the_other_follows() {
+        for (text, me, expected) in [
+            ("1+", 1, Pair::Decides(None)),
+            ("1+ 2", 1, Pair::Decides(Some(2))),
+            ("1+ 2", 2, Pair::Follows(1)),
+            ("1+", 2, Pair::None),
+            ("1+ 2 3", 1, Pair::None),
+            ("1+ 2 3", 2, Pair::None),
+            ("1+ 2+ 3+", 1, Pair::None),
+        ] {
+            assert_eq!(Pair::of(&members(text), me), expected, "{text}, {me}");
+        }
+    }
+
+    #[test]
+    fn who_was_taken_out_is_not_taken_in_again() {
+        for (text, id, expected) in [
+            ("1+ 3+ 4+", 2, true),
+            ("1+ 3+ 4+", 5, false),
+            ("1+ 2+ 3+", 4, false),
+            ("1+ 2+ 3+ 4", 4, false),
+            // It has taken over from the first, which is back.
+            ("2+", 1, false),
+            ("1+", 2, false),
+        ] {
+            assert_eq!(was_taken_out(&members(text), id), expected, "{text}, {id}");
+        }
+    }
+}

@@ -150,6 +150,10 @@ impl Consensus {
         let id = store.become_tracker(peers.asked)?;
         takeover::take_over(&store, id, Member { key: Some(peers.key) })?;
         store.check()?;
+        // Who has given way, and got nothing yet, must not begin something new in the place of what there is.
+        if peers.listed.len() <= 1 && store.next()? == 0 && !store.keys()?.is_empty() {
+            return Err(LogError::Follows);
+        }
         let store = Arc::new(store);
         let failure = Failure::new();
         let machine = StateMachine::load(Arc::clone(&store), failure.clone(), observer)?;

@@ -66,6 +66,13 @@ async fn who_takes_over_goes_on_with_all_that_its_log_holds() {
     assert!((1..5).all(|number| has(&log, number)));
 }
 
+#[tokio::test]
+async fn who_gave_way_begins_nothing_new() {
+    let disk = disk_of(1, &written(1..6));
+    give_way(&open(&disk)).expect("written");
+    assert!(matches!(start(&disk).await, Err(LogError::Follows)));
+}
+
 #[test]
 fn who_gives_way_gives_out_what_it_alone_has_and_keeps_the_others_keys() {
     let store = open(&disk_of(1, &written(1..6)));
