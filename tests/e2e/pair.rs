@@ -41,6 +41,7 @@ fn the_second_takes_over_and_the_first_comes_back_to_follow() {
     });
     assert_eq!(alice.json(&["list_groups"])["stale"], true);
     let refusal = alice.refusal(&["create_group", "too-early"]);
+    assert!(refusal.hint.contains("tracker promote"), "{}", refusal.hint);
     assert_eq!((refusal.code.as_str(), refusal.exit_code), ("no_majority", 8));
 
     let said = cluster.trackers[SECOND].asked(&["promote"]).expect("the first is dead");

@@ -345,7 +345,7 @@ impl Engine {
                 self.tracker_connected(tracker, node, ack, round_trip, key_exchange);
             }
             Input::TrackerLost { tracker, state, reason } => self.tracker_lost(tracker, state, reason),
-            Input::TrackerEvent(_, event) => self.tracker_event(event),
+            Input::TrackerEvent(tracker, event) => self.tracker_event(tracker, event),
             Input::TrackerAnswered { ask, tracker, reply, knowledge } => {
                 self.tracker_answered(ask, tracker, reply, knowledge);
             }

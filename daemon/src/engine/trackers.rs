@@ -318,18 +318,30 @@ impl Engine {
         self.timers.set(Timer::AskAnother(ask), self.after(Duration::from_millis(ASK_ANOTHER_MS)));
     }
 
-    /// Takes note of how far in the log a tracker is, and whether what it tells is current: it is not for who is of an earlier
-    /// epoch than another tracker of its cluster, which has taken over from it, whether it knows that or not.
+    /// Takes note of how far in the log a tracker is, and whether what it tells is current: nothing that one tells is that
+    /// another has taken over from.
     fn is_current(&mut self, tracker: TrackerId, current: bool, place: u64) -> bool {
         self.seen_place = self.seen_place.max(place);
         let Some(slot) = self.tracker_mut(tracker) else { return current };
         (slot.current, slot.place) = (current, place);
-        let cluster = slot.cluster;
-        let latest =
-            self.trackers.iter().filter(|other| other.cluster == cluster).map(|other| epoch_of(other.place)).max();
-        let old = |other: &&mut Tracker| other.cluster == cluster && Some(epoch_of(other.place)) < latest;
-        self.trackers.iter_mut().filter(old).for_each(|other| other.current = false);
-        self.tracker_mut(tracker).is_some_and(|slot| slot.current)
+        for tracker in (0..self.trackers.len() as u64).map(TrackerId) {
+            if self.is_overruled(tracker)
+                && let Some(slot) = self.tracker_mut(tracker)
+            {
+                slot.current = false;
+            }
+        }
+        current && !self.is_overruled(tracker)
+    }
+
+    /// Whether a tracker is of an earlier epoch than another of its cluster, which has taken over from it then, whether it knows
+    /// that or not.
+    fn is_overruled(&self, tracker: TrackerId) -> bool {
+        let Some(slot) = usize::try_from(tracker.0).ok().and_then(|place| self.trackers.get(place)) else {
+            return false;
+        };
+        let later = |other: &&Tracker| epoch_of(other.place) > epoch_of(slot.place);
+        self.trackers.iter().filter(later).any(|other| other.cluster == slot.cluster)
     }
 
     /// Has trackers that know no majority asked after a while: commands prefer the others, so that nobody else asks them.
@@ -355,7 +367,12 @@ impl Engine {
         }
     }
 
-    pub(super) fn tracker_event(&mut self, event: Event) {
+    pub(super) fn tracker_event(&mut self, tracker: TrackerId, event: Event) {
+        // Who has what, and whose access has ended, is worth hearing from anybody; rights given and taken are not.
+        let of_anybody = matches!(event, Event::Provider { .. } | Event::Revoked { .. } | Event::Wanted { .. });
+        if self.is_overruled(tracker) && !of_anybody {
+            return;
+        }
         match event {
             Event::Enrolment { user } => {
                 let cluster = self.account.as_ref().map(|account| account.cluster);

@@ -186,8 +186,20 @@ impl Consensus {
     pub async fn propose(&self, entry: Entry) -> Result<Outcome, Reject> {
         match self.submit(entry, false)?.await {
             Ok(Answered::Applied(reply, _)) => reply,
+            Ok(Answered::Refused(reject)) if reject.code == ErrorCode::NO_MAJORITY => Err(self.nobody_decides(reject)),
             Ok(Answered::Refused(reject)) => Err(reject),
             Ok(Answered::NotLeader) | Err(_) => Err(refusal_unknown()),
+        }
+    }
+
+    /// The refusal where nobody was found who decides, with what helps.
+    fn nobody_decides(&self, reject: Reject) -> Reject {
+        match self.pair() {
+            Pair::Follows(other) => {
+                Reject::new(ErrorCode::NO_MAJORITY, format!("tracker {other} does not answer, and it alone decides"))
+                    .hint("start it; if it is lost, `tracker promote` on the other one; asking again is safe")
+            }
+            Pair::Decides(_) | Pair::None => reject,
         }
     }
 

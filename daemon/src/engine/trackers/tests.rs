@@ -124,6 +124,11 @@ fn who_is_of_an_earlier_epoch_is_asked_last_whatever_it_says_of_itself() {
     assert_eq!(is_stale(&engine), [true, false, true], "though it takes itself for current");
     list(&mut engine, 4_001);
     assert_eq!(asked(&mut engine)[0].1, second);
+    // Nor does it log anybody out; who has taken over does.
+    for (tracker, logged_in) in [(first, true), (second, false)] {
+        engine.handle(at(4_002), Input::TrackerEvent(tracker, Event::Enrolment { user: None }));
+        assert_eq!(engine.account.is_some(), logged_in);
+    }
 }
 
 #[test]
