@@ -19,6 +19,7 @@ use p2p_proto::identity::{Identity, KEY_FILE};
 use p2p_proto::private_folder;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
+use p2p_proto::tracker::EPOCH_PLACES;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -113,7 +114,7 @@ pub fn back_up(folder: &Path, file: &Path) -> Result<(), Reject> {
             .hint("name a file in a folder that this user may write to")
     })?;
     let (size, digest) = (bytes.len(), hex(&Sha256::digest(state.encode())));
-    println!("{} written: {size} bytes, {} places, state {digest}", file.display(), contents.place);
+    println!("{} written: {size} bytes, {} places, state {digest}", file.display(), contents.place % EPOCH_PLACES);
     println!("It holds the tracker's keys: keep it where only you can read it.");
     Ok(())
 }
@@ -151,7 +152,7 @@ pub fn restore(folder: &Path, file: &Path) -> Result<(), Reject> {
     // An empty folder gives way.
     fs::rename(&unfinished, folder).map_err(|error| disk(&error))?;
     sync_parent(folder).map_err(|error| disk(&error))?;
-    let (place, node) = (contents.place, identity.node_id());
+    let (place, node) = (contents.place % EPOCH_PLACES, identity.node_id());
     println!("{} restored: tracker {}, id {node}, {place} places", folder.display(), contents.tracker);
     println!(
         "It is alone in its cluster. What was changed since the copy is gone, also what was taken away from somebody."

@@ -9,6 +9,7 @@
 //! What has been decided is on disk before anything is done about it, and done by the next start ([`super::turn`]).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,8 @@ pub(super) struct Duty {
     /// Set once; everything ends then, to begin again.
     turn: watch::Sender<Option<Turn>>,
     began: Instant,
+    /// Whether it was said that there is another epoch beside a majority: it is told again and again.
+    told: AtomicBool,
     /// When each of the others was heard last.
     heard: Mutex<BTreeMap<TrackerId, Instant>>,
 }
@@ -49,7 +52,16 @@ pub(super) struct Duty {
 impl Duty {
     pub fn new(me: TrackerId, shared: Arc<Shared>, store: Arc<Store>) -> Duty {
         let (waits, turn) = (watch::Sender::new(false), watch::Sender::new(None));
-        Duty { me, shared, store, waits, turn, began: Instant::now(), heard: Mutex::default() }
+        Duty {
+            me,
+            shared,
+            store,
+            waits,
+            turn,
+            began: Instant::now(),
+            told: AtomicBool::new(false),
+            heard: Mutex::default(),
+        }
     }
 
     /// From now on changes wait until it is known that nobody has taken over.
@@ -101,8 +113,11 @@ impl Duty {
         id != self.me && self.silence(id) > SILENT
     }
 
-    /// What this tracker is, for another one.
+    /// What this tracker is, for another one. Not told once it is to become something else: what it is then counts.
     pub fn status(&self, blank: bool) -> Result<PeerStatus, String> {
+        if self.turn.borrow().is_some() {
+            return Err("this tracker is about to begin again".to_owned());
+        }
         let setup = self.shared.query(|state| state.setup().cloned());
         let cluster = setup.and_then(|setup| GrantSigner::from_document(&setup.cluster_key).ok());
         let left = self.store.left().map_err(|error| error.to_string())?;
@@ -116,12 +131,14 @@ impl Duty {
         if own.blank || other.blank || own.cluster.is_none() || own.cluster != other.cluster || later <= epoch {
             return;
         }
-        let voters = self.shared.members().membership().voter_ids().count();
-        if voters > 1 {
-            return error!(
-                tracker = other.id, epoch = %later,
-                "another tracker has taken over on its own, and here is a majority: one of the two has to be given an empty folder"
-            );
+        if self.shared.members().membership().voter_ids().count() > 1 {
+            if !self.told.swap(true, Ordering::Relaxed) {
+                error!(
+                    tracker = other.id, epoch = %later,
+                    "another tracker has taken over on its own, and here is a majority: one of the two has to be given an empty folder"
+                );
+            }
+            return;
         }
         let from = other.left.iter().copied().find(|place| Epoch::of(*place) == epoch).unwrap_or(0);
         warn!(tracker = other.id, epoch = %later, own = %epoch, "another tracker has taken over: this one gives way");

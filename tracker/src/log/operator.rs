@@ -97,7 +97,8 @@ impl Consensus {
 
     /// Whether another tracker says that it is there. Each of the two hears what the other is.
     async fn answers(&self, id: TrackerId) -> Result<bool, Reject> {
-        let own = self.links.duty.status(false).map_err(|error| Reject::new(ErrorCode::DISK_ERROR, error))?;
+        let own = self.links.duty.status(false);
+        let own = own.map_err(|error| Reject::new(ErrorCode::BUSY, error).hint("try again in a few seconds"))?;
         Ok(matches!(timeout(PATIENCE, self.links.status(id, &own)).await, Ok(Ok(_))))
     }
 }
