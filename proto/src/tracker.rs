@@ -47,6 +47,8 @@ pub struct HelloAck {
     pub leader: bool,
     /// Whether `user` is true now. Without a majority of its cluster a tracker tells what it knew last.
     pub current: bool,
+    /// As [`Knowledge::place`].
+    pub place: u64,
 }
 
 /// One request, with the id that makes a retry safe.
@@ -360,8 +362,18 @@ pub struct Knowledge {
     /// Whether it was all that had been acknowledged by then. Without a majority of its cluster a tracker tells what it knew
     /// last.
     pub current: bool,
-    /// How far in the cluster's log it was: of two trackers of a cluster, or two answers, the larger one knew more.
+    /// How far in the cluster's log it was: of two trackers of a cluster, or two answers, the larger one knew more. A place of
+    /// a later epoch is larger than all of an earlier one.
     pub place: u64,
+}
+
+/// Places of an epoch, which begin at a multiple of it: more than are used up in a hundred thousand years of one every second.
+pub const EPOCH_PLACES: u64 = 1 << 40;
+
+/// The epoch that a place of the log belongs to. The second of two trackers begins one when it takes over from the first: what
+/// that one says from then on, of an earlier epoch, is old.
+pub fn epoch_of(place: u64) -> u64 {
+    place / EPOCH_PLACES
 }
 
 /// The tracker's answers.

@@ -1,8 +1,8 @@
 //! Three trackers: one of them is killed, all of them are, too few are left; and one that grows to three.
 
-use p2p_tests::Daemon;
 use p2p_tests::cluster::Cluster;
 use p2p_tests::file::{assert_equal, random_file};
+use p2p_tests::groups::make_group;
 use p2p_tests::wait::eventually;
 
 use rustix::process::Signal;
@@ -12,13 +12,6 @@ use crate::{MIB, made_groups, number, only_download, text};
 
 /// How often a tracker is killed under a stream of changes.
 const KILLS: usize = 6;
-
-/// Makes a group, as often as it is refused for want of trackers: never for long.
-fn make_group(daemon: &Daemon, name: &str) {
-    eventually("a change goes through", || {
-        daemon.ctl().output(&["create_group", name, "--policy", "public"]).status.success().then_some(())
-    });
-}
 
 #[test]
 fn the_leader_is_killed_and_nothing_is_lost() {
@@ -187,4 +180,59 @@ fn a_tracker_that_was_alone_grows_to_three() {
     cluster.trackers[0].kill();
     make_group(&alice, "without-the-first");
     assert_eq!(made_groups(&alice), ["from-before", "without-the-first"]);
+}
+
+#[test]
+fn a_fourth_takes_the_place_of_one_that_is_lost() {
+    let mut cluster = Cluster::resting(4);
+    let whole = std::fs::read_to_string(cluster.path("tracker_info.txt")).expect("there");
+    let three: String = whole.lines().take(3).map(|line| format!("{line}\n")).collect();
+    std::fs::write(cluster.path("tracker_info.txt"), three).expect("written");
+    std::thread::scope(|scope| {
+        for tracker in &mut cluster.trackers[..3] {
+            scope.spawn(|| tracker.restart());
+        }
+    });
+    let alice = cluster.user("alice");
+    make_group(&alice, "of-three");
+    // The second is lost; the others get the longer list, one after the other.
+    let lost = 1;
+    cluster.trackers[lost].kill();
+    let leader = cluster.leader(&[0, 2]);
+    let refused = cluster.trackers[leader].asked(&["remove", "2"]).expect_err("too few votes");
+    assert!(refused.contains("only 2 votes"), "{refused}");
+    std::fs::write(cluster.path("tracker_info.txt"), whole).expect("written");
+    for place in [0, 2] {
+        cluster.trackers[place].kill();
+        cluster.trackers[place].restart();
+        cluster.leader(&[0, 2]);
+    }
+    cluster.trackers[3].restart();
+    let votes = |cluster: &Cluster, expected: &[u64]| {
+        eventually(&format!("{expected:?} vote"), || {
+            let status = cluster.trackers[3].status();
+            let trackers = status["trackers"].as_array()?;
+            let voters = trackers.iter().filter(|it| it["votes"] == true).filter_map(|it| it["tracker"].as_u64());
+            (voters.collect::<Vec<_>>() == expected).then_some(())
+        });
+    };
+    votes(&cluster, &[1, 2, 3, 4]);
+    let running = [0, 2, 3];
+    let leader = cluster.leader(&running);
+    let follower = running.into_iter().find(|place| *place != leader).expect("two of them");
+    let refused = cluster.trackers[follower].asked(&["remove", "2"]).expect_err("it does not lead");
+    assert!(refused.contains(&format!("tracker {} leads", leader + 1)), "{refused}");
+    let alive = (follower + 1).to_string();
+    let refused = cluster.trackers[leader].asked(&["remove", &alive]).expect_err("it answers");
+    assert!(refused.contains("answers"), "{refused}");
+    let said = cluster.trackers[leader].asked(&["remove", "2"]).expect("it is lost");
+    assert!(said.contains("3 votes"), "{said}");
+    votes(&cluster, &[1, 3, 4]);
+    // Again any one of them may die.
+    cluster.trackers[leader].kill();
+    make_group(&alice, "of-two");
+    cluster.trackers[leader].restart();
+    make_group(&alice, "of-three-again");
+    assert_eq!(made_groups(&alice), ["of-three", "of-three-again", "of-two"]);
+    votes(&cluster, &[1, 3, 4]);
 }

@@ -27,6 +27,7 @@ mod limits;
 mod local_copy;
 mod login_flood;
 mod owners;
+mod pair;
 mod public;
 mod quick_start;
 mod refusals;
@@ -45,8 +46,8 @@ mod verify;
 
 use std::path::{Path, PathBuf};
 
-use p2p_proto::name::PUBLIC;
 use p2p_tests::file::random_file;
+use p2p_tests::groups::made_groups;
 use p2p_tests::{Daemon, World};
 use serde_json::Value;
 
@@ -96,13 +97,6 @@ fn entry<'a>(list: &'a Value, field: &str, value: &str) -> &'a Value {
 fn column<'a>(list: &'a Value, field: &str) -> Vec<&'a str> {
     let entries = list.as_array().unwrap_or_else(|| panic!("not a list: {list}"));
     entries.iter().map(|entry| entry[field].as_str().expect("a text")).collect()
-}
-
-/// The groups that somebody has made: all but the built-in one, which is always there.
-fn made_groups(daemon: &Daemon) -> Vec<String> {
-    let groups = daemon.json(&["list_groups"]);
-    let names = column(&groups["groups"], "group").into_iter().filter(|name| *name != PUBLIC);
-    names.map(str::to_owned).collect()
 }
 
 /// The number in a field.

@@ -11,6 +11,7 @@ mod fairness;
 mod forged;
 mod gateways;
 mod loss;
+mod pair;
 mod stops;
 
 use std::path::{Path, PathBuf};

@@ -100,6 +100,50 @@ impl Cluster {
         })
     }
 
+    /// Two trackers that run, of which the second has all that the first has.
+    ///
+    /// # Panics
+    /// If they do not come to it.
+    pub fn pair() -> Cluster {
+        let mut cluster = Cluster::resting(2);
+        cluster.start_all();
+        let followers = || cluster.trackers[0].status()["trackers"].as_array().map(Vec::len);
+        eventually("the second follows", || (followers() == Some(2)).then_some(()));
+        cluster.agreed_digest();
+        cluster
+    }
+
+    /// Waits until a tracker is what is said of it, also where it begins again meanwhile.
+    ///
+    /// # Panics
+    /// If it does not come to it.
+    pub fn becomes(&self, place: usize, role: &str, epoch: u64) {
+        eventually(&format!("tracker {} is {role} in epoch {epoch}", place + 1), || {
+            let text = self.trackers[place].asked(&["status", "--json"]).ok()?;
+            let status: Value = serde_json::from_str(&text).ok()?;
+            (status["role"] == role && status["epoch"] == epoch && status["ready"] == true).then_some(())
+        });
+    }
+
+    /// The changes that a tracker alone had when it gave way, which it has named in its log; none where it had none.
+    ///
+    /// # Panics
+    /// If the files are not as they should be.
+    pub fn given_out(&self, place: usize) -> Vec<Value> {
+        let entries = std::fs::read_dir(self.trackers[place].home.join("tracker")).expect("a folder");
+        let paths: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+        let ending = |end: &str| paths.iter().find(|path| path.to_str().is_some_and(|path| path.ends_with(end)));
+        let (Some(changes), Some(copy)) = (ending(".jsonl"), ending(".copy")) else { return Vec::new() };
+        let log = std::fs::read_to_string(self.path(&format!("tracker-{}.log", place + 1))).expect("a log");
+        for path in [changes, copy] {
+            assert!(log.contains(path.to_str().expect("a text")), "{} is named", path.display());
+            let mode = std::os::unix::fs::MetadataExt::mode(&path.metadata().expect("there"));
+            assert_eq!(mode & 0o777, 0o600, "nobody else reads {}", path.display());
+        }
+        let text = std::fs::read_to_string(changes).expect("readable");
+        text.lines().map(|line| serde_json::from_str(line).expect("a document a line")).collect()
+    }
+
     /// A path in the folder that everything is in.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -120,9 +164,16 @@ impl Cluster {
     /// # Panics
     /// If it does not get ready.
     pub fn user(&self, name: &str) -> Daemon {
-        let daemon = Daemon::new(&self.binaries, self.folder.path(), name, self.addresses[0], self.address);
-        let trackers = self.addresses.iter().map(SocketAddr::to_string).collect();
-        let mut daemon = daemon.with_trackers(trackers);
+        self.user_of(name, &self.addresses)
+    }
+
+    /// The same, where the daemon knows these trackers alone.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    pub fn user_of(&self, name: &str, trackers: &[SocketAddr]) -> Daemon {
+        let daemon = Daemon::new(&self.binaries, self.folder.path(), name, trackers[0], self.address);
+        let mut daemon = daemon.with_trackers(trackers.iter().map(SocketAddr::to_string).collect());
         daemon.restart();
         daemon.become_known_as(name);
         daemon

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod ctl;
 pub mod daemon;
 pub mod file;
+pub mod groups;
 pub mod hostile;
 #[cfg(test)]
 mod house_rules;

@@ -1,12 +1,13 @@
 //! The operator's socket in the state folder: whoever may open the folder may ask how the tracker does, and for a copy of it.
 //!
-//! One byte says what is asked ([`Question`]); the answer ends with the connection.
+//! One byte says what is asked ([`Question`]), with another one where it is about a tracker; the answer ends with the connection.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use p2p_proto::codec;
 use p2p_proto::identity::KEY_FILE;
 use p2p_proto::reject::{ErrorCode, Reject};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -32,20 +33,52 @@ pub enum Question {
     Seeders,
     /// All that it keeps: [`crate::backup::Contents`].
     Copy,
+    /// To take over from the other of two: [`Answer`], the first place of the epoch that it begins.
+    Promote {
+        /// Also from one that answers.
+        force: bool,
+    },
+    /// To take a tracker out of the cluster: [`Answer`], the number of votes that are left.
+    Remove {
+        /// Which.
+        tracker: u8,
+        /// Also one that answers, or where too few are left.
+        force: bool,
+    },
 }
 
+/// What comes of a command: a number, or why nothing.
+pub type Answer = Result<u64, Reject>;
+
+/// Longest [`Answer`] read, in bytes.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
 impl Question {
-    /// The byte that asks it.
-    fn byte(self) -> u8 {
+    /// The bytes that ask it.
+    fn bytes(self) -> Vec<u8> {
         match self {
-            Question::Status => b's',
-            Question::Seeders => b'w',
-            Question::Copy => b'c',
+            Question::Status => vec![b's'],
+            Question::Seeders => vec![b'w'],
+            Question::Copy => vec![b'c'],
+            Question::Promote { force: false } => vec![b'p'],
+            Question::Promote { force: true } => vec![b'P'],
+            Question::Remove { tracker, force: false } => vec![b'r', tracker],
+            Question::Remove { tracker, force: true } => vec![b'R', tracker],
         }
     }
 
-    fn of(byte: u8) -> Option<Question> {
-        [Question::Status, Question::Seeders, Question::Copy].into_iter().find(|question| question.byte() == byte)
+    /// What is asked on a connection; `None` where it cannot be told.
+    async fn read(stream: &mut tokio::net::UnixStream) -> Option<Question> {
+        Some(match stream.read_u8().await.ok()? {
+            b's' => Question::Status,
+            b'w' => Question::Seeders,
+            b'c' => Question::Copy,
+            b'p' => Question::Promote { force: false },
+            b'P' => Question::Promote { force: true },
+            b'r' => Question::Remove { tracker: stream.read_u8().await.ok()?, force: false },
+            b'R' => Question::Remove { tracker: stream.read_u8().await.ok()?, force: true },
+            _ => return None,
+        })
     }
 }
 
@@ -78,21 +111,32 @@ pub fn listen(folder: &Path, reporter: Reporter) -> Option<Admin> {
 /// Answers everybody who connects, one after the other: each may cost a copy of the state.
 async fn answer(listener: UnixListener, reporter: Reporter, key: PathBuf) {
     while let Ok((mut stream, _)) = listener.accept().await {
-        let Ok(Ok(byte)) = timeout(DEADLINE, stream.read_u8()).await else { continue };
-        let Some(question) = Question::of(byte) else { continue };
-        let (reporter, key) = (reporter.clone(), key.clone());
-        let answer = tokio::task::spawn_blocking(move || match question {
-            Question::Status => serde_json::to_vec(&reporter.status()).map_err(io::Error::from),
-            Question::Seeders => serde_json::to_vec(&reporter.seeders()).map_err(io::Error::from),
-            Question::Copy => std::fs::read(&key).map(|key| reporter.copy(key).encode()),
-        });
-        match answer.await {
+        let Ok(Some(question)) = timeout(DEADLINE, Question::read(&mut stream)).await else { continue };
+        match answer_to(question, &reporter, &key).await {
             // Whoever asked may be gone.
-            Ok(Ok(bytes)) => drop(timeout(DEADLINE, stream.write_all(&bytes)).await),
-            Ok(Err(error)) => warn!(%error, ?question, "the operator is not answered"),
-            Err(_) => {}
+            Ok(bytes) => drop(timeout(DEADLINE, stream.write_all(&bytes)).await),
+            Err(error) => warn!(%error, ?question, "the operator is not answered"),
         }
     }
+}
+
+async fn answer_to(question: Question, reporter: &Reporter, key: &Path) -> io::Result<Vec<u8>> {
+    let (told, key) = (reporter.clone(), key.to_owned());
+    // These cost a copy of the state, or as much.
+    let telling = match question {
+        Question::Promote { force } => return Ok(codec::encode::<Answer>(&reporter.promote(force).await)),
+        Question::Remove { tracker, force } => {
+            return Ok(codec::encode::<Answer>(&reporter.remove(tracker.into(), force).await));
+        }
+        Question::Status => {
+            tokio::task::spawn_blocking(move || serde_json::to_vec(&told.status()).map_err(io::Error::from))
+        }
+        Question::Seeders => {
+            tokio::task::spawn_blocking(move || serde_json::to_vec(&told.seeders()).map_err(io::Error::from))
+        }
+        Question::Copy => tokio::task::spawn_blocking(move || std::fs::read(&key).map(|key| told.copy(key).encode())),
+    };
+    telling.await.map_err(io::Error::from)?
 }
 
 impl Drop for Admin {
@@ -110,10 +154,24 @@ impl Drop for Admin {
 pub fn ask(folder: &Path, question: Question) -> Result<UnixStream, Reject> {
     let asked = UnixStream::connect(folder.join(SOCKET)).and_then(|mut stream| {
         stream.set_read_timeout(Some(DEADLINE))?;
-        stream.write_all(&[question.byte()])?;
+        stream.write_all(&question.bytes())?;
         Ok(stream)
     });
     asked.map_err(|error| silent(folder, &error))
+}
+
+/// Has the tracker that runs on `folder` do something, and says what has come of it.
+///
+/// # Errors
+/// That none runs there, or why it has not done it.
+pub fn command(folder: &Path, question: Question) -> Answer {
+    let mut bytes = Vec::new();
+    let read = ask(folder, question)?.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes);
+    read.map_err(|error| silent(folder, &error))?;
+    codec::decode::<Answer>(&bytes).unwrap_or_else(|error| {
+        Err(Reject::new(ErrorCode::MALFORMED, format!("the tracker's answer cannot be read: {error}"))
+            .hint("the command has to be of the same version as the tracker"))
+    })
 }
 
 /// No tracker answers on `folder`.

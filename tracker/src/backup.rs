@@ -19,12 +19,13 @@ use p2p_proto::identity::{Identity, KEY_FILE};
 use p2p_proto::private_folder;
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
+use p2p_proto::tracker::EPOCH_PLACES;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::admin::{self, Question};
 use crate::clock;
-use crate::log::{self, Store};
+use crate::log::{self, Epoch, Store};
 use crate::state::State;
 
 /// What the file begins with.
@@ -114,7 +115,7 @@ pub fn back_up(folder: &Path, file: &Path) -> Result<(), Reject> {
             .hint("name a file in a folder that this user may write to")
     })?;
     let (size, digest) = (bytes.len(), hex(&Sha256::digest(state.encode())));
-    println!("{} written: {size} bytes, {} places, state {digest}", file.display(), contents.place);
+    println!("{} written: {size} bytes, {} places, state {digest}", file.display(), contents.place % EPOCH_PLACES);
     println!("It holds the tracker's keys: keep it where only you can read it.");
     Ok(())
 }
@@ -129,7 +130,10 @@ pub fn restore(folder: &Path, file: &Path) -> Result<(), Reject> {
     })?;
     let contents = Contents::decode(&bytes)?;
     let mut state = State::decode(&contents.state).map_err(|error| unusable(&error))?;
-    state.begin_again(clock::now());
+    // As who takes over: what was granted, voided and read since the copy is of an earlier epoch. The second tells this from
+    // another time that the copy is put back.
+    let epoch = Epoch::of(contents.place).next(contents.tracker);
+    state.void_earlier_counts(epoch.first_place() + clock::now().0 / 1000);
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Reject::new(ErrorCode::WRONG_STATE, format!("the state folder {} is not empty", folder.display()))
             .hint("move what is there away, or name another with --home DIR"));
@@ -147,13 +151,13 @@ pub fn restore(folder: &Path, file: &Path) -> Result<(), Reject> {
     write_new(&unfinished.join(KEY_FILE), &contents.key).map_err(|error| disk(&error))?;
     let identity = Identity::load_or_create(&unfinished).map_err(|error| disk(&error))?;
     let store = Store::open(&unfinished).map_err(|error| disk(&error))?;
-    log::begin_alone(&store, contents.tracker, identity.node_id(), contents.place, &state)
+    log::begin_alone(&store, contents.tracker, identity.node_id(), epoch.first_place() + 1, &state)
         .map_err(|error| disk(&error))?;
     drop(store);
     // An empty folder gives way.
     fs::rename(&unfinished, folder).map_err(|error| disk(&error))?;
     sync_parent(folder).map_err(|error| disk(&error))?;
-    let (place, node) = (contents.place, identity.node_id());
+    let (place, node) = (contents.place % EPOCH_PLACES, identity.node_id());
     println!("{} restored: tracker {}, id {node}, {place} places", folder.display(), contents.tracker);
     println!(
         "It is alone in its cluster. What was changed since the copy is gone, also what was taken away from somebody."
@@ -174,6 +178,21 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| sync_parent(path));
     written.inspect_err(|_| drop(fs::remove_file(path)))
+}
+
+/// Writes a file that nobody else may read in the place of one that may be there, and returns when it is on disk.
+///
+/// # Errors
+/// Whatever the system answers; what was there is there still.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    write_new(&unfinished, bytes)?;
+    fs::rename(&unfinished, path)?;
+    sync_parent(path)
 }
 
 /// Has a file's name put on disk.

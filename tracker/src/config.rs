@@ -98,6 +98,13 @@ struct Settings {
     #[serde(deserialize_with = "text")]
     grants_without_majority: Option<Seconds<0, GRANTS_WITHOUT_MAJORITY_SECONDS>>,
 
+    /// Of two trackers: take the other one for crashed when it is silent for 15 seconds, true or false, and take over from it. If
+    /// it was only cut off, both take changes until they meet again [default: false]
+    #[arg(
+        long, env = "P2P_TRACKER_ASSUME_CRASH_ONLY", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true"
+    )]
+    assume_crash_only: Option<bool>,
+
     /// Which lines are logged, as warn, or warn,audit=info [default: info]
     #[arg(long, env = "RUST_LOG", value_name = "FILTER")]
     #[serde(deserialize_with = "text")]
@@ -191,6 +198,34 @@ enum Verb {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+
+    /// Has the tracker of this folder take over from the other of two, which is lost or switched off
+    ///
+    /// It decides alone from then on, in a new epoch. The other one, when it is back, keeps what it alone had in files that it
+    /// names in its log, and follows. Make sure that it does not run: what it takes while it is only cut off is not taken over.
+    ///
+    /// Example: tracker promote --home /srv/p2p
+    Promote {
+        /// Also where the other one answers: it gives way at once
+        #[arg(long)]
+        force: bool,
+    },
+
+    /// Has the tracker of this folder, which leads, take another one out of the cluster that is lost for good
+    ///
+    /// Its line stays in tracker_info.txt, since lines are counted; its number is not given again. To replace it, first add the
+    /// line of a new one at the end of the list.
+    ///
+    /// Example: tracker remove --home /srv/p2p 2
+    Remove {
+        /// Its line in tracker_info.txt, from 1
+        #[arg(value_name = "ID")]
+        tracker: u8,
+
+        /// Also where it answers, or where fewer than three votes are left
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// What the program is to do.
@@ -227,6 +262,22 @@ pub enum Task {
         folder: PathBuf,
         /// What copy.
         file: PathBuf,
+    },
+    /// Have the tracker that runs on a folder take over.
+    Promote {
+        /// Its state folder.
+        folder: PathBuf,
+        /// Also from one that answers.
+        force: bool,
+    },
+    /// Have the tracker that runs on a folder take another one out of its cluster.
+    Remove {
+        /// Its state folder.
+        folder: PathBuf,
+        /// Which.
+        tracker: u8,
+        /// Also one that answers.
+        force: bool,
     },
 }
 
@@ -266,6 +317,8 @@ pub struct Cluster {
     pub asked: Option<TrackerId>,
     /// All of them by their place in the file, from 1.
     pub listed: BTreeMap<TrackerId, Listed>,
+    /// Whether the other of two is taken for crashed when it is silent.
+    pub assume_crash_only: bool,
 }
 
 /// Why the arguments are not usable.
@@ -302,6 +355,8 @@ impl Task {
                 Verb::Seeders { json } => Task::Seeders { folder, json },
                 Verb::Backup { file } => Task::Backup { folder, file },
                 Verb::Restore { file } => Task::Restore { folder, file },
+                Verb::Promote { force } => Task::Promote { folder, force },
+                Verb::Remove { tracker, force } => Task::Remove { folder, tracker, force },
             });
         }
         let check = arguments.check_config;
@@ -325,7 +380,7 @@ impl Source {
             }
             None => Settings::default(),
         };
-        let (listen, pin, cluster) = match self.arguments.place.as_deref() {
+        let (listen, pin, mut cluster) = match self.arguments.place.as_deref() {
             Some(place) => self.place(place)?,
             None if self.arguments.id.is_some() => return Err(usage("an ID goes with a tracker_info.txt".to_owned())),
             None => match (&file.tracker_info, file.id) {
@@ -341,6 +396,7 @@ impl Source {
             life: Seconds::or_longest(flags.grant_life, file.grant_life),
             without_majority: Seconds::or_longest(flags.grants_without_majority, file.grants_without_majority),
         };
+        cluster.assume_crash_only = flags.assume_crash_only.or(file.assume_crash_only).unwrap_or_default();
         Ok(Config {
             listen,
             pin,
@@ -397,12 +453,15 @@ impl Config {
     pub fn take_over(&mut self, new: Config) -> Changes {
         let Config { listen, pin, cluster, home: _, folder, grant_terms, log, log_format, metrics } = new;
         let mut changes = Changes::default();
-        let (place, new_place) = ((self.listen, self.pin, &self.cluster), (listen, pin, &cluster));
+        let (own, new) = (&self.cluster, &cluster);
+        let place = (self.listen, self.pin, own.asked, &own.listed);
+        let new_place = (listen, pin, new.asked, &new.listed);
         changes.leave(if cluster.asked.is_some() { "tracker_info" } else { "listen" }, &place, &new_place);
         changes.leave("home", &self.folder, &folder);
         let GrantTerms { life, without_majority } = grant_terms;
         changes.make("grant_life", &mut self.grant_terms.life, life);
         changes.make("grants_without_majority", &mut self.grant_terms.without_majority, without_majority);
+        changes.leave("assume_crash_only", &own.assume_crash_only, &new.assume_crash_only);
         changes.make("log", &mut self.log, log);
         changes.leave("log_format", &self.log_format, &log_format);
         changes.leave("metrics", &self.metrics, &metrics);
@@ -435,7 +494,7 @@ fn from_file(path: &Path, id: TrackerId) -> Result<(SocketAddr, Option<NodeId>, 
     let Some(&Listed { address, pin }) = listed.get(&id) else {
         return Err(usage(format!("`{shown}` has no tracker {id}")).hint("the ID counts its trackers, from 1"));
     };
-    Ok((address, pin, Cluster { asked: Some(id), listed }))
+    Ok((address, pin, Cluster { asked: Some(id), listed, assume_crash_only: false }))
 }
 
 /// The tracker's own folder: apart from a daemon's, which may share the home.

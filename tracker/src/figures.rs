@@ -3,7 +3,7 @@
 use p2p_host::figures::{Figures, gauge_value};
 use p2p_host::monitor::Watched;
 use p2p_proto::reject::ErrorCode;
-use p2p_proto::tracker::Reply;
+use p2p_proto::tracker::{EPOCH_PLACES, Reply};
 use prometheus::{IntCounterVec, IntGauge};
 
 use crate::clock;
@@ -111,7 +111,7 @@ impl Watch {
             leader: gauge("p2p_tracker_leader", "Whether this tracker leads its cluster."),
             leader_known: gauge("p2p_tracker_leader_known", "Whether it knows who leads, so that changes can be made."),
             term: gauge("p2p_tracker_term", "How often a leader was elected, or tried to be."),
-            applied: gauge("p2p_tracker_log_applied", "Places of the log that are applied here."),
+            applied: gauge("p2p_tracker_log_applied", "Places of the log that are applied here, within the epoch."),
             members: gauge("p2p_tracker_cluster_trackers", "Trackers that belong to the cluster, this one included."),
             users: gauge("p2p_tracker_users", "Users."),
             groups: gauge("p2p_tracker_groups", "Groups, the built-in one included."),
@@ -129,7 +129,7 @@ impl Watched for Watch {
         self.leader.set((standing.cluster.role == Role::Leader).into());
         self.leader_known.set(standing.cluster.leader.is_some().into());
         self.term.set(gauge_value(standing.cluster.term));
-        self.applied.set(gauge_value(standing.applied));
+        self.applied.set(gauge_value(standing.applied % EPOCH_PLACES));
         self.members.set(gauge_value(standing.cluster.members.len()));
         self.users.set(gauge_value(standing.users));
         self.groups.set(gauge_value(standing.groups));

@@ -22,15 +22,25 @@ use crate::admin;
 use crate::config::{Config, Source};
 use crate::log::{self, LogError, Store};
 use crate::server::{Server, ServerError};
+use crate::turn;
 
 /// Held for as long as the process lives: who holds its lock owns the folder.
 const LOCK_FILE: &str = "tracker.lock";
 
-/// Serves until SIGTERM or SIGINT; reads `source` again at SIGHUP.
+/// How the tracker ends where nothing has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Stopped,
+    /// It is to begin again at once, as something else.
+    Again,
+}
+
+/// Serves until SIGTERM or SIGINT, or until it has to begin again; reads `source` again at SIGHUP.
 ///
 /// # Errors
 /// Why the tracker cannot start or go on, as it is told to a person: message, hint, exit code.
-pub async fn run(mut config: Config, source: &Source, log: &Log) -> Result<(), Reject> {
+pub async fn run(mut config: Config, source: &Source, log: &Log) -> Result<End, Reject> {
     // Nothing that is made here is for others to read.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let _lock = own(config.home.as_deref(), &config.folder)?;
@@ -44,6 +54,7 @@ pub async fn run(mut config: Config, source: &Source, log: &Log) -> Result<(), R
         return Err(Reject::new(ErrorCode::TRACKER_KEY_CHANGED, message)
             .hint("put back this tracker's identity.key, or correct the file and tell all who use it"));
     }
+    turn::take(&store, &config.folder, &identity)?;
     // Before the ready line, so that nobody can signal a process that would not hear.
     let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let reloads = Reloads::begin();
@@ -72,6 +83,10 @@ pub async fn run(mut config: Config, source: &Source, log: &Log) -> Result<(), R
         error = server.failed() => {
             return Err(Reject::new(ErrorCode::DISK_ERROR, error.to_string()).hint(error.hint()));
         }
+        () = server.decided() => {
+            server.abandon().await;
+            return Ok(End::Again);
+        }
         () = heard(terminate) => info!("stopping on SIGTERM"),
         () = heard(interrupt) => info!("stopping on SIGINT"),
         () = stay_alive(&server) => {}
@@ -80,7 +95,7 @@ pub async fn run(mut config: Config, source: &Source, log: &Log) -> Result<(), R
     let _ = service::stopping();
     server.stop().await;
     info!("tracker stopped");
-    Ok(())
+    Ok(End::Stopped)
 }
 
 /// Tells the service manager again and again that the tracker lives, by way of the state that every request reads: if that
@@ -163,7 +178,7 @@ fn log_refusal(error: LogError) -> Reject {
             ErrorCode::DISK_ERROR
         }
         LogError::Thread(_) => ErrorCode::INTERNAL,
-        LogError::OtherTracker { .. } => ErrorCode::USAGE,
+        LogError::OtherTracker { .. } | LogError::Follows => ErrorCode::USAGE,
         LogError::Format(_) => ErrorCode::UNSUPPORTED,
         LogError::Damaged { .. }
         | LogError::Missing(_)

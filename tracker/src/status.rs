@@ -4,6 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::tracker::EPOCH_PLACES;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::{self, Question};
@@ -41,7 +42,13 @@ pub struct Status {
     pub leader: Option<u64>,
     /// How often a leader was elected, or tried to be.
     pub term: u64,
-    /// Places of the log that are applied.
+    /// How often one of two trackers has taken over from the other.
+    #[serde(default)]
+    pub epoch: u32,
+    /// Which one has last.
+    #[serde(default)]
+    pub epoch_begun_by: Option<u64>,
+    /// Place in the log behind the last that is applied; those of a later epoch are larger than all before.
     pub applied: u64,
     /// SHA-256 of the state, in hex: the same on every tracker that has applied as much.
     pub digest: String,
@@ -60,6 +67,9 @@ pub struct MemberStatus {
     pub id: Option<String>,
     /// Whether it has a vote.
     pub votes: bool,
+    /// How many places it lacks of what the leader has; told by the leader alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
 }
 
 /// What a tracker does in its cluster.
@@ -68,6 +78,8 @@ pub struct MemberStatus {
 pub enum Role {
     /// Decides the order of changes.
     Leader,
+    /// Would decide alone, and waits for word of who followed, or for `tracker promote`.
+    Waiting,
     /// Follows, and may lead.
     Follower,
     /// Wants to lead.
@@ -102,13 +114,28 @@ pub fn text(folder: &Path, question: Question) -> Result<String, Reject> {
     }
 }
 
+impl Status {
+    /// How the tracker that runs on a folder does.
+    ///
+    /// # Errors
+    /// That none runs there, or does not answer so that it can be read.
+    pub fn ask(folder: &Path) -> Result<Status, Reject> {
+        Status::read(&text(folder, Question::Status)?)
+    }
+
+    fn read(text: &str) -> Result<Status, Reject> {
+        serde_json::from_str(text).map_err(|error| {
+            Reject::new(ErrorCode::MALFORMED, format!("the tracker's answer cannot be read: {error}"))
+                .hint("the command has to be of the same version as the tracker")
+        })
+    }
+}
+
 fn human(text: &str) -> Result<String, Reject> {
-    let status: Status = serde_json::from_str(text).map_err(|error| {
-        Reject::new(ErrorCode::MALFORMED, format!("the tracker's answer cannot be read: {error}"))
-            .hint("`tracker status` has to be of the same version")
-    })?;
+    let status = Status::read(text)?;
     let role = match status.role {
         Role::Leader => "leads",
+        Role::Waiting => "waits for word of the other one, or for `tracker promote`",
         Role::Follower => "follows",
         Role::Candidate => "stands for election",
         Role::Learner => "follows without a vote",
@@ -117,12 +144,16 @@ fn human(text: &str) -> Result<String, Reject> {
     let mut lines = vec![
         format!("tracker {} {role}   {leader}   term {}   {}", status.tracker, status.term, status.software),
         format!("Listens   {}", status.address.as_deref().unwrap_or("-")),
-        format!("State     {} places applied, {}", status.applied, status.digest),
+        format!("State     {} places applied, {}", status.applied % EPOCH_PLACES, status.digest),
         format!("Nodes     {} connected{}", status.nodes, if status.ready { "" } else { " (not served yet)" }),
     ];
     for member in &status.trackers {
         let votes = if member.votes { "votes" } else { "no vote" };
-        lines.push(format!("Tracker {} {votes}   {}", member.tracker, member.id.as_deref().unwrap_or("-")));
+        let lag = member.lag.map_or(String::new(), |lag| format!("   {lag} places behind"));
+        lines.push(format!("Tracker {} {votes}   {}{lag}", member.tracker, member.id.as_deref().unwrap_or("-")));
+    }
+    if let Some(tracker) = status.epoch_begun_by {
+        lines.insert(1, format!("Epoch     {}, begun by tracker {tracker}", status.epoch));
     }
     Ok(lines.join("\n"))
 }

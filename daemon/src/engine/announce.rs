@@ -366,6 +366,7 @@ mod tests {
             time: UnixMillis(1_000_000),
             observed: "192.0.2.7:4000".parse().expect("an address"),
             user: Some(user),
+            place: 0,
             leader: true,
         };
         let (tracker, node, key_exchange) = (TrackerId(0), NodeId([2; 32]), "none".to_owned());

@@ -143,6 +143,7 @@ mod tests {
             user: Some("alice".parse().expect("a good name")),
             leader: true,
             current: true,
+            place: 0,
         };
         let round_trip = Duration::from_millis(1);
         let (tracker, node, key_exchange) = (TrackerId(0), NodeId([0xee; 32]), "none".to_owned());

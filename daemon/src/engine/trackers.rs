@@ -8,7 +8,7 @@ use p2p_proto::id::{NodeId, RequestId};
 use p2p_proto::name::{GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::{Event, HelloAck, Knowledge, Reply, Request, Standing};
+use p2p_proto::tracker::{Event, HelloAck, Knowledge, Reply, Request, Standing, epoch_of};
 
 use super::announce::Told;
 use super::input::{AskId, TrackerId};
@@ -51,6 +51,8 @@ pub(super) struct Tracker {
     pub leader: bool,
     /// Whether what it told last was all that had been acknowledged by then.
     pub current: bool,
+    /// How far in the log it was when it was heard last.
+    pub place: u64,
     pub round_trip: Option<Duration>,
     pub key_exchange: Option<String>,
     pub reason: Option<Reject>,
@@ -74,6 +76,7 @@ impl Tracker {
             node: None,
             leader: false,
             current: true,
+            place: 0,
             round_trip: None,
             key_exchange: None,
             reason: None,
@@ -209,9 +212,10 @@ impl Engine {
         self.happened(Happening::Tracker { address, state, reason: None });
         self.tracker_clock = Some((ack.time, self.now.monotonic));
         self.watch_grants();
+        let current = self.is_current(tracker, ack.current, ack.place);
         self.watch_stale();
         // The tracker's word counts: it knows of a logout made elsewhere.
-        if ack.current {
+        if current {
             self.change_account(ack.user.map(|user| Account { user, cluster: ack.cluster }));
         }
         for call in self.calls.values_mut().filter(|call| call.failed == Some(tracker)) {
@@ -268,14 +272,8 @@ impl Engine {
         reply: Reply,
         knowledge: Option<Knowledge>,
     ) {
-        let current = knowledge.is_none_or(|knowledge| knowledge.current);
-        if let Some(knowledge) = knowledge {
-            self.seen_place = self.seen_place.max(knowledge.place);
-            if let Some(tracker) = self.tracker_mut(tracker) {
-                tracker.current = current;
-            }
-            self.watch_stale();
-        }
+        let current = knowledge.is_none_or(|Knowledge { current, place }| self.is_current(tracker, current, place));
+        self.watch_stale();
         // What an announcement is refused for is up to that tracker alone.
         let is_certain = current || matches!(self.steps.get(&ask), Some(Step::Announced(_)));
         let reply = if is_certain { reply } else { reply.map_err(uncertain) };
@@ -321,6 +319,32 @@ impl Engine {
         self.timers.set(Timer::AskAnother(ask), self.after(Duration::from_millis(ASK_ANOTHER_MS)));
     }
 
+    /// Takes note of how far in the log a tracker is, and whether what it tells is current: nothing that one tells is that
+    /// another has taken over from.
+    fn is_current(&mut self, tracker: TrackerId, current: bool, place: u64) -> bool {
+        self.seen_place = self.seen_place.max(place);
+        let Some(slot) = self.tracker_mut(tracker) else { return current };
+        (slot.current, slot.place) = (current, place);
+        for tracker in (0..self.trackers.len() as u64).map(TrackerId) {
+            if self.is_overruled(tracker)
+                && let Some(slot) = self.tracker_mut(tracker)
+            {
+                slot.current = false;
+            }
+        }
+        current && !self.is_overruled(tracker)
+    }
+
+    /// Whether a tracker is of an earlier epoch than another of its cluster, which has taken over from it then, whether it knows
+    /// that or not.
+    fn is_overruled(&self, tracker: TrackerId) -> bool {
+        let Some(slot) = usize::try_from(tracker.0).ok().and_then(|place| self.trackers.get(place)) else {
+            return false;
+        };
+        let later = |other: &&Tracker| epoch_of(other.place) > epoch_of(slot.place);
+        self.trackers.iter().filter(later).any(|other| other.cluster == slot.cluster)
+    }
+
     /// Has trackers that know no majority asked after a while: commands prefer the others, so that nobody else asks them.
     fn watch_stale(&mut self) {
         if self.trackers.iter().any(Tracker::is_stale) {
@@ -345,6 +369,14 @@ impl Engine {
     }
 
     pub(super) fn tracker_event(&mut self, tracker: TrackerId, event: Event) {
+        // Who has what, and whose access has ended, is worth hearing from anybody; rights given and taken are not.
+        let of_anybody = matches!(
+            event,
+            Event::Provider { .. } | Event::Revoked { .. } | Event::LoggedOut { .. } | Event::Wanted { .. }
+        );
+        if self.is_overruled(tracker) && !of_anybody {
+            return;
+        }
         match event {
             // What another cluster voids are its own grants.
             Event::Revoked { .. } | Event::LoggedOut { .. } if !self.is_of_the_cluster(tracker) => {}

@@ -66,6 +66,7 @@ impl FakeTracker {
             user: None,
             leader: true,
             current: true,
+            place: 0,
         };
         write_frame(&mut send, &ack, PATIENCE).await.expect("writes");
         send.finish().expect("finishes");

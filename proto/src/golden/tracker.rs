@@ -86,6 +86,7 @@ fn hello_acks() -> Vec<(&'static str, HelloAck)> {
         user: None,
         leader: true,
         current: true,
+        place: 300,
     };
     let alice = HelloAck { user: Some(name("alice")), leader: false, current: false, ..stranger.clone() };
     vec![("stranger", stranger), ("alice", alice)]

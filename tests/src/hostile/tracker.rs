@@ -162,6 +162,7 @@ async fn serve(connection: Connection, signer: Arc<GrantSigner>, books: Arc<Mute
     };
     let ack = HelloAck {
         current: true,
+        place: 0,
         version: TRACKER_PROTOCOL,
         software: "hostile".to_owned(),
         cluster: signer.public_key(),

@@ -344,6 +344,7 @@ impl World {
             user: self.tracker.enrolled.get(&id).cloned(),
             leader: true,
             current: true,
+            place: 0,
         };
         self.tell(
             place,

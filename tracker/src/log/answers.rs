@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use openraft::storage::Snapshot;
+use p2p_proto::id::NodeId;
 use quinn::{Connection, RecvStream, SendStream};
 use tracing::{debug, info};
 
@@ -20,20 +21,31 @@ const GROWTH_BYTES: usize = 1024 * 1024;
 
 /// Answers another tracker until the connection ends; closes it at once where the other end is none that is known.
 pub async fn serve(consensus: Arc<Consensus>, connection: Connection) {
-    let from = proven_key(&connection).and_then(|key| consensus.links.tracker_of(key));
-    let Some(from) = from else {
+    let links = &consensus.links;
+    let key = proven_key(&connection);
+    let from = key.and_then(|key| Some((key, links.tracker_of(key).or_else(|| links.listed_as(key))?)));
+    let Some((key, from)) = from else {
         debug!(address = %connection.remote_address(), "not a tracker of this cluster");
         return connection.close(NOT_KNOWN, b"not a tracker of this cluster");
     };
     info!(tracker = from, address = %connection.remote_address(), "another tracker is connected");
     while let Ok((send, recv)) = connection.accept_bi().await {
-        tokio::spawn(answer(Arc::clone(&consensus), from, send, recv));
+        tokio::spawn(answer(Arc::clone(&consensus), key, from, send, recv));
     }
 }
 
-async fn answer(consensus: Arc<Consensus>, from: TrackerId, mut send: SendStream, mut recv: RecvStream) {
+async fn answer(consensus: Arc<Consensus>, key: NodeId, from: TrackerId, mut send: SendStream, mut recv: RecvStream) {
     let Ok(question) = frames::read(&mut recv, MESSAGE_BYTES_MAX).await else { return };
-    let reply = consensus.reply(from, question, &mut recv).await.unwrap_or_else(Reply::Failed);
+    // It may have come to belong to the cluster since it connected, or not any more.
+    let reply = match (consensus.links.tracker_of(key), question) {
+        (None, Question::Status(other)) => consensus.status(&other).await,
+        (None, _) => Err("that is for those who belong to the cluster".to_owned()),
+        (Some(_), question) => {
+            consensus.links.duty.heard(from);
+            consensus.reply(from, question, &mut recv).await
+        }
+    };
+    let reply = reply.unwrap_or_else(Reply::Failed);
     if frames::write(&mut send, &reply).await {
         // An error here is a stream that the other end has stopped.
         let _ = send.finish();
@@ -63,12 +75,18 @@ impl Consensus {
                 Reply::Snapshot(installed.map_err(|error| shown(&error))?)
             }
             Question::Propose(batch) => Reply::Propose(self.propose_forwarded(batch).await),
+            Question::Place if !self.links.duty.is_open() => return Err("who decides is not known here".to_owned()),
             Question::Place => Reply::Place(place_to_read(&self.raft).await?),
-            Question::Status => {
-                let initialized = self.raft.is_initialized().await.map_err(|error| shown(&error))?;
-                Reply::Status(PeerStatus { id: self.links.me(), blank: !initialized })
-            }
+            Question::Status(other) => self.status(&other).await?,
         })
+    }
+
+    /// What this tracker is, for one that says what it is itself.
+    async fn status(&self, other: &PeerStatus) -> Result<Reply, String> {
+        let initialized = self.raft.is_initialized().await.map_err(|error| error.to_string())?;
+        let own = self.links.duty.status(!initialized)?;
+        self.links.duty.compare(&own, other);
+        Ok(Reply::Status(own))
     }
 
     /// Agrees on changes that were asked for at another tracker. In the queue with this tracker's own.

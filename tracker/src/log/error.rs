@@ -80,6 +80,9 @@ pub enum LogError {
         /// Which was asked for.
         asked: TrackerId,
     },
+    /// It follows another tracker, of which it has nothing yet, and was started as one that is alone.
+    #[error("the log is empty, since this tracker follows another one, and it was started without a list that has it")]
+    Follows,
     /// openraft ended.
     #[error("the log has ended: {0}")]
     Ended(String),
@@ -99,6 +102,9 @@ impl LogError {
             LogError::Format(_) => "start the version of the tracker that wrote it, or a later one",
             LogError::OtherTracker { .. } => {
                 "start it with the number of its line in tracker_info.txt, or put its line back in that place"
+            }
+            LogError::Follows => {
+                "start it with the tracker_info.txt that lists both; to begin something new, give it an empty folder"
             }
             LogError::Damaged { .. }
             | LogError::Missing(_)

@@ -12,12 +12,15 @@
 //! ```
 
 mod answers;
+mod duty;
+mod epoch;
 mod error;
 mod failure;
 mod forming;
 mod log_store;
 mod machine;
 mod network;
+mod operator;
 mod proposals;
 mod reading;
 mod record;
@@ -25,6 +28,7 @@ mod storage;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +42,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 pub use answers::serve;
+pub use duty::ASSUMED_CRASHED;
+pub use epoch::Epoch;
 pub use error::LogError;
 pub use network::{Dialler, Links, Listed, Peers};
 pub use proposals::no_majority;
@@ -46,11 +52,13 @@ pub use storage::{FILE_NAME, Store};
 pub use takeover::begin_alone;
 #[cfg(test)]
 pub(crate) use takeover::write_log_of_format_1;
+pub use turn::{Alone, Leaving, Turn, decided, give_way, leaving, take_over};
 pub use types::TrackerId;
 
 use crate::state::{Applied, Entry, Outcome, State};
 use crate::status::{MemberStatus, Role};
 use failure::Failure;
+use forming::Pair;
 use log_store::LogStore;
 use machine::{Shared, StateMachine};
 use proposals::{Answered, Message, Proposal, Proposer, refusal_unknown};
@@ -143,6 +151,10 @@ impl Consensus {
         let id = store.become_tracker(peers.asked)?;
         takeover::take_over(&store, id, Member { key: Some(peers.key) })?;
         store.check()?;
+        // Who has given way, and got nothing yet, must not begin something new in the place of what there is.
+        if peers.listed.len() <= 1 && store.next()? == 0 && !store.keys()?.is_empty() {
+            return Err(LogError::Follows);
+        }
         let store = Arc::new(store);
         let failure = Failure::new();
         let machine = StateMachine::load(Arc::clone(&store), failure.clone(), observer)?;
@@ -175,12 +187,27 @@ impl Consensus {
     pub async fn propose(&self, entry: Entry) -> Result<Outcome, Reject> {
         match self.submit(entry, false)?.await {
             Ok(Answered::Applied(reply, _)) => reply,
+            Ok(Answered::Refused(reject)) if reject.code == ErrorCode::NO_MAJORITY => Err(self.nobody_decides(reject)),
             Ok(Answered::Refused(reject)) => Err(reject),
             Ok(Answered::NotLeader) | Err(_) => Err(refusal_unknown()),
         }
     }
 
+    /// The refusal where nobody was found who decides, with what helps.
+    fn nobody_decides(&self, reject: Reject) -> Reject {
+        match self.pair() {
+            Pair::Follows(other) => {
+                Reject::new(ErrorCode::NO_MAJORITY, format!("tracker {other} does not answer, and it alone decides"))
+                    .hint("start it; if it is lost, `tracker promote` on the other one; asking again is safe")
+            }
+            Pair::Decides(_) | Pair::None => reject,
+        }
+    }
+
     fn submit(&self, entry: Entry, forwarded: bool) -> Result<oneshot::Receiver<Answered>, Reject> {
+        if !self.links.duty.is_open() {
+            return Err(self.links.duty.closed());
+        }
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().expect("taken only while dropping");
         match queue.try_send(Message::Propose(Proposal { entry, forwarded, since: Instant::now(), reply })) {
@@ -200,8 +227,8 @@ impl Consensus {
     /// current; false where that cannot be known for want of a leader or a majority, and what is read may be old. But it is
     /// waited for all before the place `seen`, which somebody knows of already, for as long as an election takes.
     pub async fn catch_up(&self, seen: u64) -> bool {
-        let current = self.is_alone() || self.readers.turn().await;
-        if !current {
+        let current = self.links.duty.is_open() && (self.is_alone() || self.readers.turn().await);
+        if !current && self.may_learn() {
             // Late is better than never, and what is behind is told with the answer.
             let _ = tokio::time::timeout(reading::PATIENCE_FOR_SEEN, self.shared.wait_for(seen)).await;
         }
@@ -217,6 +244,25 @@ impl Consensus {
     /// How long ago it was that this tracker had sight of a majority, or began; one that is alone has it always.
     pub fn without_majority(&self) -> Duration {
         if self.is_alone() { Duration::ZERO } else { self.readers.current_ago() }
+    }
+
+    /// Whether this tracker may come to know more than it does without anybody's help: not who only follows another one that is
+    /// silent.
+    fn may_learn(&self) -> bool {
+        match self.pair() {
+            Pair::Follows(other) => !self.links.duty.is_silent(other),
+            Pair::Decides(_) => false,
+            Pair::None => true,
+        }
+    }
+
+    fn pair(&self) -> Pair {
+        Pair::of(&self.raft.metrics().borrow().membership_config, self.links.me())
+    }
+
+    /// Waits until this tracker has to begin again as something else: what it becomes is on disk.
+    pub async fn decided(&self) {
+        self.links.duty.decided().await;
     }
 
     /// Reads the state. Short: changes wait meanwhile.
@@ -236,7 +282,7 @@ impl Consensus {
 
     /// Whether changes are decided here.
     pub fn is_leader(&self) -> bool {
-        self.raft.metrics().borrow().current_leader == Some(self.links.me())
+        self.links.duty.is_open() && self.raft.metrics().borrow().current_leader == Some(self.links.me())
     }
 
     /// Where this tracker stands in its cluster.
@@ -244,18 +290,27 @@ impl Consensus {
         let metrics = self.raft.metrics().borrow().clone();
         let members = metrics.membership_config.membership();
         let voters: BTreeSet<TrackerId> = members.voter_ids().collect();
+        // Only who leads knows how far the others are.
+        let lag = |id: &TrackerId| {
+            let has = metrics.replication.as_ref()?.get(id)?.map_or(0, |has| has.index + 1);
+            Some(metrics.last_log_index.map_or(0, |last| last + 1).saturating_sub(has))
+        };
         let members = members.nodes().map(|(id, member)| MemberStatus {
             tracker: *id,
             id: member.key.map(|key| key.to_string()),
             votes: voters.contains(id),
+            lag: lag(id),
         });
+        let waits = self.links.duty.waits();
         let role = match metrics.state {
+            ServerState::Leader if waits => Role::Waiting,
             ServerState::Leader => Role::Leader,
             ServerState::Candidate => Role::Candidate,
             ServerState::Follower => Role::Follower,
             ServerState::Learner | ServerState::Shutdown => Role::Learner,
         };
-        let (id, leader, term) = (self.links.me(), metrics.current_leader, metrics.current_term);
+        let (id, term) = (self.links.me(), metrics.current_term);
+        let leader = metrics.current_leader.filter(|leader| !(waits && *leader == id));
         Standing { id, role, leader, term, members: members.collect() }
     }
 
@@ -302,6 +357,10 @@ async fn keep(start: Start) {
         Err(error) => return drop(started.send(Err(error))),
     };
     shared.go_live();
+    let followed = raft.metrics().borrow().membership_config.membership().learner_ids().next().is_some();
+    if !links.is_alone() && decides_alone(&raft, &links) && followed {
+        links.duty.wait();
+    }
     if started.send(Ok(raft.clone())).is_err() {
         return;
     }
@@ -345,12 +404,13 @@ async fn begin(
     let lost = |error: &dyn std::fmt::Display| LogError::Ended(error.to_string());
     let me = links.me();
     let raft = Raft::new(me, Arc::new(config), Arc::clone(links), log, machine).await.map_err(|error| lost(&error))?;
-    if links.is_alone() && !raft.is_initialized().await.map_err(|error| lost(&error))? {
+    // Once it has answered it has told who belongs to it, too.
+    let initialized = raft.is_initialized().await.map_err(|error| lost(&error))?;
+    if links.is_alone() && !initialized {
         let members = BTreeMap::from([(me, links.member())]);
         raft.initialize(members).await.map_err(|error| lost(&error))?;
     }
-    let voters: BTreeSet<TrackerId> = raft.metrics().borrow().membership_config.voter_ids().collect();
-    if voters == BTreeSet::from([me]) {
+    if decides_alone(&raft, links) {
         raft.trigger().elect().await.map_err(|error| lost(&error))?;
         let wait = raft.wait(None);
         let applied = wait.metrics(
@@ -367,6 +427,12 @@ async fn begin(
     }
     tracing::debug!(tracker = me, place = shared.query_at(|place, _| place), "the log is there");
     Ok(raft)
+}
+
+/// Whether this tracker is the only one with a vote.
+fn decides_alone(raft: &Raft<Types>, links: &Links) -> bool {
+    let voters: BTreeSet<TrackerId> = raft.metrics().borrow().membership_config.voter_ids().collect();
+    voters == BTreeSet::from([links.me()])
 }
 
 /// Has a snapshot written whenever enough has been applied.

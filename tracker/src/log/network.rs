@@ -15,6 +15,7 @@ use openraft::error::{Fatal, NetworkError, RPCError, RaftError, ReplicationClose
 use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
 use openraft::storage::Snapshot;
+use p2p_proto::grant::ClusterKey;
 use p2p_proto::id::NodeId;
 use p2p_proto::tls;
 use quinn::{Connection, ConnectionError, VarInt};
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
+use super::duty::Duty;
 use super::error::LogError;
 use super::machine::Shared;
 use super::storage::Store;
@@ -56,6 +58,8 @@ pub struct Peers {
     pub listed: BTreeMap<TrackerId, Listed>,
     /// How others are dialled; `None` where there are none.
     pub dialler: Option<Dialler>,
+    /// Whether the other of two trackers is taken for crashed, and never for cut off, when it is silent.
+    pub assume_crash_only: bool,
 }
 
 /// A line of `tracker_info.txt`.
@@ -81,7 +85,7 @@ pub struct Dialler {
 impl Peers {
     /// A tracker that is told of no others.
     pub fn none(key: NodeId) -> Peers {
-        Peers { asked: None, key, listed: BTreeMap::new(), dialler: None }
+        Peers { asked: None, key, listed: BTreeMap::new(), dialler: None, assume_crash_only: false }
     }
 }
 
@@ -96,8 +100,8 @@ pub(super) enum Question {
     Snapshot { vote: Vote, meta: SnapshotMeta, bytes: u64 },
     /// Changes that were asked for elsewhere.
     Propose(Batch),
-    /// What are you?
-    Status,
+    /// What are you? And what who asks is.
+    Status(PeerStatus),
     /// How far does a reader have to be?
     Place,
 }
@@ -127,13 +131,19 @@ pub(super) enum Forwarded {
     Refused,
 }
 
-/// What a tracker is, as far as another one has to know before they form a cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What a tracker is, as far as another one has to know before they form a cluster, or to know which of two goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PeerStatus {
     /// Which one it takes itself for.
     pub id: TrackerId,
     /// Whether it belongs to no cluster yet.
     pub blank: bool,
+    /// Its cluster, where it has the state of one.
+    pub cluster: Option<ClusterKey>,
+    /// The place behind the last one that it has applied.
+    pub place: u64,
+    /// The place behind the last of each epoch from which it has taken over.
+    pub left: Vec<u64>,
 }
 
 /// Why another tracker did not answer.
@@ -170,14 +180,17 @@ pub struct Links {
     dialler: Option<Dialler>,
     shared: Arc<Shared>,
     store: Arc<Store>,
-    /// Keys of trackers that were met and are no members yet.
+    /// Which of two decides.
+    pub(super) duty: Duty,
+    pub(super) assume_crash_only: bool,
+    /// Keys of trackers that were met and are no members.
     met: RwLock<BTreeMap<TrackerId, NodeId>>,
     connections: BTreeMap<TrackerId, Arc<Mutex<Option<Connection>>>>,
 }
 
 impl Links {
     pub(super) fn new(me: TrackerId, peers: Peers, shared: Arc<Shared>, store: Arc<Store>) -> Result<Links, LogError> {
-        let Peers { key, listed, dialler, .. } = peers;
+        let Peers { asked: _, key, listed, dialler, assume_crash_only } = peers;
         let met = store.keys()?.into_iter().collect();
         for (id, member) in shared.members().membership().nodes() {
             let pin = listed.get(id).and_then(|listed| listed.pin);
@@ -189,7 +202,9 @@ impl Links {
         }
         let others = listed.keys().filter(|id| **id != me);
         let connections = others.map(|id| (*id, Arc::default())).collect();
-        Ok(Links { me, key, listed, dialler, shared, store, met: RwLock::new(met), connections })
+        let duty = Duty::new(me, Arc::clone(&shared), Arc::clone(&store));
+        let met = RwLock::new(met);
+        Ok(Links { me, key, listed, dialler, shared, store, duty, assume_crash_only, met, connections })
     }
 
     /// Which tracker this one is.
@@ -228,6 +243,12 @@ impl Links {
         let listed = self.others().filter(|_| members.is_empty());
         let mut known = members.iter().copied().chain(listed).filter(|id| *id != self.me);
         known.find(|id| self.key_of(*id) == Some(key))
+    }
+
+    /// The other tracker of the list that has proved this key, also where it does not belong to the cluster. It may say what it
+    /// is, and no more.
+    pub(super) fn listed_as(&self, key: NodeId) -> Option<TrackerId> {
+        self.others().find(|id| self.key_of(*id) == Some(key))
     }
 
     /// Learns the key of a tracker by dialling its address, where none is known. What it is from then on, it stays.
@@ -315,7 +336,9 @@ impl Links {
         send.finish().map_err(|_| lost())?;
         // Whoever asks bounds the time: a vote is worth seconds, a snapshot minutes.
         let answered = frames::read_whenever(&mut recv, MESSAGE_BYTES_MAX).await;
-        match answered.map_err(|_| lost())? {
+        let answered = answered.map_err(|_| lost())?;
+        self.duty.heard(id);
+        match answered {
             Reply::Failed(why) => Err(CallError::Failed(id, why)),
             reply => Ok(reply),
         }
@@ -337,10 +360,13 @@ impl Links {
         }
     }
 
-    /// What another tracker is.
-    pub(super) async fn status(self: &Arc<Self>, id: TrackerId) -> Result<PeerStatus, CallError> {
-        match self.ask(id, &Question::Status, None).await? {
-            Reply::Status(status) => Ok(status),
+    /// What another tracker is. Each of the two hears what the other is.
+    pub(super) async fn status(self: &Arc<Self>, id: TrackerId, own: &PeerStatus) -> Result<PeerStatus, CallError> {
+        match self.ask(id, &Question::Status(own.clone()), None).await? {
+            Reply::Status(status) => {
+                self.duty.compare(own, &status);
+                Ok(status)
+            }
             _ => Err(CallError::Lost(id)),
         }
     }

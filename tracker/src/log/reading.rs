@@ -84,7 +84,9 @@ impl Readers {
                 continue;
             }
             served = number;
-            let somebody_leads = raft.metrics().borrow().current_leader.is_some();
+            // Who has no vote hears of no election, and takes a dead leader for one until there is another.
+            let leads = raft.metrics().borrow().current_leader;
+            let somebody_leads = leads.is_some_and(|leader| !links.duty.is_silent(leader));
             let patience = if current || somebody_leads { PATIENCE } else { PATIENCE_WITHOUT_LEADER };
             current = timeout(patience, catch_up(raft, links, shared)).await.is_ok();
             if current {

@@ -9,6 +9,8 @@
 //! | | `committed` | a place up to which everything was agreed on; may lag behind |
 //! | | `purged` | the last place whose entry was taken out |
 //! | | `snapshot` | the place and the members that the snapshot holds |
+//! | | `left` | the place behind the last of each epoch from which this tracker has taken over; none where it never has |
+//! | | `turn` | what it becomes at its next start ([`super::turn::Turn`]); none where it stays what it is |
 //! | `keys` | which tracker | its key, from when it was met until it is a member |
 //! | `entries` | place, from 0 | an entry ([`super::record`]) |
 //! | `snapshot` | number of the part, from 0 | up to 1 MiB of the encoded state ([`State::encode`]), one part behind the other |
@@ -34,6 +36,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::{LogError, disk, unopened};
 use super::record;
+use super::turn::Turn;
 use super::types::{LogEntry, LogId, SnapshotMeta, TrackerId, Vote};
 use crate::state::State;
 
@@ -338,23 +341,67 @@ impl Store {
     /// Makes a new database, or one of format 1, one of this format that begins with this snapshot, in one transaction.
     pub(super) fn begin_with(&self, meta: &SnapshotMeta, state: &State) -> Result<(), LogError> {
         let transaction = self.begin()?;
-        transaction.delete_table(ENTRIES).map_err(disk)?;
-        transaction.open_table(ENTRIES).map_err(disk)?;
-        transaction.open_table(KEYS).map_err(disk)?;
-        put_snapshot(&transaction, meta, &state.encode())?;
-        if let Some(last) = &meta.last_log_id {
-            put(&transaction, "purged", last)?;
-            put(&transaction, "vote", &Vote::new(last.leader_id.term, last.leader_id.node_id))?;
-        }
-        {
-            let mut table = transaction.open_table(META).map_err(disk)?;
-            for key in ["snapshot", "last"] {
-                table.remove(key).map_err(disk)?;
-            }
-            table.insert("next", meta.last_log_id.map_or(0, |last| last.index + 1)).map_err(disk)?;
-            table.insert("format", FORMAT).map_err(disk)?;
-        }
+        put_beginning(&transaction, meta, state)?;
         transaction.commit().map_err(disk)
+    }
+
+    /// Goes on with this snapshot in the place of all that there is, in one transaction; `left` are the places at which epochs
+    /// were left, `keys` those of trackers that are no members any more.
+    pub(super) fn begin_epoch(
+        &self,
+        meta: &SnapshotMeta,
+        state: &State,
+        left: &[u64],
+        keys: &[(TrackerId, NodeId)],
+    ) -> Result<(), LogError> {
+        let transaction = self.begin()?;
+        put_beginning(&transaction, meta, state)?;
+        put(&transaction, "committed", &meta.last_log_id)?;
+        put(&transaction, "left", &left)?;
+        put(&transaction, "turn", &None::<Turn>)?;
+        put_keys(&transaction, keys)?;
+        transaction.commit().map_err(disk)
+    }
+
+    /// Takes out everything but which tracker this is, in one transaction, and keeps these keys.
+    pub(super) fn forget(&self, keys: &[(TrackerId, NodeId)]) -> Result<(), LogError> {
+        let transaction = self.begin()?;
+        transaction.delete_table(ENTRIES).map_err(disk)?;
+        transaction.delete_table(SNAPSHOT).map_err(disk)?;
+        transaction.delete_table(RAFT).map_err(disk)?;
+        transaction.open_table(ENTRIES).map_err(disk)?;
+        transaction.open_table(SNAPSHOT).map_err(disk)?;
+        transaction.open_table(RAFT).map_err(disk)?;
+        transaction.open_table(META).map_err(disk)?.insert("next", 0).map_err(disk)?;
+        put_keys(&transaction, keys)?;
+        transaction.commit().map_err(disk)
+    }
+
+    /// The places at which epochs were left when this tracker took over, the last one last.
+    pub(super) fn left(&self) -> Result<Vec<u64>, LogError> {
+        Ok(self.value("left")?.unwrap_or_default())
+    }
+
+    /// What this tracker becomes at its next start.
+    pub(super) fn turn(&self) -> Result<Option<Turn>, LogError> {
+        Ok(self.value::<Option<Turn>>("turn")?.flatten())
+    }
+
+    /// Keeps what this tracker becomes at its next start.
+    pub(super) fn save_turn(&self, turn: &Turn) -> Result<(), LogError> {
+        let transaction = self.begin()?;
+        put(&transaction, "turn", &Some(turn))?;
+        transaction.commit().map_err(disk)
+    }
+
+    /// Hears every entry that is there, in order.
+    pub(super) fn each_entry(&self, mut hear: impl FnMut(LogEntry)) -> Result<(), LogError> {
+        for row in self.view()?.open_table(ENTRIES).map_err(disk)?.iter().map_err(disk)? {
+            let (index, bytes) = row.map_err(disk)?;
+            let index = index.value();
+            hear(record::decode(index, bytes.value()).map_err(|source| LogError::Entry { index, source })?);
+        }
+        Ok(())
     }
 
     /// The keys of trackers that were met and are no members yet.
@@ -371,7 +418,7 @@ impl Store {
     /// Keeps the key of a tracker that was met.
     pub(super) fn save_key(&self, tracker: TrackerId, key: NodeId) -> Result<(), LogError> {
         let transaction = self.begin()?;
-        transaction.open_table(KEYS).map_err(disk)?.insert(tracker, key.0.as_slice()).map_err(disk)?;
+        put_keys(&transaction, &[(tracker, key)])?;
         transaction.commit().map_err(disk)
     }
 }
@@ -421,6 +468,31 @@ impl Store {
 fn put<T: Serialize>(transaction: &WriteTransaction, key: &str, value: &T) -> Result<(), LogError> {
     let mut table = transaction.open_table(RAFT).map_err(disk)?;
     table.insert(key, codec::encode(value).as_slice()).map_err(disk)?;
+    Ok(())
+}
+
+/// Writes the keys of trackers.
+fn put_keys(transaction: &WriteTransaction, keys: &[(TrackerId, NodeId)]) -> Result<(), LogError> {
+    let mut table = transaction.open_table(KEYS).map_err(disk)?;
+    keys.iter().try_for_each(|(tracker, key)| table.insert(tracker, key.0.as_slice()).map(drop).map_err(disk))
+}
+
+/// Writes a log that begins behind this snapshot, in the place of what there is.
+fn put_beginning(transaction: &WriteTransaction, meta: &SnapshotMeta, state: &State) -> Result<(), LogError> {
+    transaction.delete_table(ENTRIES).map_err(disk)?;
+    transaction.open_table(ENTRIES).map_err(disk)?;
+    transaction.open_table(KEYS).map_err(disk)?;
+    put_snapshot(transaction, meta, &state.encode())?;
+    if let Some(last) = &meta.last_log_id {
+        put(transaction, "purged", last)?;
+        put(transaction, "vote", &Vote::new(last.leader_id.term, last.leader_id.node_id))?;
+    }
+    let mut table = transaction.open_table(META).map_err(disk)?;
+    for key in ["snapshot", "last"] {
+        table.remove(key).map_err(disk)?;
+    }
+    table.insert("next", meta.last_log_id.map_or(0, |last| last.index + 1)).map_err(disk)?;
+    table.insert("format", FORMAT).map_err(disk)?;
     Ok(())
 }
 

@@ -46,7 +46,7 @@ use crate::backup::Contents;
 use crate::clock;
 use crate::config::{Cluster, GrantTerms};
 use crate::figures::{self, Counters, Standing, Watch};
-use crate::log::{Consensus, Dialler, LogError, Observer, Peers, Store};
+use crate::log::{Consensus, Dialler, Epoch, LogError, Observer, Peers, Store};
 use crate::seeders::{self, Row, Seeders};
 use crate::state::{Applied, Command, Entry, Setup, State};
 use crate::status::{self, Status};
@@ -149,7 +149,8 @@ impl Server {
             runtime: tokio::runtime::Handle::current(),
         };
         let (asked, listed) = (cluster.asked, cluster.listed.clone());
-        let peers = Peers { asked, key: identity.node_id(), listed, dialler: Some(dialler) };
+        let (dialler, assume_crash_only) = (Some(dialler), cluster.assume_crash_only);
+        let peers = Peers { asked, key: identity.node_id(), listed, dialler, assume_crash_only };
         let online = Arc::new(Mutex::new(Online::default()));
         let teller = Teller { online: Arc::clone(&online) };
         let consensus = Arc::new(Consensus::start(store, peers, Box::new(teller)).await?);
@@ -226,11 +227,27 @@ impl Server {
         self.shared.consensus.failed().await
     }
 
+    /// Waits until this tracker has to begin again as something else.
+    pub async fn decided(&self) {
+        self.shared.consensus.decided().await;
+    }
+
+    /// Closes every connection and leaves the log as it is, as by a kill: what stands in it is needed.
+    pub async fn abandon(&self) {
+        self.accepting.abort();
+        self.endpoint.set_server_config(None);
+        self.close().await;
+    }
+
     /// Takes nobody in any more, finishes the changes that wait, writes a snapshot, closes every connection.
     pub async fn stop(self) {
         self.accepting.abort();
         self.endpoint.set_server_config(None);
         self.shared.consensus.stop().await;
+        self.close().await;
+    }
+
+    async fn close(&self) {
         self.endpoint.close(VarInt::from_u32(close_code::SHUTDOWN), b"the tracker stops");
         if tokio::time::timeout(CLOSE_DEADLINE, self.endpoint.wait_idle()).await.is_err() {
             warn!("not every connection has confirmed its close");
@@ -262,6 +279,8 @@ impl Reporter {
             role: cluster.role,
             leader: cluster.leader,
             term: cluster.term,
+            epoch: Epoch::of(applied).takeovers(),
+            epoch_begun_by: Epoch::of(applied).begun_by(),
             applied,
             digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             nodes: self.shared.online().count(),
@@ -322,6 +341,22 @@ impl Reporter {
             }
         }
         Seeders { schema: seeders::SCHEMA, kind: seeders::KIND.to_owned(), cut_short, seeders }
+    }
+
+    /// Has the tracker take over from the other of two; the first place of the epoch that it begins.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn promote(&self, force: bool) -> Result<u64, Reject> {
+        self.shared.consensus.promote(force).await
+    }
+
+    /// Has the tracker take another one out of the cluster; the number of votes that are left.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn remove(&self, tracker: u64, force: bool) -> Result<u64, Reject> {
+        self.shared.consensus.remove(tracker, force).await
     }
 
     /// A copy of everything but who is online; `key` is the text of the tracker's key file.

@@ -125,6 +125,7 @@ async fn greet(shared: &Shared, node: NodeId, connection: &Connection, mut send:
         user,
         leader: shared.consensus.is_leader(),
         current,
+        place: shared.consensus.place(),
     };
     if frames::write(&mut send, &ack).await {
         // An error here is a stream that the other end has stopped: it has what it wanted.

@@ -23,8 +23,9 @@ pub struct Entry {
     pub command: Command,
 }
 
-/// Everything that can change the state.
+/// Everything that can change the state. In JSON, which is for people, variants have the names of verbs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Keeps the cluster's secrets, made by the first proposer. The first one counts, later ones change nothing.
     Initialize(Setup),

@@ -146,6 +146,12 @@ impl State {
         self.epoch
     }
 
+    /// Counts on from `least`, where the count is not there yet: another tracker may go on counting from here, and what it
+    /// grants meanwhile is void for whoever loses access from now on.
+    pub(crate) fn void_earlier_counts(&mut self, least: u64) {
+        self.epoch = self.epoch.max(least);
+    }
+
     /// How often any node has lost access to any group. Goes into grants.
     pub fn epoch(&self) -> u64 {
         self.epoch
@@ -208,11 +214,5 @@ impl State {
     /// was a built-in one: where there still is such a group, who was away is not told of logouts.
     fn stands_for_logouts(&self, group: &GroupName) -> bool {
         *group == GroupName::public() && self.owner_of_older_public().is_none()
-    }
-
-    /// Begins anew from a copy: whatever was granted since the copy was made, or is remembered to be void, is of an earlier
-    /// epoch than what happens from now on.
-    pub fn begin_again(&mut self, now: UnixMillis) {
-        self.epoch = (self.epoch + 1).max(now.0);
     }
 }

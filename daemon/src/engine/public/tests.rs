@@ -66,6 +66,7 @@ impl Bench {
             user: Some(name("alice")),
             leader: true,
             current: true,
+            place: 0,
         };
         let (node, round_trip) = (NodeId([0xe0 + tracker as u8; 32]), Duration::from_millis(1));
         let key_exchange = "none".to_owned();

@@ -1,7 +1,7 @@
 //! Which tracker is asked, when another one is, and what is said of old answers.
 
 use p2p_proto::control;
-use p2p_proto::tracker::{self, Envelope};
+use p2p_proto::tracker::{self, EPOCH_PLACES, Envelope};
 
 use super::super::input::CommandId;
 use super::super::record::Restored;
@@ -36,6 +36,7 @@ fn connected() -> Engine {
             user: Some("alice".parse().expect("a good name")),
             leader: tracker == TRACKERS[0],
             current: true,
+            place: 0,
         };
         let (round_trip, node, key_exchange) = (Duration::from_millis(1), NodeId([0xee; 32]), "none".to_owned());
         engine.handle(at(0), Input::TrackerConnected { tracker, node, ack, round_trip, key_exchange });
@@ -106,6 +107,28 @@ fn who_answers_without_a_majority_is_asked_last_until_it_has_one() {
     assert_eq!(is_stale(&engine), [false; 3]);
     list(&mut engine, 4_001);
     assert_eq!(asked(&mut engine)[0].1, TRACKERS[0]);
+}
+
+#[test]
+fn who_is_of_an_earlier_epoch_is_asked_last_whatever_it_says_of_itself() {
+    let mut engine = connected();
+    list(&mut engine, 10);
+    let (ask, first, _) = asked(&mut engine).remove(0);
+    answer(&mut engine, 11, ask, first, false, 5);
+    let (ask, second, _) = asked(&mut engine).remove(0);
+    answer(&mut engine, 12, ask, second, true, 2 * EPOCH_PLACES);
+    assert_eq!(is_stale(&engine), [true, false, true], "those from before the takeover");
+    engine.tick(at(11 + STALE_MS));
+    let (ask, ..) = asked(&mut engine).into_iter().find(|(_, tracker, _)| *tracker == first).expect("asked");
+    answer(&mut engine, 4_000, ask, first, true, 1_000);
+    assert_eq!(is_stale(&engine), [true, false, true], "though it takes itself for current");
+    list(&mut engine, 4_001);
+    assert_eq!(asked(&mut engine)[0].1, second);
+    // Nor does it log anybody out; who has taken over does.
+    for (tracker, logged_in) in [(first, true), (second, false)] {
+        engine.handle(at(4_002), Input::TrackerEvent(tracker, Event::Enrolment { user: None }));
+        assert_eq!(engine.account.is_some(), logged_in);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod bytes;
 mod disk;
 mod suite;
 mod three;
+mod turns;
 
 use p2p_proto::id::{NodeId, RequestId};
 use p2p_proto::time::UnixMillis;

@@ -60,7 +60,7 @@ impl Trackers {
         let dialler = Some(Dialler { endpoint: endpoint.clone(), config: client, runtime });
         let listed = (1..).zip(&self.addresses).map(|(id, address)| (id, Listed { address: *address, pin: None }));
         let (asked, listed) = (Some(place as u64 + 1), listed.collect());
-        let peers = Peers { asked, key: identity.node_id(), listed, dialler };
+        let peers = Peers { asked, key: identity.node_id(), listed, dialler, assume_crash_only: false };
         let observer = Box::new(Counter(Arc::clone(&self.replaced)));
         let consensus = Consensus::start(Store::open(folder).expect("a log"), peers, observer).await;
         let consensus = Arc::new(consensus.expect("starts"));
