@@ -105,5 +105,7 @@ async fn catch_up(raft: &Raft<Types>, links: &Arc<Links>, shared: &Shared) {
 /// knows it.
 pub(super) async fn place_to_read(raft: &Raft<Types>) -> Result<u64, String> {
     let place = raft.ensure_linearizable().await.map_err(|error| error.to_string())?;
-    Ok(place.map_or(0, |place| place.index + 1))
+    // One that leads on after a restart knows from its disk less to be agreed on than it has acknowledged; its log has it all.
+    let last = raft.metrics().borrow().last_log_index;
+    Ok(place.map(|place| place.index).max(last).map_or(0, |index| index + 1))
 }
