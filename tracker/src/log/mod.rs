@@ -19,8 +19,10 @@ mod log_store;
 mod machine;
 mod network;
 mod proposals;
+mod quorum;
 mod reading;
 mod record;
+mod stalls;
 mod storage;
 mod takeover;
 #[cfg(test)]
@@ -54,18 +56,20 @@ use log_store::LogStore;
 use machine::{Shared, StateMachine};
 use proposals::{Answered, Message, Proposal, Proposer, refusal_unknown};
 use reading::Readers;
+use stalls::Stalls;
 use types::{Member, Types};
 
 /// Proposals that may wait for the disk: some seconds of a slow one, a few megabytes of memory. More are answered BUSY.
 const QUEUE_PROPOSALS_MAX: usize = 4_096;
 
 /// How often a leader says that it is there, in milliseconds; a message to a follower may take as long.
-const HEARTBEAT_MS: u64 = 500;
+const HEARTBEAT_MS: u64 = 250;
 
 /// How long a leader may be silent before another is elected, in milliseconds: each tracker takes its own time in
-/// between, so that seldom two stand at once. openraft waits for the longest of them first, so a new leader is there after
-/// four to five seconds, while changes wait ([`proposals`]). A busy machine with a slow disk answers well within it.
-const ELECTION_MS: std::ops::Range<u64> = 1_500..2_500;
+/// between, so that seldom two stand at once. openraft waits for the longest of them first, and looks at the clock every one and
+/// a half heartbeats, so a new leader is there within two seconds, while changes wait ([`proposals`]). The shortest is also how
+/// long another may take to write its vote to the disk. Who waits for its own disk is no candidate ([`stalls`]).
+const ELECTION_MS: std::ops::Range<u64> = 600..750;
 
 /// How long a snapshot may take to another tracker, in milliseconds: 100 MiB over a slow link.
 const SNAPSHOT_MS: u64 = 60_000;
@@ -127,6 +131,7 @@ struct Start {
     log: LogStore,
     machine: StateMachine,
     failure: Failure,
+    stalls: Stalls,
     readers: Arc<Readers>,
     queue: mpsc::Receiver<Message>,
     started: oneshot::Sender<Result<Raft<Types>, LogError>>,
@@ -147,7 +152,8 @@ impl Consensus {
         let machine = StateMachine::load(Arc::clone(&store), failure.clone(), observer)?;
         let shared = machine.shared();
         let links = Arc::new(Links::new(id, peers, Arc::clone(&shared), Arc::clone(&store))?);
-        let log = LogStore::new(store, failure.clone());
+        let stalls = Stalls::new();
+        let log = LogStore::new(store, failure.clone(), stalls.clone());
         let (queue, proposals) = mpsc::channel(QUEUE_PROPOSALS_MAX);
         let (started, raft) = oneshot::channel();
         let readers = Arc::new(Readers::new());
@@ -157,6 +163,7 @@ impl Consensus {
             log,
             machine,
             failure: failure.clone(),
+            stalls,
             readers: Arc::clone(&readers),
             queue: proposals,
             started,
@@ -224,7 +231,7 @@ impl Consensus {
 
     /// Whether changes are decided here.
     pub fn is_leader(&self) -> bool {
-        self.raft.metrics().borrow().current_leader == Some(self.links.me())
+        quorum::leader(&self.raft.metrics().borrow()) == Some(self.links.me())
     }
 
     /// Where this tracker stands in its cluster.
@@ -243,7 +250,7 @@ impl Consensus {
             ServerState::Follower => Role::Follower,
             ServerState::Learner | ServerState::Shutdown => Role::Learner,
         };
-        let (id, leader, term) = (self.links.me(), metrics.current_leader, metrics.current_term);
+        let (id, leader, term) = (self.links.me(), quorum::leader(&metrics), metrics.current_term);
         Standing { id, role, leader, term, members: members.collect() }
     }
 
@@ -283,7 +290,7 @@ fn run(start: Start) {
 }
 
 async fn keep(start: Start) {
-    let Start { links, shared, log, machine, failure, readers, queue, started } = start;
+    let Start { links, shared, log, machine, failure, stalls, readers, queue, started } = start;
     let raft = match begin(&links, &shared, log, machine, &failure).await {
         Ok(raft) => raft,
         // Who started this may have stopped waiting.
@@ -302,6 +309,7 @@ async fn keep(start: Start) {
     tokio::select! {
         () = proposer.run(queue) => {}
         () = write_snapshots(&raft, &shared) => {}
+        () = stalls.guard(&raft) => {}
         () = forming::form(&raft, &links) => {}
         () = readers.serve(&raft, &links, &shared) => {}
         error = ended(&raft) => {

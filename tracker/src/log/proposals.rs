@@ -17,14 +17,16 @@ use super::failure::Failure;
 use super::machine::Shared;
 use super::network::{Forwarded, Links};
 use super::types::{Batch, Replies, Types};
+use super::quorum;
 use crate::state::{Entry, Outcome};
 
 /// Entries that share a place. Enough that the disk's delay is divided among all who wait; few enough that one write and
 /// one message to a follower stay within a few megabytes.
 pub(super) const BATCH_ENTRIES_MAX: usize = 1_024;
 
-/// How long a change may wait for a leader and a majority, with an election in between; a daemon waits ten seconds.
-const DEADLINE: Duration = Duration::from_secs(7);
+/// How long a change may wait for a leader and a majority, with an election in between: so that a daemon can ask another tracker
+/// then, within ten seconds in all.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long an attempt may take at least, whatever was waited before it: a slow disk, twice.
 const ATTEMPT: Duration = Duration::from_secs(1);
@@ -114,7 +116,11 @@ impl Proposer {
             let batch = Batch(proposals.iter().map(|proposal| proposal.entry.clone()).collect());
             let attempt = async {
                 match leads {
-                    Some(leads) if leads == self.links.me() => self.write(batch, deadline).await,
+                    Some(leads) if leads == self.links.me() => tokio::select! {
+                        biased;
+                        () = quorum::lost(&self.raft) => Taken::Alone,
+                        taken = self.write(batch, deadline) => taken,
+                    },
                     Some(leads) => self.forward(leads, batch, deadline).await,
                     None => Taken::NotYet,
                 }
@@ -136,6 +142,7 @@ impl Proposer {
                 Taken::Applied(..) | Taken::Never => {
                     return answer(proposals, |_| Answered::Refused(refusal_unknown()));
                 }
+                Taken::Alone => return answer(proposals, |_| Answered::Refused(no_majority())),
                 Taken::NotYet if Instant::now() >= deadline => {
                     return answer(proposals, |_| Answered::Refused(no_majority()));
                 }
@@ -198,6 +205,8 @@ enum Taken {
     Applied(Replies, u64),
     /// Perhaps, perhaps not: it is tried again.
     NotYet,
+    /// No majority follows this tracker, which leads. Perhaps another one has been elected.
+    Alone,
     /// The log has ended.
     Never,
 }
@@ -234,7 +243,6 @@ pub(super) fn refusal_unknown() -> Reject {
 }
 
 /// The answer where too few trackers are there to agree.
-/// Nothing can be agreed on.
 pub fn no_majority() -> Reject {
     Reject::new(ErrorCode::NO_MAJORITY, "too few trackers of the cluster answer to agree on a change")
         .hint("start the others; asking again is safe, whether the change was made or not")

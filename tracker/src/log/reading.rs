@@ -13,6 +13,7 @@ use tracing::debug;
 
 use super::machine::Shared;
 use super::network::Links;
+use super::quorum;
 use super::types::Types;
 
 /// How long those who read wait for a leader that is silent, the first time: a few of its heartbeats. Then they read what may be
@@ -64,7 +65,7 @@ impl Readers {
                 continue;
             }
             served = number;
-            let somebody_leads = raft.metrics().borrow().current_leader.is_some();
+            let somebody_leads = quorum::leader(&raft.metrics().borrow()).is_some();
             let patience = if current || somebody_leads { PATIENCE } else { PATIENCE_WITHOUT_LEADER };
             current = timeout(patience, catch_up(raft, links, shared)).await.is_ok();
             self.served.send_replace((number, current));

@@ -174,6 +174,29 @@ fn what_was_acknowledged_is_read_after_a_restart_of_all() {
 }
 
 #[test]
+fn a_leader_that_nobody_follows_says_so() {
+    test(async {
+        let mut trackers = Trackers::start().await;
+        assert_eq!(trackers.log(0).propose(entry(0)).await, Ok(Outcome::Done));
+        let leader = trackers.leader().await;
+        let others = [(leader + 1) % 3, (leader + 2) % 3];
+        for other in others {
+            trackers.kill(other).await;
+        }
+        assert_eq!(trackers.log(leader).propose(entry(1)).await, Err(no_majority()));
+        assert_eq!((trackers.log(leader).is_leader(), trackers.log(leader).standing().leader), (false, None));
+        assert!(!trackers.log(leader).catch_up(0).await, "what it knows may be old");
+        for other in others {
+            trackers.restart(other).await;
+        }
+        // The same as before, as it is asked again: it is made once, whatever became of it.
+        while trackers.log(leader).propose(entry(1)).await != Ok(Outcome::Done) {}
+        assert!(trackers.log(leader).catch_up(0).await);
+        assert_eq!(trackers.leader().await, trackers.log(leader).standing().leader.expect("one") as usize - 1);
+    });
+}
+
+#[test]
 fn a_tracker_far_behind_gets_the_whole_state() {
     test(async {
         let mut trackers = Trackers::start().await;
