@@ -64,6 +64,13 @@ impl Consensus {
             }
             Question::Propose(batch) => Reply::Propose(self.propose_forwarded(batch).await),
             Question::Place => Reply::Place(place_to_read(&self.raft).await?),
+            Question::Lead => {
+                if self.raft.metrics().borrow().current_leader != Some(from) {
+                    return Err("whoever asks does not lead".to_owned());
+                }
+                self.raft.trigger().elect().await.map_err(|error| shown(&error))?;
+                Reply::Stands
+            }
             Question::Status => {
                 let initialized = self.raft.is_initialized().await.map_err(|error| shown(&error))?;
                 Reply::Status(PeerStatus { id: self.links.me(), blank: !initialized })

@@ -15,6 +15,7 @@ mod answers;
 mod error;
 mod failure;
 mod forming;
+mod handover;
 mod log_store;
 mod machine;
 mod network;
@@ -259,13 +260,23 @@ impl Consensus {
         self.failure.wait().await
     }
 
+    /// Has another tracker lead where this one does. Proposals go on to be taken, and wait for no more than that.
+    pub async fn hand_over(&self) {
+        self.at_the_end_of_the_queue(Message::HandOver).await;
+    }
+
     /// Finishes what waits, writes a snapshot and ends. Later proposals are refused.
     pub async fn stop(&self) {
-        let (done, stopped) = oneshot::channel();
+        self.at_the_end_of_the_queue(Message::Stop).await;
+    }
+
+    /// Has something done behind all that was proposed, and waits for it.
+    async fn at_the_end_of_the_queue(&self, message: impl FnOnce(oneshot::Sender<()>) -> Message) {
+        let (done, answer) = oneshot::channel();
         let queue = self.queue.as_ref().expect("taken only while dropping");
-        if queue.send(Message::Stop(done)).await.is_ok() {
+        if queue.send(message(done)).await.is_ok() {
             // An error means that the disk failed meanwhile, which `failed` tells.
-            let _ = stopped.await;
+            let _ = answer.await;
         }
     }
 }

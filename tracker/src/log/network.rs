@@ -100,6 +100,8 @@ pub(super) enum Question {
     Status,
     /// How far does a reader have to be?
     Place,
+    /// Whoever asks leads and is about to end: stand for its place.
+    Lead,
 }
 
 /// The answer to a [`Question`].
@@ -114,6 +116,8 @@ pub(super) enum Reply {
     Place(u64),
     /// It cannot be answered now.
     Failed(String),
+    /// It stands.
+    Stands,
 }
 
 /// What came of forwarded changes.
@@ -333,6 +337,14 @@ impl Links {
     pub(super) async fn place_to_read(self: &Arc<Self>, id: TrackerId) -> Result<u64, CallError> {
         match self.ask(id, &Question::Place, None).await? {
             Reply::Place(place) => Ok(place),
+            _ => Err(CallError::Lost(id)),
+        }
+    }
+
+    /// Has another tracker stand for the place of this one, which leads.
+    pub(super) async fn lead(self: &Arc<Self>, id: TrackerId) -> Result<(), CallError> {
+        match self.ask(id, &Question::Lead, None).await? {
+            Reply::Stands => Ok(()),
             _ => Err(CallError::Lost(id)),
         }
     }

@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::machine::Shared;
 use super::network::{Forwarded, Links};
 use super::types::{Batch, Replies, Types};
-use super::quorum;
+use super::{handover, quorum};
 use crate::state::{Entry, Outcome};
 
 /// Entries that share a place. Enough that the disk's delay is divided among all who wait; few enough that one write and
@@ -38,10 +38,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// What the queue holds.
-#[expect(clippy::large_enum_variant, reason = "all but the last are proposals")]
+#[expect(clippy::large_enum_variant, reason = "nearly all are proposals")]
 pub(super) enum Message {
     /// Agree on an entry, apply it, answer.
     Propose(Proposal),
+    /// Have another tracker lead before the next one of these, if this one does; answer.
+    HandOver(oneshot::Sender<()>),
     /// Finish what waits, write a snapshot, answer, end.
     Stop(oneshot::Sender<()>),
 }
@@ -79,7 +81,7 @@ impl Proposer {
     /// Runs until it is stopped, nobody can propose any more, or the log has failed.
     pub async fn run(self, mut queue: mpsc::Receiver<Message>) {
         while let Some(first) = queue.recv().await {
-            let (batch, stop) = collect(&mut queue, first);
+            let (batch, last) = collect(&mut queue, first);
             if !batch.is_empty() {
                 tokio::select! {
                     biased;
@@ -87,11 +89,18 @@ impl Proposer {
                     () = self.submit(batch) => {}
                 }
             }
-            if let Some(done) = stop {
-                self.stop().await;
-                // Who asked may have stopped waiting.
-                let _ = done.send(());
-                return;
+            // Who asked for either may have stopped waiting.
+            match last {
+                Some(Last::HandOver(done)) => {
+                    handover::hand_over(&self.raft, &self.links).await;
+                    let _ = done.send(());
+                }
+                Some(Last::Stop(done)) => {
+                    self.stop().await;
+                    let _ = done.send(());
+                    return;
+                }
+                None => {}
             }
         }
     }
@@ -211,17 +220,24 @@ enum Taken {
     Never,
 }
 
+/// What is to be done behind a batch.
+enum Last {
+    HandOver(oneshot::Sender<()>),
+    Stop(oneshot::Sender<()>),
+}
+
 /// `first` and what waits behind it. A request to stop closes the queue, and all that came before is in the batch.
-fn collect(queue: &mut mpsc::Receiver<Message>, first: Message) -> (Vec<Proposal>, Option<oneshot::Sender<()>>) {
+fn collect(queue: &mut mpsc::Receiver<Message>, first: Message) -> (Vec<Proposal>, Option<Last>) {
     let mut batch = Vec::new();
     let mut stop = None;
     let mut next = Some(first);
     while let Some(message) = next {
         match message {
             Message::Propose(proposal) => batch.push(proposal),
+            Message::HandOver(done) => return (batch, Some(Last::HandOver(done))),
             Message::Stop(done) => {
                 queue.close();
-                stop = Some(done);
+                stop = Some(Last::Stop(done));
             }
         }
         next = if batch.len() < BATCH_ENTRIES_MAX || stop.is_some() { queue.try_recv().ok() } else { None };

@@ -41,7 +41,7 @@ use p2p_proto::time::UnixMillis;
 use p2p_proto::version::SOFTWARE;
 use quinn::VarInt;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -60,6 +60,13 @@ use online::Online;
 
 /// How long the close of all connections may take when the tracker stops; peers that miss it learn by a stateless reset.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long requests that are being answered may take when the tracker stops: a change with a slow disk, a login. Those that are
+/// cut short are asked of another tracker.
+const FINISH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What nodes are told when the tracker stops.
+const STOPS: &[u8] = b"the tracker stops";
 
 /// Announcements longer than [`requests::SMALL_FRAME_BYTES_MAX`] being read at once, each up to 256 KiB.
 const LARGE_FRAMES_MAX: usize = 256;
@@ -117,6 +124,8 @@ pub(crate) struct Shared {
     grant_life: AtomicU64,
     secrets: OnceLock<Secrets>,
     large_frames: Semaphore,
+    /// Read by each request as long as it is served, written when the tracker stops: later ones are not begun.
+    serving: RwLock<()>,
     figures: Figures,
     counters: Counters,
 }
@@ -172,6 +181,7 @@ impl Server {
             grant_life: AtomicU64::new(grant_life.as_secs()),
             secrets: OnceLock::new(),
             large_frames: Semaphore::new(LARGE_FRAMES_MAX),
+            serving: RwLock::new(()),
             figures,
             counters,
         });
@@ -235,12 +245,17 @@ impl Server {
         self.shared.consensus.failed().await
     }
 
-    /// Takes nobody in any more, finishes the changes that wait, writes a snapshot, closes every connection.
+    /// Takes nobody in any more, has another tracker lead, answers what it was asked, sends the nodes to the others, writes a
+    /// snapshot, closes every connection.
     pub async fn stop(self) {
         self.accepting.abort();
         self.endpoint.set_server_config(None);
+        self.shared.consensus.hand_over().await;
+        let finished = tokio::time::timeout(FINISH_DEADLINE, self.shared.serving.write()).await;
+        self.shared.online().disconnect_all(close_code::SHUTDOWN, STOPS);
         self.shared.consensus.stop().await;
-        self.endpoint.close(VarInt::from_u32(close_code::SHUTDOWN), b"the tracker stops");
+        self.endpoint.close(VarInt::from_u32(close_code::SHUTDOWN), STOPS);
+        drop(finished);
         if tokio::time::timeout(CLOSE_DEADLINE, self.endpoint.wait_idle()).await.is_err() {
             warn!("not every connection has confirmed its close");
         }
@@ -388,7 +403,7 @@ impl Observer for Teller {
     }
 
     fn replaced(&mut self) {
-        lock(&self.online).disconnect_all();
+        lock(&self.online).disconnect_all(close_code::DONE, b"connect again");
     }
 }
 

@@ -174,6 +174,30 @@ fn what_was_acknowledged_is_read_after_a_restart_of_all() {
 }
 
 #[test]
+fn who_ends_hands_over_and_no_change_is_lost() {
+    test(async {
+        let trackers = Trackers::start().await;
+        let before = trackers.leader().await;
+        let propose = |place: usize, number| {
+            let log = Arc::clone(trackers.log(place));
+            tokio::spawn(async move { log.propose(entry(number)).await })
+        };
+        let proposed: Vec<_> = (0..30).map(|number| propose(number as usize % 3, number)).collect();
+        trackers.log(before).hand_over().await;
+        for reply in proposed {
+            assert_eq!(reply.await.expect("runs"), Ok(Outcome::Done));
+        }
+        // One that was elected a moment before may be asked in vain, as those do not vote who have just heard of it.
+        while trackers.leader().await == before {
+            trackers.log(before).hand_over().await;
+        }
+        assert_eq!(trackers.log(before).propose(entry(30)).await, Ok(Outcome::Done), "it follows as long as it runs");
+        assert!(trackers.log(before).catch_up(0).await);
+        assert!((0..=30).all(|number| has(trackers.log(before), number)));
+    });
+}
+
+#[test]
 fn a_leader_that_nobody_follows_says_so() {
     test(async {
         let mut trackers = Trackers::start().await;
