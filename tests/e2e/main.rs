@@ -28,6 +28,7 @@ mod local_copy;
 mod login_flood;
 mod owners;
 mod public;
+mod publications;
 mod quick_start;
 mod refusals;
 mod refusals_files;

@@ -40,6 +40,7 @@ mod peers;
 pub mod picker;
 mod problems;
 mod public;
+mod publications;
 mod queue;
 mod queue_hint;
 pub mod rate;
@@ -85,6 +86,7 @@ use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId, Track
 use join_requests::JoinRequests;
 use peers::Peer;
 use problems::Problems;
+use publications::Publications;
 use queue::Places;
 use rate::RateMeter;
 use rate_limits::Rates;
@@ -208,6 +210,8 @@ enum Timer {
     Room(DownloadId),
     /// Those who wait for copies of what they uploaded are told how many there are.
     Copies,
+    /// What waits to be published is tried again.
+    Publish,
 }
 
 /// The daemon's core. See the module for the order of calls.
@@ -240,6 +244,7 @@ pub struct Engine {
     grants: BTreeMap<GroupName, GroupGrant>,
     join_requests: JoinRequests,
     shares: Shares,
+    publications: Publications,
     downloads: BTreeMap<DownloadId, Download>,
     transfers: BTreeMap<ContentId, Transfer>,
 
@@ -293,6 +298,7 @@ impl Engine {
             grants: BTreeMap::new(),
             join_requests: JoinRequests::default(),
             shares: Shares::new(restored.shares),
+            publications: Publications::new(restored.publications),
             downloads: BTreeMap::new(),
             transfers: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -466,6 +472,7 @@ impl Engine {
                 Timer::Queue => self.tell_queue(),
                 Timer::Room(download) => self.look_for_room(download),
                 Timer::Copies => self.tell_copies(),
+                Timer::Publish => self.publish_next(),
             }
         }
     }

@@ -149,10 +149,15 @@ impl PendingCall {
 impl Engine {
     /// Asks a tracker for a command: waits for one a while if none answers now.
     pub(super) fn ask(&mut self, step: Step, call: Call) {
+        let id = self.request_id();
+        self.ask_as(step, id, call);
+    }
+
+    /// The same under an id that may have been asked for before.
+    pub(super) fn ask_as(&mut self, step: Step, id: RequestId, call: Call) {
         let ask = AskId(self.number());
         // An account that was made is in the way of making it again; all else has an id, or may be done twice.
         let retried = !matches!(call, Call::Register(..));
-        let id = RequestId(self.random.u128(..).to_le_bytes());
         self.steps.insert(ask, step);
         self.calls.insert(ask, PendingCall::new(call, id, self.now.monotonic, retried));
         if self.calls.values().filter(|call| call.held).count() >= self.config.limits.held_calls_max {
@@ -164,21 +169,31 @@ impl Engine {
 
     /// Asks a tracker for the daemon's own sake; false if none answers now.
     pub(super) fn ask_now(&mut self, step: Step, request: Request) -> bool {
+        let id = self.request_id();
+        self.ask_now_as(step, id, request)
+    }
+
+    /// The same under an id that may have been asked for before.
+    pub(super) fn ask_now_as(&mut self, step: Step, id: RequestId, request: Request) -> bool {
         if self.chosen_tracker().is_none() {
             return false;
         }
         let ask = AskId(self.number());
-        let id = RequestId(self.random.u128(..).to_le_bytes());
         self.steps.insert(ask, step);
         self.calls.insert(ask, PendingCall::new(Call::Request(request), id, self.now.monotonic, false));
         self.send_or_hold(ask);
         true
     }
 
+    /// An id that no other request has.
+    pub(super) fn request_id(&mut self) -> RequestId {
+        RequestId(self.random.u128(..).to_le_bytes())
+    }
+
     /// Asks one particular tracker, for the daemon's own sake.
     pub(super) fn ask_tracker(&mut self, tracker: TrackerId, step: Step, request: Request) {
         let ask = AskId(self.number());
-        let id = RequestId(self.random.u128(..).to_le_bytes());
+        let id = self.request_id();
         self.steps.insert(ask, step);
         self.outputs.push_back(Output::ask_tracker(ask, tracker, id, self.seen_place, request));
     }
@@ -249,6 +264,7 @@ impl Engine {
         self.forget_share_groups();
         self.ask_missing_grants();
         self.ask_join_requests();
+        self.publish_now();
         self.timers.set(Timer::Announce, self.now.monotonic);
         self.review_all();
     }
