@@ -1,6 +1,7 @@
 //! Three trackers: one of them is killed, all of them are, too few are left; and one that grows to three.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use p2p_tests::Daemon;
 use p2p_tests::cluster::Cluster;
@@ -91,12 +92,17 @@ fn trackers_are_restarted_one_by_one_and_no_command_fails() {
     let made = std::thread::scope(|scope| {
         let stream = scope.spawn(|| {
             let mut made = Vec::new();
+            let mut longest = [Duration::ZERO; 2];
             while !over.load(Ordering::Relaxed) {
                 let name = format!("group-{:04}", made.len());
+                let began = Instant::now();
                 alice.run(&["create_group", &name]);
+                let changed = began.elapsed();
                 made.push(name);
                 assert_eq!(made_groups(&alice), made, "who made it sees it");
+                longest = [longest[0].max(changed), longest[1].max(began.elapsed() - changed)];
             }
+            println!("{} changes; the longest took {:?}, the longest list {:?}", made.len(), longest[0], longest[1]);
             made
         });
         for place in 0..3 {

@@ -3,14 +3,16 @@
 //! One byte says what is asked ([`Question`]); the answer ends with the connection.
 
 use std::io::{self, Write as _};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_proto::identity::KEY_FILE;
 use p2p_proto::reject::{ErrorCode, Reject};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::warn;
@@ -20,8 +22,14 @@ use crate::server::Reporter;
 /// Name of the socket in the state folder, which is closed to others.
 pub const SOCKET: &str = "admin.sock";
 
-/// How long whoever connects may take to ask, and the tracker to answer: it copies its whole state for it.
+/// How long the tracker may take to answer, and whoever has asked to read it: it copies its whole state for it.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long whoever connects may take to ask.
+const ASK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Connections at once: several operators and their scripts. More wait.
+const CONNECTIONS_MAX: usize = 16;
 
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +40,8 @@ pub enum Question {
     Seeders,
     /// All that it keeps: [`crate::backup::Contents`].
     Copy,
+    /// To come to what the cluster knows now; whether it has: a document that is `true` or `false`.
+    CatchUp,
 }
 
 impl Question {
@@ -41,11 +51,13 @@ impl Question {
             Question::Status => b's',
             Question::Seeders => b'w',
             Question::Copy => b'c',
+            Question::CatchUp => b'u',
         }
     }
 
     fn of(byte: u8) -> Option<Question> {
-        [Question::Status, Question::Seeders, Question::Copy].into_iter().find(|question| question.byte() == byte)
+        let all = [Question::Status, Question::Seeders, Question::Copy, Question::CatchUp];
+        all.into_iter().find(|question| question.byte() == byte)
     }
 }
 
@@ -75,23 +87,38 @@ pub fn listen(folder: &Path, reporter: Reporter) -> Option<Admin> {
     }
 }
 
-/// Answers everybody who connects, one after the other: each may cost a copy of the state.
+/// Answers everybody who connects.
 async fn answer(listener: UnixListener, reporter: Reporter, key: PathBuf) {
-    while let Ok((mut stream, _)) = listener.accept().await {
-        let Ok(Ok(byte)) = timeout(DEADLINE, stream.read_u8()).await else { continue };
-        let Some(question) = Question::of(byte) else { continue };
-        let (reporter, key) = (reporter.clone(), key.clone());
-        let answer = tokio::task::spawn_blocking(move || match question {
-            Question::Status => serde_json::to_vec(&reporter.status()).map_err(io::Error::from),
-            Question::Seeders => serde_json::to_vec(&reporter.seeders()).map_err(io::Error::from),
-            Question::Copy => std::fs::read(&key).map(|key| reporter.copy(key).encode()),
+    let (places, turn) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Arc::new(Mutex::new(())));
+    while let Ok((stream, _)) = listener.accept().await {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let (reporter, key, turn) = (reporter.clone(), key.clone(), Arc::clone(&turn));
+        tokio::spawn(async move {
+            answer_one(stream, reporter, key, &turn).await;
+            drop(place);
         });
-        match answer.await {
-            // Whoever asked may be gone.
-            Ok(Ok(bytes)) => drop(timeout(DEADLINE, stream.write_all(&bytes)).await),
-            Ok(Err(error)) => warn!(%error, ?question, "the operator is not answered"),
-            Err(_) => {}
-        }
+    }
+}
+
+/// Answers one connection. Those that have asked take turns: each may cost a copy of the state, also while it is read.
+async fn answer_one(mut stream: UnixStream, reporter: Reporter, key: PathBuf, turn: &Mutex<()>) {
+    let Ok(Ok(byte)) = timeout(ASK_DEADLINE, stream.read_u8()).await else { return };
+    let Some(question) = Question::of(byte) else { return };
+    if question == Question::CatchUp {
+        let known: &[u8] = if reporter.catch_up().await { b"true" } else { b"false" };
+        return drop(timeout(DEADLINE, stream.write_all(known)).await);
+    }
+    let _turn = turn.lock().await;
+    let answer = tokio::task::spawn_blocking(move || match question {
+        Question::Status => serde_json::to_vec(&reporter.status()).map_err(io::Error::from),
+        Question::Seeders => serde_json::to_vec(&reporter.seeders()).map_err(io::Error::from),
+        Question::Copy | Question::CatchUp => std::fs::read(&key).map(|key| reporter.copy(key).encode()),
+    });
+    match answer.await {
+        // Whoever asked may be gone.
+        Ok(Ok(bytes)) => drop(timeout(DEADLINE, stream.write_all(&bytes)).await),
+        Ok(Err(error)) => warn!(%error, ?question, "the operator is not answered"),
+        Err(_) => {}
     }
 }
 
@@ -107,8 +134,8 @@ impl Drop for Admin {
 ///
 /// # Errors
 /// That none runs there.
-pub fn ask(folder: &Path, question: Question) -> Result<UnixStream, Reject> {
-    let asked = UnixStream::connect(folder.join(SOCKET)).and_then(|mut stream| {
+pub fn ask(folder: &Path, question: Question) -> Result<net::UnixStream, Reject> {
+    let asked = net::UnixStream::connect(folder.join(SOCKET)).and_then(|mut stream| {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.write_all(&[question.byte()])?;
         Ok(stream)

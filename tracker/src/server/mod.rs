@@ -295,6 +295,11 @@ impl Reporter {
 }
 
 impl Reporter {
+    /// Comes to what the cluster knows now; false where that cannot be known.
+    pub async fn catch_up(&self) -> bool {
+        self.shared.consensus.catch_up(0).await
+    }
+
     /// What is asked by whoever watches.
     pub fn watch(&self) -> Watch {
         Watch::new(&self.shared.figures, self.clone())
