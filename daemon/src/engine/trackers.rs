@@ -35,9 +35,10 @@ const ASK_ANOTHER_MS: u64 = 400;
 /// Pause between two questions to a tracker that knows no majority, whether it does now.
 const STALE_MS: u64 = 3_000;
 
-/// How long a call is asked anew after its answer was lost, from when it was asked first; its id makes that safe. The last to be
-/// asked may take as long again to find a majority, and a person should have waited ten seconds at the most.
-const RETRY_MS: u64 = 5_000;
+/// How long a call is asked anew after an answer was lost, from when it was asked first; its id makes that safe. Once it is in any
+/// case, however late the first was lost. The last to be asked may take seconds to find a majority, and a person should have waited
+/// ten at the most.
+const RETRY_MS: u64 = 7_000;
 
 /// How long a better answer to a read is waited for than an old one that is here: another leader is elected meanwhile, where
 /// there can be one.
@@ -331,7 +332,8 @@ impl Engine {
         if failed {
             call.failed.insert(tracker);
             let is_waited_for = !call.open.is_empty();
-            let is_retried = call.retried && now.saturating_sub(call.since) < Duration::from_millis(RETRY_MS);
+            let is_soon = now.saturating_sub(call.since) < Duration::from_millis(RETRY_MS);
+            let is_retried = call.retried && (is_soon || call.failed.len() == 1);
             if call.is_read() && reply.is_ok() {
                 call.old = Some(reply);
             } else if !is_waited_for && !is_retried && call.old.is_none() {

@@ -343,6 +343,8 @@ async fn begin(
         heartbeat_interval: HEARTBEAT_MS,
         election_timeout_min: ELECTION_MS.start,
         election_timeout_max: ELECTION_MS.end,
+        // Until it has listened.
+        enable_elect: false,
         install_snapshot_timeout: SNAPSHOT_MS,
         max_payload_entries: MESSAGE_PLACES_MAX,
         snapshot_policy: SnapshotPolicy::Never,

@@ -1,7 +1,8 @@
-//! Stalls of the disk: who waits for its own disk does not listen, and must not take that for the leader's silence.
+//! Stalls of the disk, and starts: who has not listened must not take that for the leader's silence.
 //!
 //! openraft hears nothing while it writes, and when the disk goes on it looks at the clock before it looks at what the leader has
-//! said meanwhile. So a tracker whose disk has stalled stands for no election before it has listened for a while.
+//! said meanwhile. When it starts it takes it that nobody has led for ever. Whoever stands without need unseats the leader even where
+//! nobody votes for them. So a tracker stands for no election before it has listened for a while.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,10 @@ const STALL: Duration = Duration::from_millis(500);
 
 /// How long a tracker listens after a stall: a leader that lives says so twice.
 const LISTEN: Duration = Duration::from_millis(750);
+
+/// How long a tracker listens after its start: until a leader that dialled it in vain before does so again, and finds it. Where all
+/// were restarted it is not waited for: who led goes on to lead.
+const LISTEN_AT_START: Duration = Duration::from_secs(3);
 
 /// Whether the disk stalls. Clones share it.
 #[derive(Debug, Clone)]
@@ -40,9 +45,11 @@ impl Stalls {
         written
     }
 
-    /// Keeps openraft from elections while the disk stalls, and a little longer; never ends.
+    /// Lets openraft, which starts without, begin elections; but not while the disk stalls, nor a little longer. Never ends.
     pub async fn guard(&self, raft: &Raft<Types>) {
         let mut stalls = self.0.subscribe();
+        sleep(LISTEN_AT_START).await;
+        raft.runtime_config().elect(true);
         // The sender is this one, so that it is not closed.
         while stalls.wait_for(|stalls| *stalls).await.is_ok() {
             debug!("the disk stalls");

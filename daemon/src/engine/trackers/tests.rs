@@ -206,6 +206,18 @@ fn a_call_that_all_have_failed_waits_for_one_that_connects_again() {
 }
 
 #[test]
+fn however_late_an_answer_is_lost_another_is_asked() {
+    let mut engine = connected();
+    change(&mut engine, 10);
+    let (ask, first, _) = asked(&mut engine).remove(0);
+    fail(&mut engine, 10 + RETRY_MS, ask, first, ErrorCode::NO_TRACKER);
+    let (ask, second, _) = asked(&mut engine).remove(0);
+    assert_ne!(first, second);
+    fail(&mut engine, 11 + RETRY_MS, ask, second, ErrorCode::NO_TRACKER);
+    assert_eq!(told(&mut engine), ["refusal"], "it was long enough");
+}
+
+#[test]
 fn who_knows_no_majority_is_asked_once() {
     let mut engine = connected();
     change(&mut engine, 10);
