@@ -19,7 +19,7 @@ use super::types::{Member, TrackerId, Types};
 /// How long it may take. Then the others find out by themselves.
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// How long a tracker that was asked to lead may take until it is asked again, or another one: an election over slow disks.
+/// How long a tracker may take to answer that it stands, and to be elected then, until another is asked: writes to slow disks.
 const ATTEMPT: Duration = Duration::from_millis(500);
 
 /// Has another tracker lead, if this one does and another can. No change may be on its way: whoever follows would lack it.
@@ -33,19 +33,25 @@ pub(super) async fn hand_over(raft: &Raft<Types>, links: &Arc<Links>) {
             if metrics.current_leader != Some(me) {
                 break;
             }
+            let Some(next) = successor(&metrics, me, &tried) else { return info!("no other tracker can lead") };
+            tried.insert(next);
+            info!(tracker = next, "this tracker ends and asks another to lead");
             let asked = async {
-                if let Some(next) = successor(&metrics, me, &tried) {
-                    info!(tracker = next, "this tracker ends and asks another to lead");
-                    tried.insert(next);
-                    if let Ok(Err(error)) = timeout(ATTEMPT, links.lead(next)).await {
-                        debug!(%error, "it does not");
-                    }
+                let stands = timeout(ATTEMPT, links.lead(next)).await;
+                if matches!(stands, Ok(Ok(()))) {
+                    sleep(ATTEMPT).await;
                 }
-                sleep(ATTEMPT).await;
+                stands
             };
-            tokio::select! {
-                _ = leader.wait_for(|metrics| metrics.current_leader != Some(me)) => {}
-                () = asked => {}
+            let stands = tokio::select! {
+                _ = leader.wait_for(|metrics| metrics.current_leader != Some(me)) => continue,
+                stands = asked => stands,
+            };
+            match stands {
+                // Those who vote have just heard of this one; soon they have not.
+                Ok(Ok(())) => tried.clear(),
+                Ok(Err(error)) => debug!(%error, "it does not"),
+                Err(_) => debug!("it does not answer"),
             }
         }
         // Whoever is elected is known to all only when it has told them.
@@ -57,16 +63,13 @@ pub(super) async fn hand_over(raft: &Raft<Types>, links: &Arc<Links>) {
     }
 }
 
-/// Who is to lead next: the voter that has the most of the log, of those that were not tried if there are any.
+/// Who is to lead next: the voter that has the most of the log, of those that were not tried.
 fn successor(
     metrics: &openraft::RaftMetrics<TrackerId, Member>,
     me: TrackerId,
     tried: &BTreeSet<TrackerId>,
 ) -> Option<TrackerId> {
     let progress = metrics.replication.as_ref()?;
-    let others = metrics.membership_config.voter_ids().filter(|voter| *voter != me);
-    others.max_by_key(|voter| {
-        let matching = progress.get(voter).copied().flatten().map(|matching| matching.index);
-        (!tried.contains(voter), matching)
-    })
+    let others = metrics.membership_config.voter_ids().filter(|voter| *voter != me && !tried.contains(voter));
+    others.max_by_key(|voter| progress.get(voter).copied().flatten().map(|matching| matching.index))
 }

@@ -36,8 +36,9 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest snapshot taken from another tracker, in bytes: the tables at their bounds.
 pub(super) const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
-/// How long a handshake with another tracker may take, also on a busy machine.
-const DIAL_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a handshake with another tracker may take, also on a busy machine. One that was begun while the other was away is not
+/// waited for longer, so that it is found when it is back.
+const DIAL_DEADLINE: Duration = Duration::from_millis(2_500);
 
 /// Code with which a connection is closed when the other end is not the tracker that was meant.
 const NOT_MEANT: VarInt = VarInt::from_u32(1);

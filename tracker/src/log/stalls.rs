@@ -20,9 +20,9 @@ const STALL: Duration = Duration::from_millis(500);
 /// How long a tracker listens after a stall: a leader that lives says so twice.
 const LISTEN: Duration = Duration::from_millis(750);
 
-/// How long a tracker listens after its start: until a leader that dialled it in vain before does so again, and finds it. Where all
-/// were restarted it is not waited for: who led goes on to lead.
-const LISTEN_AT_START: Duration = Duration::from_secs(3);
+/// How long a tracker listens after its start: until a leader that dialled it in vain before has had enough, does so again, and finds
+/// it. Where all were restarted this is not waited for: who led goes on to lead.
+const LISTEN_AT_START: Duration = Duration::from_secs(4);
 
 /// Whether the disk stalls. Clones share it.
 #[derive(Debug, Clone)]
