@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use openraft::raft::AppendEntriesResponse;
 use openraft::storage::Snapshot;
 use quinn::{Connection, RecvStream, SendStream};
 use tracing::{debug, info};
@@ -50,7 +51,11 @@ impl Consensus {
         Ok(match question {
             Question::Append(rpc) => {
                 own(&rpc.vote)?;
-                Reply::Append(self.raft.append_entries(rpc).await.map_err(|error| shown(&error))?)
+                let response = self.raft.append_entries(rpc).await.map_err(|error| shown(&error))?;
+                if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                    self.stalls.leader_heard();
+                }
+                Reply::Append(response)
             }
             Question::Vote(rpc) => {
                 own(&rpc.vote)?;

@@ -112,6 +112,7 @@ pub struct Consensus {
     raft: Raft<Types>,
     links: Arc<Links>,
     failure: Failure,
+    stalls: Stalls,
     readers: Arc<Readers>,
     /// `None` only while dropping.
     queue: Option<mpsc::Sender<Message>>,
@@ -164,7 +165,7 @@ impl Consensus {
             log,
             machine,
             failure: failure.clone(),
-            stalls,
+            stalls: stalls.clone(),
             readers: Arc::clone(&readers),
             queue: proposals,
             started,
@@ -172,7 +173,7 @@ impl Consensus {
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || run(start));
         let thread = thread.map_err(LogError::Thread)?;
         let raft = raft.await.unwrap_or(Err(LogError::Died))?;
-        Ok(Consensus { shared, raft, links, failure, readers, queue: Some(queue), thread: Some(thread) })
+        Ok(Consensus { shared, raft, links, failure, stalls, readers, queue: Some(queue), thread: Some(thread) })
     }
 
     /// Puts an entry into the log. Answers once it is agreed on and applied, with what came of it.
