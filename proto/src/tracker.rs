@@ -464,6 +464,11 @@ impl Group {
     pub fn is_built_in(&self) -> bool {
         self.members == 0 && self.group == GroupName::public()
     }
+
+    /// Whether the user who was told of it may publish in it.
+    pub fn is_published_in(&self) -> bool {
+        self.is_built_in() || matches!(self.standing, Standing::Owner | Standing::Member)
+    }
 }
 
 /// A member as it is shown.

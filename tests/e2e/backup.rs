@@ -1,6 +1,10 @@
 //! A copy of a tracker: taken while it runs, put back where it is lost.
 
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
+
 use p2p_tests::World;
+use p2p_tests::cluster::Cluster;
 use p2p_tests::file::{assert_equal, random_file};
 use p2p_tests::wait::eventually;
 use p2p_tests::world::PASSWORD;
@@ -56,4 +60,33 @@ fn a_tracker_that_is_lost_is_put_back() {
     });
     assert_equal(&file, &target);
     alice.run(&["create_group", "afterwards", "--policy", "public"]);
+}
+
+#[test]
+fn a_copy_that_may_be_old_is_said_to_be() {
+    let mut cluster = Cluster::new();
+    let alice = cluster.user("alice");
+    alice.run(&["create_group", "photos"]);
+    // Whichever is asked, it comes to what another has acknowledged first.
+    let (current, old) = (cluster.path("current.copy"), cluster.path("old.copy"));
+    let digest = cluster.trackers[0].status()["digest"].clone();
+    for place in 0..3 {
+        let said = cluster.trackers[place].said(&["backup", text(&current)]).expect("copied");
+        assert!(said.contains(digest.as_str().expect("a digest")) && !said.contains("may be old"), "{said}");
+        std::fs::remove_file(&current).expect("there");
+    }
+    cluster.trackers[1].kill();
+    cluster.trackers[2].kill();
+    let said = cluster.trackers[0].said(&["backup", text(&old)]).expect("copied");
+    assert!(said.contains("may be old"), "{said}");
+    assert!(old.exists());
+}
+
+#[test]
+fn an_operator_who_says_nothing_holds_nobody_up() {
+    let world = World::new();
+    let mut silent = UnixStream::connect(world.tracker.home.join("tracker").join("admin.sock")).expect("listens");
+    assert_eq!(world.tracker.status()["role"], "leader", "answered beside it");
+    // And it is hung up on.
+    assert_eq!(silent.read(&mut [0]).expect("is closed"), 0);
 }

@@ -1,5 +1,8 @@
 //! Three trackers: one of them is killed, all of them are, too few are left; and one that grows to three.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use p2p_tests::cluster::Cluster;
 use p2p_tests::file::{assert_equal, random_file};
 use p2p_tests::groups::make_group;
@@ -74,6 +77,43 @@ fn every_acknowledged_group_is_there_after_kills_of_any_tracker() {
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
     // Once each: what was retried in between was not made twice, and cannot be made again.
     assert_eq!(alice.refusal(&["create_group", &names[0]]).code, "group_exists");
+}
+
+#[test]
+fn trackers_are_restarted_one_by_one_and_no_command_fails() {
+    let mut cluster = Cluster::new();
+    let alice = cluster.user("alice");
+    let over = AtomicBool::new(false);
+    let made = std::thread::scope(|scope| {
+        let stream = scope.spawn(|| {
+            let mut made = Vec::new();
+            let mut longest = [Duration::ZERO; 2];
+            while !over.load(Ordering::Relaxed) {
+                let name = format!("group-{:04}", made.len());
+                let began = Instant::now();
+                alice.run(&["create_group", &name]);
+                let changed = began.elapsed();
+                made.push(name);
+                assert_eq!(made_groups(&alice), made, "who made it sees it");
+                longest = [longest[0].max(changed), longest[1].max(began.elapsed() - changed)];
+            }
+            println!("{} changes; the longest took {:?}, the longest list {:?}", made.len(), longest[0], longest[1]);
+            made
+        });
+        for place in 0..3 {
+            if stream.is_finished() {
+                break;
+            }
+            cluster.trackers[place].stop();
+            cluster.trackers[place].restart();
+            // The next one has to wait until two others can agree on what it knows.
+            cluster.leader(&[0, 1, 2]);
+        }
+        over.store(true, Ordering::Relaxed);
+        stream.join().expect("no command fails")
+    });
+    assert!(!made.is_empty());
+    cluster.agreed_digest();
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod login_flood;
 mod owners;
 mod pair;
 mod public;
+mod publications;
 mod quick_start;
 mod refusals;
 mod refusals_files;

@@ -205,15 +205,14 @@ fn without_a_daemon_it_is_7() {
 
 #[test]
 fn without_a_tracker_it_is_8() {
-    let Shared { alice, file, world, .. } = &mut Shared::new(10);
+    let Shared { alice, world, .. } = &mut Shared::new(10);
     let before = (alice.json(&["list"]), alice.json(&["show_downloads"]));
     world.tracker.kill();
-    let lines: [&[&str]; 6] = [
+    let lines: [&[&str]; 5] = [
         &["create_group", "books"],
         &["create_user", "dave", PASSWORD],
         &["list_groups"],
         &["list_files", "photos"],
-        &["upload_file", text(file), "photos", "--name", "again"],
         &["download_file", "photos", NAME, "/nowhere"],
     ];
     // Beside each other: each of them waits for the tracker for a while.

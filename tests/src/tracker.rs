@@ -87,12 +87,22 @@ impl Tracker {
     /// # Errors
     /// What it says where it fails.
     pub fn asked(&self, words: &[&str]) -> Result<String, String> {
+        self.answered(words).map(|(printed, _)| printed)
+    }
+
+    /// The same, with what it says on standard error behind it.
+    ///
+    /// # Errors
+    /// What it says where it fails.
+    pub fn said(&self, words: &[&str]) -> Result<String, String> {
+        self.answered(words).map(|(printed, said)| printed + &said)
+    }
+
+    fn answered(&self, words: &[&str]) -> Result<(String, String), String> {
         let mut command = clean_command(&self.binaries.path("tracker"), &self.folder);
         let output = command.args(words).arg("--home").arg(&self.home).output().expect("runs");
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-        }
+        let [printed, said] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        if output.status.success() { Ok((printed, said)) } else { Err(said) }
     }
 
     /// Runs it at the address that it has.

@@ -3,15 +3,17 @@
 //! One byte says what is asked ([`Question`]), with another one where it is about a tracker; the answer ends with the connection.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_proto::codec;
 use p2p_proto::identity::KEY_FILE;
 use p2p_proto::reject::{ErrorCode, Reject};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::warn;
@@ -21,8 +23,14 @@ use crate::server::Reporter;
 /// Name of the socket in the state folder, which is closed to others.
 pub const SOCKET: &str = "admin.sock";
 
-/// How long whoever connects may take to ask, and the tracker to answer: it copies its whole state for it.
+/// How long the tracker may take to answer, and whoever has asked to read it: it copies its whole state for it.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long whoever connects may take to ask.
+const ASK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Connections at once: several operators and their scripts. More wait.
+const CONNECTIONS_MAX: usize = 16;
 
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +53,8 @@ pub enum Question {
         /// Also one that answers, or where too few are left.
         force: bool,
     },
+    /// To come to what the cluster knows now; whether it has: a document that is `true` or `false`.
+    CatchUp,
 }
 
 /// What comes of a command: a number, or why nothing.
@@ -64,6 +74,7 @@ impl Question {
             Question::Promote { force: true } => vec![b'P'],
             Question::Remove { tracker, force: false } => vec![b'r', tracker],
             Question::Remove { tracker, force: true } => vec![b'R', tracker],
+            Question::CatchUp => vec![b'u'],
         }
     }
 
@@ -77,6 +88,7 @@ impl Question {
             b'P' => Question::Promote { force: true },
             b'r' => Question::Remove { tracker: stream.read_u8().await.ok()?, force: false },
             b'R' => Question::Remove { tracker: stream.read_u8().await.ok()?, force: true },
+            b'u' => Question::CatchUp,
             _ => return None,
         })
     }
@@ -108,22 +120,37 @@ pub fn listen(folder: &Path, reporter: Reporter) -> Option<Admin> {
     }
 }
 
-/// Answers everybody who connects, one after the other: each may cost a copy of the state.
+/// Answers everybody who connects.
 async fn answer(listener: UnixListener, reporter: Reporter, key: PathBuf) {
-    while let Ok((mut stream, _)) = listener.accept().await {
-        let Ok(Some(question)) = timeout(DEADLINE, Question::read(&mut stream)).await else { continue };
-        match answer_to(question, &reporter, &key).await {
-            // Whoever asked may be gone.
-            Ok(bytes) => drop(timeout(DEADLINE, stream.write_all(&bytes)).await),
-            Err(error) => warn!(%error, ?question, "the operator is not answered"),
-        }
+    let (places, turn) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Arc::new(Mutex::new(())));
+    while let Ok((stream, _)) = listener.accept().await {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let (reporter, key, turn) = (reporter.clone(), key.clone(), Arc::clone(&turn));
+        tokio::spawn(async move {
+            answer_one(stream, reporter, key, &turn).await;
+            drop(place);
+        });
+    }
+}
+
+/// Answers one connection. Those that cost a copy of the state, also while it is read, take turns.
+async fn answer_one(mut stream: UnixStream, reporter: Reporter, key: PathBuf, turn: &Mutex<()>) {
+    let Ok(Some(question)) = timeout(ASK_DEADLINE, Question::read(&mut stream)).await else { return };
+    let _turn = match question {
+        Question::Status | Question::Seeders | Question::Copy => Some(turn.lock().await),
+        Question::Promote { .. } | Question::Remove { .. } | Question::CatchUp => None,
+    };
+    match answer_to(question, &reporter, &key).await {
+        // Whoever asked may be gone.
+        Ok(bytes) => drop(timeout(DEADLINE, stream.write_all(&bytes)).await),
+        Err(error) => warn!(%error, ?question, "the operator is not answered"),
     }
 }
 
 async fn answer_to(question: Question, reporter: &Reporter, key: &Path) -> io::Result<Vec<u8>> {
     let (told, key) = (reporter.clone(), key.to_owned());
-    // These cost a copy of the state, or as much.
     let telling = match question {
+        Question::CatchUp => return serde_json::to_vec(&reporter.catch_up().await).map_err(io::Error::from),
         Question::Promote { force } => return Ok(codec::encode::<Answer>(&reporter.promote(force).await)),
         Question::Remove { tracker, force } => {
             return Ok(codec::encode::<Answer>(&reporter.remove(tracker.into(), force).await));
@@ -151,8 +178,8 @@ impl Drop for Admin {
 ///
 /// # Errors
 /// That none runs there.
-pub fn ask(folder: &Path, question: Question) -> Result<UnixStream, Reject> {
-    let asked = UnixStream::connect(folder.join(SOCKET)).and_then(|mut stream| {
+pub fn ask(folder: &Path, question: Question) -> Result<net::UnixStream, Reject> {
+    let asked = net::UnixStream::connect(folder.join(SOCKET)).and_then(|mut stream| {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.write_all(&question.bytes())?;
         Ok(stream)

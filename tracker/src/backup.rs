@@ -27,6 +27,7 @@ use crate::admin::{self, Question};
 use crate::clock;
 use crate::log::{self, Epoch, Store};
 use crate::state::State;
+use crate::status;
 
 /// What the file begins with.
 const MAGIC: &[u8; 15] = b"p2p-tracker-all";
@@ -103,6 +104,7 @@ pub fn back_up(folder: &Path, file: &Path) -> Result<(), Reject> {
         return Err(Reject::new(ErrorCode::DESTINATION_EXISTS, format!("{} exists already", file.display()))
             .hint("name a file that does not; a copy never takes the place of another"));
     }
+    let is_current = status::text(folder, Question::CatchUp)? == "true";
     let mut bytes = Vec::new();
     admin::ask(folder, Question::Copy)?
         .take(COPY_BYTES_MAX)
@@ -117,6 +119,10 @@ pub fn back_up(folder: &Path, file: &Path) -> Result<(), Reject> {
     let (size, digest) = (bytes.len(), hex(&Sha256::digest(state.encode())));
     println!("{} written: {size} bytes, {} places, state {digest}", file.display(), contents.place % EPOCH_PLACES);
     println!("It holds the tracker's keys: keep it where only you can read it.");
+    if !is_current {
+        let why = "this tracker has lost sight of the majority of its cluster, or is behind it";
+        eprintln!("{} may be old: {why}; a copy of another one may hold more", file.display());
+    }
     Ok(())
 }
 

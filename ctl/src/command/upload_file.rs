@@ -13,7 +13,8 @@ use crate::session::Session;
 
 /// Hash a file, publish it in a group, and seed it from where it lies
 ///
-/// `upload_file GROUP FILE` is understood too, where only the second names a file that exists.
+/// `upload_file GROUP FILE` is understood too, where only the second names a file that exists. Where no tracker can publish it, it
+/// is kept and published as soon as one can; the exit code is 8 then.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  p2pctl upload_file beach.jpg photos")]
 pub struct UploadFile {

@@ -50,6 +50,7 @@ impl Engine {
         self.left_groups.clear();
         self.told_standings.clear();
         self.forget_share_groups();
+        self.publish_now();
         self.announce_soon();
         self.join_requests.known.clear();
         self.ask_join_requests();

@@ -113,8 +113,10 @@ impl Engine {
                 self.user()?;
                 let find = tracker::Request::GroupInfo { group: group.clone() };
                 check_wanted(wait_copies)?;
-                let (path, born) = (path.0, None);
-                let upload = Upload { path, group, name, hash, whole_digest, force, mtorrent: None, wait_copies, born };
+                let (path, mtorrent, born) = (path.0, None, None);
+                let request = self.request_id();
+                let upload =
+                    Upload { path, group, name, hash, whole_digest, force, mtorrent, wait_copies, born, request };
                 self.ask(Step::UploadGroup(command, Box::new(upload)), Call::Request(find));
             }
             Request::DownloadFile { group, file, destination, force, detach } => {
@@ -163,7 +165,8 @@ impl Engine {
             Request::Remove { mtorrent } => self.begin_remove(command, mtorrent.0)?,
             Request::ListShares => {
                 self.user()?;
-                let shares = self.shares.of_user().map(|share| self.share_row(share)).collect();
+                let shares = self.shares.of_user().map(|share| self.share_row(share));
+                let shares = shares.chain(self.publication_rows()).collect();
                 self.tell(command, Answer::Shares(Shares { shares }));
             }
             Request::Shutdown => {

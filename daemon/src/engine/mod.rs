@@ -41,6 +41,7 @@ mod peers;
 pub mod picker;
 mod problems;
 mod public;
+mod publications;
 mod queue;
 mod queue_hint;
 pub mod rate;
@@ -87,6 +88,7 @@ use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId, Track
 use join_requests::JoinRequests;
 use peers::Peer;
 use problems::Problems;
+use publications::Publications;
 use queue::Places;
 use rate::RateMeter;
 use rate_limits::Rates;
@@ -210,6 +212,8 @@ enum Timer {
     Room(DownloadId),
     /// Those who wait for copies of what they uploaded are told how many there are.
     Copies,
+    /// What waits to be published is tried again.
+    Publish,
 }
 
 /// The daemon's core. See the module for the order of calls.
@@ -242,6 +246,7 @@ pub struct Engine {
     grants: BTreeMap<GroupName, GroupGrant>,
     join_requests: JoinRequests,
     shares: Shares,
+    publications: Publications,
     downloads: DownloadTable,
     transfers: BTreeMap<ContentId, Transfer>,
 
@@ -295,6 +300,7 @@ impl Engine {
             grants: BTreeMap::new(),
             join_requests: JoinRequests::default(),
             shares: Shares::new(restored.shares),
+            publications: Publications::new(restored.publications),
             downloads: DownloadTable::default(),
             transfers: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -470,6 +476,7 @@ impl Engine {
                 Timer::Queue => self.tell_queue(),
                 Timer::Room(download) => self.look_for_room(download),
                 Timer::Copies => self.tell_copies(),
+                Timer::Publish => self.publish_next(),
             }
         }
     }

@@ -100,6 +100,7 @@ impl Engine {
             mtorrent,
             wait_copies: 0,
             born: None,
+            request: self.request_id(),
         };
         let ask = self.expect(Step::Public(command, Box::new(Stage::Place(upload))));
         let resolve = Output::ResolveDestination { ask, destination, name: in_folder, length: 0, force: false };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use p2p_proto::control::RateLimits;
 use p2p_proto::geometry::{Geometry, GeometryError};
 use p2p_proto::grant::ClusterKey;
-use p2p_proto::id::{ContentId, DownloadId};
+use p2p_proto::id::{ContentId, DownloadId, RequestId};
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::reject::Reject;
@@ -93,6 +93,25 @@ impl ShareRecord {
     }
 }
 
+/// A file that was to be shared and could not be listed yet: what it will be as a share, and how it is asked for. Key as the
+/// share's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicationRecord {
+    /// The share to be; its group's birth where that is known.
+    pub share: ShareRecord,
+    /// Replaces this user's listing of that name.
+    pub replace: bool,
+    /// The id of the first attempt, and of all others.
+    pub request: RequestId,
+}
+
+impl PublicationRecord {
+    /// What names it.
+    pub fn key(&self) -> (UserName, GroupName, FileName) {
+        (self.share.user.clone(), self.share.group.clone(), self.share.name.clone())
+    }
+}
+
 /// Whether what was kept before groups were told apart may be of the group that was born at `born`: not if that is younger,
 /// as one is that somebody else made under the old name. Two clocks are compared. Where the one here was behind, it may
 /// stay without a group, which serves nobody; one that was right is not deceived.
@@ -169,6 +188,10 @@ pub enum Change {
     DeleteDownload(DownloadId),
     /// The limits of the rates.
     PutLimits(RateLimits),
+    /// A file that waits to be published; its manifest is in the store already.
+    PutPublication(PublicationRecord),
+    /// It waits no longer.
+    DeletePublication(UserName, GroupName, FileName),
 }
 
 /// All that was remembered, as the store finds it when it is opened.
@@ -182,4 +205,6 @@ pub struct Restored {
     pub downloads: Vec<DownloadRecord>,
     /// The limits of the rates.
     pub limits: RateLimits,
+    /// What waits to be published.
+    pub publications: Vec<PublicationRecord>,
 }

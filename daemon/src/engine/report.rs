@@ -148,6 +148,7 @@ impl Engine {
                 .chain(trackers_stale)
                 .chain(waiting)
                 .chain(broken)
+                .chain(self.publications_waiting())
                 .chain(lost)
                 .chain(stopped)
                 .chain(self.problems.texts(self.now.monotonic))

@@ -28,7 +28,13 @@ impl Engine {
         until_requested: bool,
     ) -> Result<(), Reject> {
         self.user()?;
+        let waited = self.give_up_publication(&group, &name);
         let Some(share) = self.shares.find(&group, &name).cloned() else {
+            if let Some(change) = waited {
+                let answer = Answer::ShareStopped(ShareStopped { group, name, until_requested: false });
+                self.remember(Step::Told(command, Box::new(answer)), vec![change]);
+                return Ok(());
+            }
             let message = format!("{name} is not shared from here in {group}");
             return Err(Reject::new(ErrorCode::FILE_NOT_FOUND, message).hint("`p2pctl list` lists what is"));
         };
@@ -45,7 +51,7 @@ impl Engine {
         };
         self.share_stopped(&share, None);
         let answer = Answer::ShareStopped(ShareStopped { group, name, until_requested });
-        self.remember(Step::Told(command, Box::new(answer)), vec![change]);
+        self.remember(Step::Told(command, Box::new(answer)), waited.into_iter().chain([change]).collect());
         Ok(())
     }
 
@@ -177,6 +183,25 @@ impl Engine {
         }
     }
 
+    /// Nothing is listed under that name. What waits to be is given up.
+    pub(super) fn remove_not_found(
+        &mut self,
+        command: CommandId,
+        group: GroupName,
+        file: &FileSelector,
+        reject: Reject,
+    ) {
+        let is_own = self.user().is_ok_and(|user| file.owner.as_ref().is_none_or(|owner| owner == user));
+        let waited = if is_own { self.give_up_publication(&group, &file.name) } else { None };
+        match (waited, self.user().cloned()) {
+            (Some(change), Ok(owner)) => {
+                let removed = FileRemoved { group, name: file.name.clone(), owner, unshared: false };
+                self.remember(Step::Told(command, Box::new(Answer::FileRemoved(removed))), vec![change]);
+            }
+            _ => self.fail(command, reject),
+        }
+    }
+
     /// The listing is gone: is the content listed under another name, or by another member?
     pub(super) fn removed(&mut self, command: CommandId, removed: Box<FileRemoved>, content: ContentId) {
         let look = Request::Lookup { group: removed.group.clone(), content };
@@ -204,9 +229,11 @@ impl Engine {
             self.shares.take(&share.group, &share.name);
             self.share_stopped(share, None);
         }
+        let is_own = self.user().is_ok_and(|user| removed.owner == *user);
+        let waited = if is_own { self.give_up_publication(&removed.group, &removed.name) } else { None };
         let delete = |share: ShareRecord| Change::DeleteShare(share.user, share.group, share.name);
         let step = Step::Told(command, Box::new(Answer::FileRemoved(removed)));
-        self.remember(step, gone.into_iter().map(delete).collect());
+        self.remember(step, gone.into_iter().map(delete).chain(waited).collect());
     }
 }
 

@@ -6,19 +6,20 @@ use p2p_proto::control::{
     Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, RateLimits, Uploaded,
 };
 use p2p_proto::escape::shell_word;
-use p2p_proto::id::{ContentId, DownloadId};
+use p2p_proto::id::{ContentId, DownloadId, RequestId};
 use p2p_proto::manifest::HashAlgorithm;
 use p2p_proto::name::{FileName, FileSelector, GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::time::UnixMillis;
-use p2p_proto::tracker::{self, Joined, Listing, Reply, Request, Standing};
+use p2p_proto::tracker::{self, Joined, Listing, Reply, Request};
 
 use super::file_info::{choose_listing, command_line, hex};
 use super::input::{AskId, CommandId, Imported, TrackerId};
 use super::pages::Pages;
 use super::problems::Cause;
 use super::public::{Planned, Stage};
-use super::record::{Change, DownloadPhase, DownloadRecord, ShareRecord};
+use super::publications::{self, may_be_taken_later};
+use super::record::{Change, DownloadPhase, DownloadRecord, PublicationRecord, ShareRecord};
 use super::trackers::Call;
 use super::{Engine, Output};
 
@@ -56,6 +57,8 @@ pub(super) enum Step {
     ShareGroup(GroupName),
     /// How many copies there are; the command waits for more than this answer.
     Copies(CommandId),
+    /// Of what waits to be published.
+    Publication(publications::Key),
 
     // The store answers.
     Hashed(CommandId, Box<Upload>),
@@ -70,6 +73,8 @@ pub(super) enum Step {
     DownloadChanged(CommandId, DownloadId),
     Downloaded(DownloadId),
     Limited(CommandId, RateLimits),
+    /// On disk now: it waits to be published, for this reason.
+    PublicationKept(CommandId, Box<PublicationRecord>, Reject),
     Verified(CommandId, DownloadId),
     /// On disk now, and nobody waits for it.
     Kept,
@@ -91,6 +96,8 @@ pub(super) struct Upload {
     pub wait_copies: u32,
     /// When the group was born, once a tracker has said so.
     pub born: Option<UnixMillis>,
+    /// The id under which it is published, however often that is asked for.
+    pub request: RequestId,
 }
 
 /// What `download_file` asks for.
@@ -132,6 +139,7 @@ impl Engine {
                 self.resume_granted(command, id, Ok(grant));
             }
             (Step::ResumeGranted(command, id), Err(reject)) => self.resume_granted(command, id, Err(reject)),
+            (Step::Publication(key), reply) => self.publication_told(&key, reply),
             (Step::Announced(tracker), reply) => self.announced(tracker, reply.map(drop)),
 
             (Step::Copies(command), Ok(tracker::Answer::Providers(found))) => self.copies_told(command, &found),
@@ -172,15 +180,15 @@ impl Engine {
             (Step::RemoveFound(command, group, file), Ok(tracker::Answer::Files(listings))) => {
                 self.remove_found(command, group, &file, listings);
             }
+            (Step::RemoveFound(command, group, file), Err(reject)) if reject.code == ErrorCode::FILE_NOT_FOUND => {
+                self.remove_not_found(command, group, &file, reject);
+            }
             (Step::Removed(command, removed, content), Ok(tracker::Answer::Done)) => {
                 self.removed(command, removed, content);
             }
             (Step::Public(command, stage), reply) => self.public_answered(command, *stage, reply),
             (Step::UploadGroup(command, mut upload), Ok(tracker::Answer::Groups(page))) => {
-                let publishes = |group: &tracker::Group| {
-                    group.is_built_in() || matches!(group.standing, Standing::Owner | Standing::Member)
-                };
-                if let Some(group) = page.first().filter(|group| publishes(group)) {
+                if let Some(group) = page.first().filter(|group| group.is_published_in()) {
                     upload.born = Some(group.born);
                     self.import(command, upload);
                 } else {
@@ -192,8 +200,23 @@ impl Engine {
                     self.fail(command, reject);
                 }
             }
+            // Which group that is, is asked when one answers.
+            (Step::UploadGroup(command, upload), Err(reject)) if reject.code == ErrorCode::NO_TRACKER => {
+                self.import(command, upload);
+            }
             (Step::Published(command, upload, imported), Ok(tracker::Answer::Done)) => {
                 self.published(command, *upload, *imported);
+            }
+            (Step::Published(command, upload, imported), Err(reject))
+                if may_be_taken_later(&reject) && upload.mtorrent.is_none() =>
+            {
+                match self.share_to_be(&upload, &imported) {
+                    Ok(share) => {
+                        let record = PublicationRecord { share, replace: upload.force, request: upload.request };
+                        self.publish_later(command, record, reject);
+                    }
+                    Err(reject) => self.fail(command, reject),
+                }
             }
             (Step::DownloadFound(command, wanted), Ok(tracker::Answer::Files(listings))) => {
                 let group = &wanted.group;
@@ -238,6 +261,11 @@ impl Engine {
     pub(super) fn imported(&mut self, ask: AskId, result: Result<Imported, Reject>) {
         let Some(Step::Hashed(command, upload)) = self.steps.remove(&ask) else { return };
         match result {
+            // No tracker has said which group it is.
+            Ok(imported) if upload.born.is_none() => {
+                let reject = self.no_tracker();
+                self.go_on(Step::Published(command, upload, Box::new(imported)), Err(reject));
+            }
             Ok(imported) => {
                 let publish = Request::Publish {
                     group: upload.group.clone(),
@@ -247,7 +275,8 @@ impl Engine {
                     replace: upload.force,
                     born: upload.born,
                 };
-                self.ask(Step::Published(command, upload, Box::new(imported)), Call::Request(publish));
+                let id = upload.request;
+                self.ask_as(Step::Published(command, upload, Box::new(imported)), id, Call::Request(publish));
             }
             Err(reject) => self.fail(command, reject),
         }
@@ -342,6 +371,7 @@ impl Engine {
             }
             Step::Downloaded(id) => self.downloaded(id),
             Step::Limited(command, limits) => self.limited(command, limits),
+            Step::PublicationKept(command, record, refusal) => self.publication_kept(command, *record, refusal),
             _ => (),
         }
     }
@@ -355,23 +385,12 @@ impl Engine {
 
     /// The file is listed: it is shared as soon as that is remembered.
     fn published(&mut self, command: CommandId, upload: Upload, imported: Imported) {
-        let user = match self.user() {
-            Ok(user) => user.clone(),
+        let share = match self.share_to_be(&upload, &imported) {
+            Ok(share) => share,
             Err(reject) => return self.fail(command, reject),
         };
         let pieces = imported.shape.geometry().map_or(0, |geometry| geometry.piece_count());
-        let share = ShareRecord {
-            user,
-            group: upload.group.clone(),
-            name: upload.name.clone(),
-            content: imported.content,
-            shape: imported.shape,
-            path: upload.path,
-            stamp: imported.stamp,
-            added: self.now.wall,
-            resting: false,
-            born: upload.born,
-        };
+        let waited = self.give_up_publication(&share.group, &share.name);
         let uploaded = Uploaded {
             group: upload.group,
             name: upload.name,
@@ -386,7 +405,23 @@ impl Engine {
             None => Step::Shared(command, Box::new(share.clone()), Box::new(uploaded), upload.wait_copies),
             Some(planned) => Step::Public(command, Box::new(Stage::Shared(Box::new(share.clone()), uploaded, planned))),
         };
-        self.remember(step, vec![Change::PutShare(share)]);
+        self.remember(step, waited.into_iter().chain([Change::PutShare(share)]).collect());
+    }
+
+    /// The share that an upload becomes.
+    fn share_to_be(&self, upload: &Upload, imported: &Imported) -> Result<ShareRecord, Reject> {
+        Ok(ShareRecord {
+            user: self.user()?.clone(),
+            group: upload.group.clone(),
+            name: upload.name.clone(),
+            content: imported.content,
+            shape: imported.shape,
+            path: upload.path.clone(),
+            stamp: imported.stamp,
+            added: self.now.wall,
+            resting: false,
+            born: upload.born,
+        })
     }
 
     /// The file is found: where does it go?
@@ -459,6 +494,7 @@ impl Step {
             | Step::Described(command, ..)
             | Step::Measured(command)
             | Step::Told(command, ..)
+            | Step::PublicationKept(command, ..)
             | Step::Shared(command, ..)
             | Step::DownloadKept(command, ..)
             | Step::Limited(command, ..)
@@ -472,6 +508,7 @@ impl Step {
             | Step::ShareGroup(_)
             | Step::Devices(_)
             | Step::Copies(_)
+            | Step::Publication(_)
             | Step::Downloaded(_)
             | Step::Kept => None,
         }

@@ -1,5 +1,6 @@
 //! Trackers: which of them answer, and the calls that wait for one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use p2p_proto::control::{Frame, Happening, Password, TrackerState};
@@ -34,8 +35,14 @@ const ASK_ANOTHER_MS: u64 = 400;
 /// Pause between two questions to a tracker that knows no majority, whether it does now.
 const STALE_MS: u64 = 3_000;
 
-/// How often a call is asked again after its answer was lost. Its id makes that safe.
-const RETRIES_MAX: u8 = 2;
+/// How long a call is asked anew after an answer was lost, from when it was asked first; its id makes that safe. Once it is in any
+/// case, however late the first was lost. The last to be asked may take seconds to find a majority, and a person should have waited
+/// ten at the most.
+const RETRY_MS: u64 = 7_000;
+
+/// How long a better answer to a read is waited for than an old one that is here: another leader is elected meanwhile, where
+/// there can be one.
+const OLD_ANSWER_MS: u64 = 1_800;
 
 /// Groups for which it is known what trackers told last: as many as a user belongs to. Beyond, what all of them tell may be
 /// heard more than once.
@@ -113,30 +120,50 @@ pub(super) enum Call {
 pub(super) struct PendingCall {
     call: Call,
     id: RequestId,
-    retries_left: u8,
+    /// Since when it is asked.
+    since: Duration,
+    /// Whether it may be asked again when an answer was lost.
+    retried: bool,
     /// Waits for a tracker, rather than for its answer.
     held: bool,
     /// Whose answers are still to come.
     open: Vec<TrackerId>,
-    /// Who was asked last and did not answer, or knows no majority: another one is asked next.
-    failed: Option<TrackerId>,
+    /// Who was asked and did not answer, or knows no majority: others are asked, and these when they have connected again.
+    /// No more than there are trackers.
+    failed: BTreeSet<TrackerId>,
+    /// The last answer to a read that may be old: told where nobody knows better.
+    old: Option<Reply>,
 }
 
 impl PendingCall {
-    fn new(call: Call, id: RequestId, retries_left: u8) -> PendingCall {
-        PendingCall { call, id, retries_left, held: false, open: Vec::new(), failed: None }
+    fn new(call: Call, id: RequestId, since: Duration, retried: bool) -> PendingCall {
+        PendingCall { call, id, since, retried, held: false, open: Vec::new(), failed: BTreeSet::new(), old: None }
+    }
+
+    fn is_read(&self) -> bool {
+        matches!(&self.call, Call::Request(request) if request.is_read())
+    }
+
+    /// Those who are of no use to it now: they were asked, whether they have failed or may answer still.
+    fn asked(&self) -> Vec<TrackerId> {
+        self.failed.iter().chain(&self.open).copied().collect()
     }
 }
 
 impl Engine {
     /// Asks a tracker for a command: waits for one a while if none answers now.
     pub(super) fn ask(&mut self, step: Step, call: Call) {
+        let id = self.request_id();
+        self.ask_as(step, id, call);
+    }
+
+    /// The same under an id that may have been asked for before.
+    pub(super) fn ask_as(&mut self, step: Step, id: RequestId, call: Call) {
         let ask = AskId(self.number());
         // An account that was made is in the way of making it again; all else has an id, or may be done twice.
-        let retries_left = if matches!(call, Call::Register(..)) { 0 } else { RETRIES_MAX };
-        let id = RequestId(self.random.u128(..).to_le_bytes());
+        let retried = !matches!(call, Call::Register(..));
         self.steps.insert(ask, step);
-        self.calls.insert(ask, PendingCall::new(call, id, retries_left));
+        self.calls.insert(ask, PendingCall::new(call, id, self.now.monotonic, retried));
         if self.calls.values().filter(|call| call.held).count() >= self.config.limits.held_calls_max {
             self.answer_call(ask, Err(Reject::new(ErrorCode::BUSY, "too many commands wait for a tracker")));
         } else {
@@ -146,21 +173,31 @@ impl Engine {
 
     /// Asks a tracker for the daemon's own sake; false if none answers now.
     pub(super) fn ask_now(&mut self, step: Step, request: Request) -> bool {
+        let id = self.request_id();
+        self.ask_now_as(step, id, request)
+    }
+
+    /// The same under an id that may have been asked for before.
+    pub(super) fn ask_now_as(&mut self, step: Step, id: RequestId, request: Request) -> bool {
         if self.chosen_tracker().is_none() {
             return false;
         }
         let ask = AskId(self.number());
-        let id = RequestId(self.random.u128(..).to_le_bytes());
         self.steps.insert(ask, step);
-        self.calls.insert(ask, PendingCall::new(Call::Request(request), id, 0));
+        self.calls.insert(ask, PendingCall::new(Call::Request(request), id, self.now.monotonic, false));
         self.send_or_hold(ask);
         true
+    }
+
+    /// An id that no other request has.
+    pub(super) fn request_id(&mut self) -> RequestId {
+        RequestId(self.random.u128(..).to_le_bytes())
     }
 
     /// Asks one particular tracker, for the daemon's own sake.
     pub(super) fn ask_tracker(&mut self, tracker: TrackerId, step: Step, request: Request) {
         let ask = AskId(self.number());
-        let id = RequestId(self.random.u128(..).to_le_bytes());
+        let id = self.request_id();
         self.steps.insert(ask, step);
         self.outputs.push_back(Output::ask_tracker(ask, tracker, id, self.seen_place, request));
     }
@@ -218,8 +255,8 @@ impl Engine {
         if current {
             self.change_account(ack.user.map(|user| Account { user, cluster: ack.cluster }));
         }
-        for call in self.calls.values_mut().filter(|call| call.failed == Some(tracker)) {
-            call.failed = None;
+        for call in self.calls.values_mut() {
+            call.failed.remove(&tracker);
         }
         let held: Vec<AskId> = self.calls.iter().filter(|(_, call)| call.held).map(|(ask, _)| *ask).collect();
         for ask in held {
@@ -232,6 +269,7 @@ impl Engine {
         self.forget_share_groups();
         self.ask_missing_grants();
         self.ask_join_requests();
+        self.publish_now();
         self.announce_soon();
         self.announce_now();
         self.review_all();
@@ -277,41 +315,55 @@ impl Engine {
         // What an announcement is refused for is up to that tracker alone.
         let is_certain = current || matches!(self.steps.get(&ask), Some(Step::Announced(_)));
         let reply = if is_certain { reply } else { reply.map_err(uncertain) };
-        let another =
-            |wanted: fn(&Tracker) -> bool| self.answering().any(|(other, state)| other != tracker && wanted(state));
+        let failed_before = self.calls.get(&ask).map(|call| call.failed.clone()).unwrap_or_default();
+        let another = |wanted: fn(&Tracker) -> bool| {
+            self.answering().any(|(other, state)| other != tracker && !failed_before.contains(&other) && wanted(state))
+        };
         let failed = match reply.as_ref().map_err(|reject| reject.code) {
             // A tracker that is cut off from the others may not be the only one that this node reaches.
             Ok(_) => !current && another(|other| other.current),
             Err(ErrorCode::NO_MAJORITY) => another(|_| true),
             Err(code) => code == ErrorCode::NO_TRACKER,
         };
-        if let Some(call) = self.calls.get_mut(&ask) {
-            call.open.retain(|other| *other != tracker);
-            if failed && !call.open.is_empty() {
-                // Another one was asked as well.
-                return;
+        let now = self.now.monotonic;
+        let Some(call) = self.calls.get_mut(&ask) else { return self.answer_call(ask, reply) };
+        call.open.retain(|other| *other != tracker);
+        if failed {
+            call.failed.insert(tracker);
+            let is_waited_for = !call.open.is_empty();
+            let is_soon = now.saturating_sub(call.since) < Duration::from_millis(RETRY_MS);
+            let is_retried = call.retried && (is_soon || call.failed.len() == 1);
+            if call.is_read() && reply.is_ok() {
+                call.old = Some(reply);
+            } else if !is_waited_for && !is_retried && call.old.is_none() {
+                return self.answer_call(ask, reply);
             }
-            if failed && call.retries_left > 0 {
-                call.retries_left -= 1;
-                call.failed = Some(tracker);
-                return self.send_or_hold(ask);
-            }
+            return match (is_waited_for, is_retried) {
+                // Another one was asked as well; whoever was not can be now.
+                (true, _) => self.timers.set(Timer::AskAnother(ask), now),
+                (false, true) => self.send_or_hold(ask),
+                (false, false) => self.answer_old(ask),
+            };
         }
-        if !current
-            && reply.is_ok()
-            && let Some(command) = self.steps.get(&ask).and_then(Step::command)
-        {
-            self.outputs.push_back(Output::Tell(command, Frame::Stale));
+        match reply {
+            Ok(_) if !current => self.answer_with_old(ask, reply),
+            reply => self.answer_call(ask, reply),
         }
-        self.answer_call(ask, reply);
     }
 
     /// Asks another tracker as well, where those that were asked have not answered a read: they may be dead, or look for their
-    /// majority.
+    /// majority. Where there is none, what is known already is told once that was waited for long enough.
     pub(super) fn ask_another(&mut self, ask: AskId) {
         let Some(pending) = self.calls.get(&ask).filter(|call| !call.held) else { return };
         let Call::Request(request) = &pending.call else { return };
-        let Some(tracker) = self.chosen_tracker_but(&pending.open) else { return };
+        let Some(tracker) = self.chosen_tracker_but(&pending.asked()) else {
+            let enough = pending.since + Duration::from_millis(OLD_ANSWER_MS);
+            return match &pending.old {
+                None => {}
+                Some(_) if self.now.monotonic >= enough => self.answer_old(ask),
+                Some(_) => self.timers.set(Timer::AskAnother(ask), enough),
+            };
+        };
         self.outputs.push_back(Output::ask_tracker(ask, tracker, pending.id, self.seen_place, request.clone()));
         if let Some(pending) = self.calls.get_mut(&ask) {
             pending.open.push(tracker);
@@ -343,6 +395,21 @@ impl Engine {
         };
         let later = |other: &&Tracker| epoch_of(other.place) > epoch_of(slot.place);
         self.trackers.iter().filter(later).any(|other| other.cluster == slot.cluster)
+    }
+
+    /// Answers a read with what is here, which may be old.
+    fn answer_old(&mut self, ask: AskId) {
+        if let Some(old) = self.calls.get_mut(&ask).and_then(|call| call.old.take()) {
+            self.answer_with_old(ask, old);
+        }
+    }
+
+    /// Answers a call with what may be old, and says so.
+    fn answer_with_old(&mut self, ask: AskId, reply: Reply) {
+        if let Some(command) = self.steps.get(&ask).and_then(Step::command) {
+            self.outputs.push_back(Output::Tell(command, Frame::Stale));
+        }
+        self.answer_call(ask, reply);
     }
 
     /// Has trackers that know no majority asked after a while: commands prefer the others, so that nobody else asks them.
@@ -431,18 +498,18 @@ impl Engine {
         })
     }
 
-    /// Sends a call to a tracker that answers, or keeps it until one does.
+    /// Sends a call to a tracker that answers and has not failed it, or keeps it until there is one; what may be old is
+    /// told rather than that.
     fn send_or_hold(&mut self, ask: AskId) {
-        let failed = self.calls.get(&ask).and_then(|call| call.failed);
-        let Some(tracker) = self.chosen_tracker_but(failed.as_slice()) else {
-            self.hold(ask);
-            return;
+        let Some(pending) = self.calls.get(&ask) else { return };
+        let Some(tracker) = self.chosen_tracker_but(&pending.asked()) else {
+            return if pending.old.is_some() { self.answer_old(ask) } else { self.hold(ask) };
         };
         self.timers.clear(&Timer::Held(ask));
         let Some(pending) = self.calls.get_mut(&ask) else { return };
         pending.held = false;
         pending.open.push(tracker);
-        let is_read = matches!(&pending.call, Call::Request(request) if request.is_read());
+        let is_read = pending.is_read();
         self.outputs.push_back(match pending.call.clone() {
             Call::Request(request) => Output::ask_tracker(ask, tracker, pending.id, self.seen_place, request),
             Call::Register(user, password) => Output::Register(ask, tracker, user, password),

@@ -69,7 +69,12 @@ impl Catalogue {
                     self.drop_claim(&Claim::Share(user.clone(), group.clone(), name.clone()));
                 }
                 Change::DeleteDownload(download) => self.drop_claim(&Claim::Download(*download)),
-                Change::Account(_) | Change::PutDownload(_) | Change::PutLimits(_) => {}
+                // What waits to be published is read when it is shared.
+                Change::Account(_)
+                | Change::PutDownload(_)
+                | Change::PutLimits(_)
+                | Change::PutPublication(_)
+                | Change::DeletePublication(..) => {}
             }
         }
     }

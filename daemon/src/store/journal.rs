@@ -44,6 +44,8 @@ const HAVE: TableDefinition<&[u8; 8], &[u8]> = TableDefinition::new("have");
 const MANIFESTS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("manifests");
 /// Not there before limits were first set, nor in a journal of a program that knew none.
 const LIMITS: TableDefinition<(), &[u8]> = TableDefinition::new("limits");
+/// Not there before something first waits to be published, nor in a journal of a program that knew no such thing.
+const PUBLICATIONS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("publications");
 /// Lengths of the manifests: their keys can be walked without reading megabytes of values.
 const MANIFEST_LENGTHS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("manifest_lengths");
 
@@ -302,6 +304,14 @@ fn apply_change(transaction: &WriteTransaction, change: &Change) -> Result<(), r
         Change::PutLimits(limits) => {
             transaction.open_table(LIMITS)?.insert((), record::encode_limits(*limits).as_slice())?;
         }
+        Change::PutPublication(publication) => {
+            let (user, group, name) = publication.key();
+            let (key, bytes) = (record::share_key(&user, &group, &name), record::encode_publication(publication));
+            transaction.open_table(PUBLICATIONS)?.insert(key.as_slice(), bytes.as_slice())?;
+        }
+        Change::DeletePublication(user, group, name) => {
+            transaction.open_table(PUBLICATIONS)?.remove(record::share_key(user, group, name).as_slice())?;
+        }
     }
     Ok(())
 }
@@ -340,6 +350,7 @@ struct Raw {
     downloads: Vec<Vec<u8>>,
     parts: Vec<(DownloadId, Vec<u8>)>,
     limits: Option<Vec<u8>>,
+    publications: Vec<Vec<u8>>,
 }
 
 fn read_all(database: &Database) -> Result<Raw, redb::Error> {
@@ -361,6 +372,15 @@ fn read_all(database: &Database) -> Result<Raw, redb::Error> {
         Err(TableError::TableDoesNotExist(_)) => None,
         Err(error) => return Err(error.into()),
     };
+    match transaction.open_table(PUBLICATIONS) {
+        Ok(publications) => {
+            for row in publications.iter()? {
+                raw.publications.push(row?.1.value().to_vec());
+            }
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     Ok(raw)
 }
 
@@ -377,19 +397,25 @@ impl Raw {
                     .map(|bytes| record::decode_download(bytes))
                     .collect::<Result<_, _>>()?,
                 limits: self.limits.map(|bytes| record::decode_limits(&bytes)).transpose()?.unwrap_or_default(),
+                publications: self
+                    .publications
+                    .iter()
+                    .map(|bytes| record::decode_publication(bytes))
+                    .collect::<Result<_, _>>()?,
             },
             parts: parts.collect::<Result<_, RecordError>>()?,
         })
     }
 }
 
-/// Drops parts without a download and manifests without either. Only here: while the daemon runs, a manifest may be
+/// Drops parts without a download and manifests that nothing refers to. Only here: while the daemon runs, a manifest may be
 /// kept before the record that will refer to it.
 fn sweep(database: &Database, found: &Found) -> Result<(), redb::Error> {
-    let Restored { shares, downloads, .. } = &found.restored;
+    let Restored { shares, downloads, publications, .. } = &found.restored;
     let known: HashSet<DownloadId> = downloads.iter().map(|download| download.id).collect();
+    let shares = shares.iter().chain(publications.iter().map(|publication| &publication.share));
     let contents: HashSet<ContentId> =
-        shares.iter().map(|share| share.content).chain(downloads.iter().map(|download| download.content)).collect();
+        shares.map(|share| share.content).chain(downloads.iter().map(|download| download.content)).collect();
     let parts: Vec<_> = found.parts.iter().map(|(id, _)| *id).filter(|id| !known.contains(id)).collect();
     let mut manifests = Vec::new();
     for row in database.begin_read()?.open_table(MANIFEST_LENGTHS)?.iter()? {

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use p2p_proto::codec;
 use p2p_proto::control::RateLimits;
-use p2p_proto::id::ContentId;
+use p2p_proto::id::{ContentId, RequestId};
 use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::time::UnixMillis;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::record::{Account, DownloadRecord, Shape, ShareRecord, SourceStamp};
+use crate::engine::record::{Account, DownloadRecord, PublicationRecord, Shape, ShareRecord, SourceStamp};
 
 /// The version that is written of most records, and the newest that is read of them. Version 1: the first.
 const RECORD_VERSION: u8 = 1;
@@ -97,6 +97,17 @@ pub(super) fn decode_download(bytes: &[u8]) -> Result<DownloadRecord, RecordErro
         _ => (decode(bytes)?, None),
     };
     Ok(DownloadRecord { destination: bytes_path(stored.path), born, ..stored.record })
+}
+
+/// The share's record stands in it whole, with its own version.
+pub(super) fn encode_publication(publication: &PublicationRecord) -> Vec<u8> {
+    let PublicationRecord { share, replace, request } = publication;
+    encode(RECORD_VERSION, &(encode_share(share), replace, request))
+}
+
+pub(super) fn decode_publication(bytes: &[u8]) -> Result<PublicationRecord, RecordError> {
+    let (share, replace, request): (Vec<u8>, bool, RequestId) = decode(bytes)?;
+    Ok(PublicationRecord { share: decode_share(&share)?, replace, request })
 }
 
 pub(super) fn encode_account(account: &Account) -> Vec<u8> {

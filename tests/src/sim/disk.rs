@@ -189,7 +189,7 @@ impl Disk {
     }
 
     fn remember(&mut self, change: Change) {
-        let Restored { account, shares, downloads, limits } = &mut self.remembered;
+        let Restored { account, shares, downloads, limits, publications } = &mut self.remembered;
         match change {
             Change::Account(new) => *account = new,
             Change::PutShare(new) => {
@@ -205,6 +205,14 @@ impl Disk {
             }
             Change::DeleteDownload(id) => downloads.retain(|old| old.id != id),
             Change::PutLimits(new) => *limits = new,
+            Change::PutPublication(new) => {
+                publications.retain(|old| old.key() != new.key());
+                publications.push(new);
+            }
+            Change::DeletePublication(user, group, name) => {
+                let key = (user, group, name);
+                publications.retain(|old| old.key() != key);
+            }
         }
     }
 }

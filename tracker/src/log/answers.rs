@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use openraft::raft::AppendEntriesResponse;
 use openraft::storage::Snapshot;
 use p2p_proto::id::NodeId;
 use quinn::{Connection, RecvStream, SendStream};
@@ -62,7 +63,11 @@ impl Consensus {
         Ok(match question {
             Question::Append(rpc) => {
                 own(&rpc.vote)?;
-                Reply::Append(self.raft.append_entries(rpc).await.map_err(|error| shown(&error))?)
+                let response = self.raft.append_entries(rpc).await.map_err(|error| shown(&error))?;
+                if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                    self.stalls.leader_heard();
+                }
+                Reply::Append(response)
             }
             Question::Vote(rpc) => {
                 own(&rpc.vote)?;
@@ -78,6 +83,13 @@ impl Consensus {
             Question::Place if !self.links.duty.is_open() => return Err("who decides is not known here".to_owned()),
             Question::Place => Reply::Place(place_to_read(&self.raft).await?),
             Question::Status(other) => self.status(&other).await?,
+            Question::Lead => {
+                if self.raft.metrics().borrow().current_leader != Some(from) {
+                    return Err("whoever asks does not lead".to_owned());
+                }
+                self.raft.trigger().elect().await.map_err(|error| shown(&error))?;
+                Reply::Stands
+            }
         })
     }
 

@@ -9,22 +9,24 @@ use openraft::{ErrorVerb, OptionalSend, RaftLogReader};
 
 use super::error::LogError;
 use super::failure::Failure;
+use super::stalls::Stalls;
 use super::storage::Store;
 use super::types::{LogEntry, LogId, StorageError, Types, Vote};
 
-/// Entries read at once for a follower that is behind, in bytes: what half a second of a slow link may carry.
-const READ_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Entries read at once for a follower that is behind, in bytes: what a message's time over a slow link may carry.
+const READ_BYTES_MAX: usize = 1024 * 1024;
 
 /// The log of a [`Store`]. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct LogStore {
     store: Arc<Store>,
     failure: Failure,
+    stalls: Stalls,
 }
 
 impl LogStore {
-    pub fn new(store: Arc<Store>, failure: Failure) -> LogStore {
-        LogStore { store, failure }
+    pub fn new(store: Arc<Store>, failure: Failure, stalls: Stalls) -> LogStore {
+        LogStore { store, failure, stalls }
     }
 
     /// Does something that waits for the disk, where no other task waits for it.
@@ -34,7 +36,7 @@ impl LogStore {
         work: impl FnOnce(&Store) -> Result<(), LogError> + Send + 'static,
     ) -> Result<(), StorageError> {
         let store = Arc::clone(&self.store);
-        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        let done = self.stalls.watch(tokio::task::spawn_blocking(move || work(&store))).await;
         self.failure.check(verb, done.unwrap_or(Err(LogError::Died)))
     }
 }

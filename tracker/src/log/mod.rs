@@ -17,13 +17,16 @@ mod epoch;
 mod error;
 mod failure;
 mod forming;
+mod handover;
 mod log_store;
 mod machine;
 mod network;
 mod operator;
 mod proposals;
+mod quorum;
 mod reading;
 mod record;
+mod stalls;
 mod storage;
 mod takeover;
 #[cfg(test)]
@@ -63,18 +66,20 @@ use log_store::LogStore;
 use machine::{Shared, StateMachine};
 use proposals::{Answered, Message, Proposal, Proposer, refusal_unknown};
 use reading::Readers;
+use stalls::Stalls;
 use types::{Member, Types};
 
 /// Proposals that may wait for the disk: some seconds of a slow one, a few megabytes of memory. More are answered BUSY.
 const QUEUE_PROPOSALS_MAX: usize = 4_096;
 
 /// How often a leader says that it is there, in milliseconds; a message to a follower may take as long.
-const HEARTBEAT_MS: u64 = 500;
+const HEARTBEAT_MS: u64 = 250;
 
 /// How long a leader may be silent before another is elected, in milliseconds: each tracker takes its own time in
-/// between, so that seldom two stand at once. openraft waits for the longest of them first, so a new leader is there after
-/// four to five seconds, while changes wait ([`proposals`]). A busy machine with a slow disk answers well within it.
-const ELECTION_MS: std::ops::Range<u64> = 1_500..2_500;
+/// between, so that seldom two stand at once. openraft waits for the longest of them first, and looks at the clock every one and
+/// a half heartbeats, so a new leader is there within two seconds, while changes wait ([`proposals`]). The shortest is also how
+/// long another may take to write its vote to the disk. Who waits for its own disk is no candidate ([`stalls`]).
+const ELECTION_MS: std::ops::Range<u64> = 600..750;
 
 /// How long a snapshot may take to another tracker, in milliseconds: 100 MiB over a slow link.
 const SNAPSHOT_MS: u64 = 60_000;
@@ -116,6 +121,7 @@ pub struct Consensus {
     raft: Raft<Types>,
     links: Arc<Links>,
     failure: Failure,
+    stalls: Stalls,
     readers: Arc<Readers>,
     /// `None` only while dropping.
     queue: Option<mpsc::Sender<Message>>,
@@ -136,6 +142,7 @@ struct Start {
     log: LogStore,
     machine: StateMachine,
     failure: Failure,
+    stalls: Stalls,
     readers: Arc<Readers>,
     queue: mpsc::Receiver<Message>,
     started: oneshot::Sender<Result<Raft<Types>, LogError>>,
@@ -161,7 +168,8 @@ impl Consensus {
         let shared = machine.shared();
         let links = Arc::new(Links::new(id, peers, Arc::clone(&shared), Arc::clone(&store))?);
         let readers = Arc::new(Readers::new(Arc::clone(&store))?);
-        let log = LogStore::new(store, failure.clone());
+        let stalls = Stalls::new();
+        let log = LogStore::new(store, failure.clone(), stalls.clone());
         let (queue, proposals) = mpsc::channel(QUEUE_PROPOSALS_MAX);
         let (started, raft) = oneshot::channel();
         let start = Start {
@@ -170,6 +178,7 @@ impl Consensus {
             log,
             machine,
             failure: failure.clone(),
+            stalls: stalls.clone(),
             readers: Arc::clone(&readers),
             queue: proposals,
             started,
@@ -177,7 +186,7 @@ impl Consensus {
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || run(start));
         let thread = thread.map_err(LogError::Thread)?;
         let raft = raft.await.unwrap_or(Err(LogError::Died))?;
-        Ok(Consensus { shared, raft, links, failure, readers, queue: Some(queue), thread: Some(thread) })
+        Ok(Consensus { shared, raft, links, failure, stalls, readers, queue: Some(queue), thread: Some(thread) })
     }
 
     /// Puts an entry into the log. Answers once it is agreed on and applied, with what came of it.
@@ -282,7 +291,7 @@ impl Consensus {
 
     /// Whether changes are decided here.
     pub fn is_leader(&self) -> bool {
-        self.links.duty.is_open() && self.raft.metrics().borrow().current_leader == Some(self.links.me())
+        self.links.duty.is_open() && quorum::leader(&self.raft.metrics().borrow()) == Some(self.links.me())
     }
 
     /// Where this tracker stands in its cluster.
@@ -310,7 +319,7 @@ impl Consensus {
             ServerState::Learner | ServerState::Shutdown => Role::Learner,
         };
         let (id, term) = (self.links.me(), metrics.current_term);
-        let leader = metrics.current_leader.filter(|leader| !(waits && *leader == id));
+        let leader = quorum::leader(&metrics).filter(|leader| !(waits && *leader == id));
         Standing { id, role, leader, term, members: members.collect() }
     }
 
@@ -319,13 +328,23 @@ impl Consensus {
         self.failure.wait().await
     }
 
+    /// Has another tracker lead where this one does. Proposals go on to be taken, and wait for no more than that.
+    pub async fn hand_over(&self) {
+        self.at_the_end_of_the_queue(Message::HandOver).await;
+    }
+
     /// Finishes what waits, writes a snapshot and ends. Later proposals are refused.
     pub async fn stop(&self) {
-        let (done, stopped) = oneshot::channel();
+        self.at_the_end_of_the_queue(Message::Stop).await;
+    }
+
+    /// Has something done behind all that was proposed, and waits for it.
+    async fn at_the_end_of_the_queue(&self, message: impl FnOnce(oneshot::Sender<()>) -> Message) {
+        let (done, answer) = oneshot::channel();
         let queue = self.queue.as_ref().expect("taken only while dropping");
-        if queue.send(Message::Stop(done)).await.is_ok() {
+        if queue.send(message(done)).await.is_ok() {
             // An error means that the disk failed meanwhile, which `failed` tells.
-            let _ = stopped.await;
+            let _ = answer.await;
         }
     }
 }
@@ -350,7 +369,7 @@ fn run(start: Start) {
 }
 
 async fn keep(start: Start) {
-    let Start { links, shared, log, machine, failure, readers, queue, started } = start;
+    let Start { links, shared, log, machine, failure, stalls, readers, queue, started } = start;
     let raft = match begin(&links, &shared, log, machine, &failure).await {
         Ok(raft) => raft,
         // Who started this may have stopped waiting.
@@ -373,6 +392,7 @@ async fn keep(start: Start) {
     tokio::select! {
         () = proposer.run(queue) => {}
         () = write_snapshots(&raft, &shared) => {}
+        () = stalls.guard(&raft) => {}
         () = forming::form(&raft, &links) => {}
         () = readers.serve(&raft, &links, &shared) => {}
         error = ended(&raft) => {
@@ -395,6 +415,8 @@ async fn begin(
         heartbeat_interval: HEARTBEAT_MS,
         election_timeout_min: ELECTION_MS.start,
         election_timeout_max: ELECTION_MS.end,
+        // Until it has listened.
+        enable_elect: false,
         install_snapshot_timeout: SNAPSHOT_MS,
         max_payload_entries: MESSAGE_PLACES_MAX,
         snapshot_policy: SnapshotPolicy::Never,

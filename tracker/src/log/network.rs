@@ -38,8 +38,9 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest snapshot taken from another tracker, in bytes: the tables at their bounds.
 pub(super) const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
-/// How long a handshake with another tracker may take, also on a busy machine.
-const DIAL_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a handshake with another tracker may take, also on a busy machine. One that was begun while the other was away is not
+/// waited for longer, so that it is found when it is back.
+const DIAL_DEADLINE: Duration = Duration::from_millis(2_500);
 
 /// Code with which a connection is closed when the other end is not the tracker that was meant.
 const NOT_MEANT: VarInt = VarInt::from_u32(1);
@@ -104,6 +105,8 @@ pub(super) enum Question {
     Status(PeerStatus),
     /// How far does a reader have to be?
     Place,
+    /// Whoever asks leads and is about to end: stand for its place.
+    Lead,
 }
 
 /// The answer to a [`Question`].
@@ -118,6 +121,8 @@ pub(super) enum Reply {
     Place(u64),
     /// It cannot be answered now.
     Failed(String),
+    /// It stands.
+    Stands,
 }
 
 /// What came of forwarded changes.
@@ -356,6 +361,14 @@ impl Links {
     pub(super) async fn place_to_read(self: &Arc<Self>, id: TrackerId) -> Result<u64, CallError> {
         match self.ask(id, &Question::Place, None).await? {
             Reply::Place(place) => Ok(place),
+            _ => Err(CallError::Lost(id)),
+        }
+    }
+
+    /// Has another tracker stand for the place of this one, which leads.
+    pub(super) async fn lead(self: &Arc<Self>, id: TrackerId) -> Result<(), CallError> {
+        match self.ask(id, &Question::Lead, None).await? {
+            Reply::Stands => Ok(()),
             _ => Err(CallError::Lost(id)),
         }
     }

@@ -17,14 +17,16 @@ use super::failure::Failure;
 use super::machine::Shared;
 use super::network::{Forwarded, Links};
 use super::types::{Batch, Replies, Types};
+use super::{handover, quorum};
 use crate::state::{Entry, Outcome};
 
 /// Entries that share a place. Enough that the disk's delay is divided among all who wait; few enough that one write and
 /// one message to a follower stay within a few megabytes.
 pub(super) const BATCH_ENTRIES_MAX: usize = 1_024;
 
-/// How long a change may wait for a leader and a majority, with an election in between; a daemon waits ten seconds.
-const DEADLINE: Duration = Duration::from_secs(7);
+/// How long a change may wait for a leader and a majority, with an election in between: so that a daemon can ask another tracker
+/// then, within ten seconds in all.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long an attempt may take at least, whatever was waited before it: a slow disk, twice.
 const ATTEMPT: Duration = Duration::from_secs(1);
@@ -36,10 +38,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// What the queue holds.
-#[expect(clippy::large_enum_variant, reason = "all but the last are proposals")]
+#[expect(clippy::large_enum_variant, reason = "nearly all are proposals")]
 pub(super) enum Message {
     /// Agree on an entry, apply it, answer.
     Propose(Proposal),
+    /// Have another tracker lead before the next one of these, if this one does; answer.
+    HandOver(oneshot::Sender<()>),
     /// Finish what waits, write a snapshot, answer, end.
     Stop(oneshot::Sender<()>),
 }
@@ -77,7 +81,7 @@ impl Proposer {
     /// Runs until it is stopped, nobody can propose any more, or the log has failed.
     pub async fn run(self, mut queue: mpsc::Receiver<Message>) {
         while let Some(first) = queue.recv().await {
-            let (batch, stop) = collect(&mut queue, first);
+            let (batch, last) = collect(&mut queue, first);
             if !batch.is_empty() {
                 tokio::select! {
                     biased;
@@ -85,11 +89,18 @@ impl Proposer {
                     () = self.submit(batch) => {}
                 }
             }
-            if let Some(done) = stop {
-                self.stop().await;
-                // Who asked may have stopped waiting.
-                let _ = done.send(());
-                return;
+            // Who asked for either may have stopped waiting.
+            match last {
+                Some(Last::HandOver(done)) => {
+                    handover::hand_over(&self.raft, &self.links).await;
+                    let _ = done.send(());
+                }
+                Some(Last::Stop(done)) => {
+                    self.stop().await;
+                    let _ = done.send(());
+                    return;
+                }
+                None => {}
             }
         }
     }
@@ -114,7 +125,11 @@ impl Proposer {
             let batch = Batch(proposals.iter().map(|proposal| proposal.entry.clone()).collect());
             let attempt = async {
                 match leads {
-                    Some(leads) if leads == self.links.me() => self.write(batch, deadline).await,
+                    Some(leads) if leads == self.links.me() => tokio::select! {
+                        biased;
+                        () = quorum::lost(&self.raft) => Taken::Alone,
+                        taken = self.write(batch, deadline) => taken,
+                    },
                     Some(leads) => self.forward(leads, batch, deadline).await,
                     None => Taken::NotYet,
                 }
@@ -136,6 +151,7 @@ impl Proposer {
                 Taken::Applied(..) | Taken::Never => {
                     return answer(proposals, |_| Answered::Refused(refusal_unknown()));
                 }
+                Taken::Alone => return answer(proposals, |_| Answered::Refused(no_majority())),
                 Taken::NotYet if Instant::now() >= deadline => {
                     return answer(proposals, |_| Answered::Refused(no_majority()));
                 }
@@ -198,21 +214,30 @@ enum Taken {
     Applied(Replies, u64),
     /// Perhaps, perhaps not: it is tried again.
     NotYet,
+    /// No majority follows this tracker, which leads. Perhaps another one has been elected.
+    Alone,
     /// The log has ended.
     Never,
 }
 
+/// What is to be done behind a batch.
+enum Last {
+    HandOver(oneshot::Sender<()>),
+    Stop(oneshot::Sender<()>),
+}
+
 /// `first` and what waits behind it. A request to stop closes the queue, and all that came before is in the batch.
-fn collect(queue: &mut mpsc::Receiver<Message>, first: Message) -> (Vec<Proposal>, Option<oneshot::Sender<()>>) {
+fn collect(queue: &mut mpsc::Receiver<Message>, first: Message) -> (Vec<Proposal>, Option<Last>) {
     let mut batch = Vec::new();
     let mut stop = None;
     let mut next = Some(first);
     while let Some(message) = next {
         match message {
             Message::Propose(proposal) => batch.push(proposal),
+            Message::HandOver(done) => return (batch, Some(Last::HandOver(done))),
             Message::Stop(done) => {
                 queue.close();
-                stop = Some(done);
+                stop = Some(Last::Stop(done));
             }
         }
         next = if batch.len() < BATCH_ENTRIES_MAX || stop.is_some() { queue.try_recv().ok() } else { None };
@@ -234,7 +259,6 @@ pub(super) fn refusal_unknown() -> Reject {
 }
 
 /// The answer where too few trackers are there to agree.
-/// Nothing can be agreed on.
 pub fn no_majority() -> Reject {
     Reject::new(ErrorCode::NO_MAJORITY, "too few trackers of the cluster answer to agree on a change")
         .hint("start the others; asking again is safe, whether the change was made or not")

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 use super::error::LogError;
 use super::machine::Shared;
 use super::network::Links;
+use super::quorum;
 use super::storage::Store;
 use super::types::Types;
 use crate::clock;
@@ -85,7 +86,7 @@ impl Readers {
             }
             served = number;
             // Who has no vote hears of no election, and takes a dead leader for one until there is another.
-            let leads = raft.metrics().borrow().current_leader;
+            let leads = quorum::leader(&raft.metrics().borrow());
             let somebody_leads = leads.is_some_and(|leader| !links.duty.is_silent(leader));
             let patience = if current || somebody_leads { PATIENCE } else { PATIENCE_WITHOUT_LEADER };
             current = timeout(patience, catch_up(raft, links, shared)).await.is_ok();
@@ -140,5 +141,7 @@ async fn catch_up(raft: &Raft<Types>, links: &Arc<Links>, shared: &Shared) {
 /// knows it.
 pub(super) async fn place_to_read(raft: &Raft<Types>) -> Result<u64, String> {
     let place = raft.ensure_linearizable().await.map_err(|error| error.to_string())?;
-    Ok(place.map_or(0, |place| place.index + 1))
+    // One that leads on after a restart knows from its disk less to be agreed on than it has acknowledged; its log has it all.
+    let last = raft.metrics().borrow().last_log_index;
+    Ok(place.map(|place| place.index).max(last).map_or(0, |index| index + 1))
 }

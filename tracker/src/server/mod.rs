@@ -38,7 +38,7 @@ use p2p_proto::reject::Reject;
 use p2p_proto::version::SOFTWARE;
 use quinn::VarInt;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -57,6 +57,13 @@ use online::Online;
 
 /// How long the close of all connections may take when the tracker stops; peers that miss it learn by a stateless reset.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long requests that are being answered may take when the tracker stops: a change with a slow disk, a login. Those that are
+/// cut short are asked of another tracker.
+const FINISH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What nodes are told when the tracker stops.
+const STOPS: &[u8] = b"the tracker stops";
 
 /// Announcements longer than [`requests::SMALL_FRAME_BYTES_MAX`] being read at once, each up to 256 KiB.
 const LARGE_FRAMES_MAX: usize = 256;
@@ -113,6 +120,8 @@ pub(crate) struct Shared {
     grant_terms: Mutex<GrantTerms>,
     secrets: OnceLock<Secrets>,
     large_frames: Semaphore,
+    /// Read by each request as long as it is served, written when the tracker stops: later ones are not begun.
+    serving: RwLock<()>,
     figures: Figures,
     counters: Counters,
 }
@@ -164,6 +173,7 @@ impl Server {
             grant_terms: Mutex::new(grant_terms),
             secrets: OnceLock::new(),
             large_frames: Semaphore::new(LARGE_FRAMES_MAX),
+            serving: RwLock::new(()),
             figures,
             counters,
         });
@@ -239,16 +249,21 @@ impl Server {
         self.close().await;
     }
 
-    /// Takes nobody in any more, finishes the changes that wait, writes a snapshot, closes every connection.
+    /// Takes nobody in any more, has another tracker lead, answers what it was asked, sends the nodes to the others, writes a
+    /// snapshot, closes every connection.
     pub async fn stop(self) {
         self.accepting.abort();
         self.endpoint.set_server_config(None);
+        self.shared.consensus.hand_over().await;
+        let finished = tokio::time::timeout(FINISH_DEADLINE, self.shared.serving.write()).await;
+        self.shared.online().disconnect_all(close_code::SHUTDOWN, STOPS);
         self.shared.consensus.stop().await;
         self.close().await;
+        drop(finished);
     }
 
     async fn close(&self) {
-        self.endpoint.close(VarInt::from_u32(close_code::SHUTDOWN), b"the tracker stops");
+        self.endpoint.close(VarInt::from_u32(close_code::SHUTDOWN), STOPS);
         if tokio::time::timeout(CLOSE_DEADLINE, self.endpoint.wait_idle()).await.is_err() {
             warn!("not every connection has confirmed its close");
         }
@@ -290,6 +305,11 @@ impl Reporter {
 }
 
 impl Reporter {
+    /// Comes to what the cluster knows now; false where that cannot be known.
+    pub async fn catch_up(&self) -> bool {
+        self.shared.consensus.catch_up(0).await
+    }
+
     /// What is asked by whoever watches.
     pub fn watch(&self) -> Watch {
         Watch::new(&self.shared.figures, self.clone())
@@ -414,7 +434,7 @@ impl Observer for Teller {
     }
 
     fn replaced(&mut self) {
-        lock(&self.online).disconnect_all();
+        lock(&self.online).disconnect_all(close_code::DONE, b"connect again");
     }
 }
 

@@ -105,10 +105,11 @@ impl Online {
         }
     }
 
-    /// Closes every connection. Whoever was connected comes back, announces anew, and is told what was revoked meanwhile.
-    pub fn disconnect_all(&self) {
+    /// Closes every connection, with a code and why. Whoever was connected comes back, announces anew, and is told what was
+    /// revoked meanwhile.
+    pub fn disconnect_all(&self, code: u32, why: &[u8]) {
         for session in self.sessions.values() {
-            session.connection.close(VarInt::from_u32(close_code::DONE), b"connect again");
+            session.connection.close(VarInt::from_u32(code), why);
         }
     }
 

@@ -27,6 +27,7 @@ pub const SMALL_FRAME_BYTES_MAX: usize = 2 * 1024;
 
 /// Serves one stream.
 pub async fn serve(shared: Arc<Shared>, session: Arc<Session>, mut send: SendStream, mut recv: RecvStream) {
+    let _served = shared.serving.read().await;
     let (reply, current) = match read(&shared, &session, &mut recv).await {
         Ok(envelope) => match envelope.request {
             Request::RegisterStart { .. } | Request::LoginStart { .. } | Request::ChangePasswordStart { .. } => {

@@ -15,6 +15,22 @@ fn at(milliseconds: u64) -> Now {
     Now { monotonic: Duration::from_millis(milliseconds), wall: UnixMillis(1_000_000 + milliseconds) }
 }
 
+fn connect(engine: &mut Engine, now: u64, tracker: TrackerId) {
+    let ack = HelloAck {
+        version: 1,
+        software: "tracker 0".to_owned(),
+        cluster: ClusterKey([1; 32]),
+        time: UnixMillis(1_000_000),
+        observed: "192.0.2.7:4000".parse().expect("an address"),
+        user: Some("alice".parse().expect("a good name")),
+        leader: tracker == TRACKERS[0],
+        current: true,
+        place: 0,
+    };
+    let (round_trip, node, key_exchange) = (Duration::from_millis(1), NodeId([0xee; 32]), "none".to_owned());
+    engine.handle(at(now), Input::TrackerConnected { tracker, node, ack, round_trip, key_exchange });
+}
+
 /// An engine that three trackers have accepted, of which the first leads; alice is logged in.
 fn connected() -> Engine {
     let config = Config {
@@ -27,19 +43,7 @@ fn connected() -> Engine {
     };
     let mut engine = Engine::new(config, Restored::default(), at(0));
     for tracker in TRACKERS {
-        let ack = HelloAck {
-            version: 1,
-            software: "tracker 0".to_owned(),
-            cluster: ClusterKey([1; 32]),
-            time: UnixMillis(1_000_000),
-            observed: "192.0.2.7:4000".parse().expect("an address"),
-            user: Some("alice".parse().expect("a good name")),
-            leader: tracker == TRACKERS[0],
-            current: true,
-            place: 0,
-        };
-        let (round_trip, node, key_exchange) = (Duration::from_millis(1), NodeId([0xee; 32]), "none".to_owned());
-        engine.handle(at(0), Input::TrackerConnected { tracker, node, ack, round_trip, key_exchange });
+        connect(&mut engine, 0, tracker);
     }
     outputs(&mut engine);
     engine
@@ -77,6 +81,16 @@ fn list(engine: &mut Engine, now: u64) {
 fn answer(engine: &mut Engine, now: u64, ask: AskId, tracker: TrackerId, current: bool, place: u64) {
     let (reply, knowledge) = (Ok(tracker::Answer::Groups(Vec::new())), Some(Knowledge { current, place }));
     engine.handle(at(now), Input::TrackerAnswered { ask, tracker, reply, knowledge });
+}
+
+fn fail(engine: &mut Engine, now: u64, ask: AskId, tracker: TrackerId, code: ErrorCode) {
+    let reply = Err(Reject::new(code, "no answer"));
+    engine.handle(at(now), Input::TrackerAnswered { ask, tracker, reply, knowledge: None });
+}
+
+fn change(engine: &mut Engine, now: u64) {
+    let request = control::Request::DeleteGroup { group: "photos".parse().expect("a good name") };
+    engine.handle(at(now), Input::Command(CommandId(now), request));
 }
 
 fn is_stale(engine: &Engine) -> [bool; 3] {
@@ -170,8 +184,7 @@ fn another_is_asked_as_well_where_one_is_silent() {
     let (ask, first, _) = asked(&mut engine).remove(0);
     engine.tick(at(3_000 + ASK_ANOTHER_MS));
     assert_eq!(asked(&mut engine).len(), 1);
-    let lost = Reject::new(ErrorCode::NO_TRACKER, "lost");
-    engine.handle(at(3_500), Input::TrackerAnswered { ask, tracker: first, reply: Err(lost), knowledge: None });
+    fail(&mut engine, 3_500, ask, first, ErrorCode::NO_TRACKER);
     assert!(told(&mut engine).is_empty());
     answer(&mut engine, 3_600, ask, TRACKERS[1], true, 5);
     assert_eq!(told(&mut engine), ["answer"]);
@@ -180,10 +193,91 @@ fn another_is_asked_as_well_where_one_is_silent() {
 #[test]
 fn a_change_is_asked_of_one_tracker_at_a_time() {
     let mut engine = connected();
-    let group = "photos".parse().expect("a good name");
-    let request = control::Request::DeleteGroup { group };
-    engine.handle(at(10), Input::Command(CommandId(1), request));
+    change(&mut engine, 10);
     assert_eq!(asked(&mut engine).len(), 1);
     engine.tick(at(5_000));
     assert!(asked(&mut engine).iter().all(|(.., envelope)| envelope.request.is_read()));
+}
+
+#[test]
+fn a_call_that_all_have_failed_waits_for_one_that_connects_again() {
+    let mut engine = connected();
+    change(&mut engine, 10);
+    for tracker in TRACKERS {
+        let (ask, asked, _) = asked(&mut engine).remove(0);
+        assert_eq!(asked, tracker, "none twice");
+        // As it is when all were restarted: the connections are dead, and none is known to be.
+        fail(&mut engine, 11, ask, tracker, ErrorCode::NO_TRACKER);
+    }
+    assert!(told(&mut engine).is_empty(), "it is not lost for that");
+    connect(&mut engine, 900, TRACKERS[1]);
+    let (ask, again, _) =
+        asked(&mut engine).into_iter().find(|(.., envelope)| !envelope.request.is_read()).expect("asked again");
+    assert_eq!(again, TRACKERS[1]);
+    let (reply, knowledge) = (Ok(tracker::Answer::Done), Some(Knowledge { current: true, place: 9 }));
+    engine.handle(at(901), Input::TrackerAnswered { ask, tracker: again, reply, knowledge });
+    assert_eq!(told(&mut engine), ["answer"]);
+
+    // And no longer than a person likes to.
+    change(&mut engine, 1_000);
+    for _ in TRACKERS {
+        let (ask, tracker, _) = asked(&mut engine).remove(0);
+        fail(&mut engine, 1_001, ask, tracker, ErrorCode::NO_TRACKER);
+    }
+    engine.tick(at(1_001 + HELD_MS));
+    assert_eq!(told(&mut engine), ["refusal"]);
+}
+
+#[test]
+fn however_late_an_answer_is_lost_another_is_asked() {
+    let mut engine = connected();
+    change(&mut engine, 10);
+    let (ask, first, _) = asked(&mut engine).remove(0);
+    fail(&mut engine, 10 + RETRY_MS, ask, first, ErrorCode::NO_TRACKER);
+    let (ask, second, _) = asked(&mut engine).remove(0);
+    assert_ne!(first, second);
+    fail(&mut engine, 11 + RETRY_MS, ask, second, ErrorCode::NO_TRACKER);
+    assert_eq!(told(&mut engine), ["refusal"], "it was long enough");
+}
+
+#[test]
+fn who_knows_no_majority_is_asked_once() {
+    let mut engine = connected();
+    change(&mut engine, 10);
+    for (moment, tracker) in (11..).zip(TRACKERS) {
+        let (ask, asked, _) = asked(&mut engine).remove(0);
+        assert_eq!(asked, tracker, "each of them in turn");
+        fail(&mut engine, moment, ask, tracker, ErrorCode::NO_MAJORITY);
+    }
+    assert_eq!(told(&mut engine), ["refusal"]);
+}
+
+#[test]
+fn an_old_answer_is_told_when_nobody_is_left_who_may_know_better() {
+    let mut engine = connected();
+    list(&mut engine, 10);
+    let (ask, first, _) = asked(&mut engine).remove(0);
+    engine.tick(at(10 + ASK_ANOTHER_MS));
+    let (_, second, _) = asked(&mut engine).remove(0);
+    // One is silent. The next one's answer is old, so the last one is asked at once.
+    answer(&mut engine, 500, ask, second, false, 5);
+    let (_, third, _) = asked(&mut engine).remove(0);
+    assert_eq!([first, second, third], TRACKERS);
+    answer(&mut engine, 600, ask, third, false, 5);
+    assert!(told(&mut engine).is_empty(), "the first may answer still");
+    engine.tick(at(10 + OLD_ANSWER_MS));
+    assert_eq!(told(&mut engine), ["stale", "answer"]);
+
+    // Where it is known that it will not, nobody waits.
+    connect(&mut engine, 3_000, second);
+    connect(&mut engine, 3_000, third);
+    outputs(&mut engine);
+    list(&mut engine, 3_010);
+    let (ask, one, _) = asked(&mut engine).remove(0);
+    answer(&mut engine, 3_011, ask, one, false, 5);
+    let (_, other, _) = asked(&mut engine).remove(0);
+    fail(&mut engine, 3_012, ask, other, ErrorCode::NO_TRACKER);
+    let (_, last, _) = asked(&mut engine).remove(0);
+    fail(&mut engine, 3_013, ask, last, ErrorCode::NO_TRACKER);
+    assert_eq!(told(&mut engine), ["stale", "answer"]);
 }

@@ -2,9 +2,10 @@
 
 use p2p_proto::control::RateLimits;
 use p2p_proto::grant::ClusterKey;
+use p2p_proto::id::RequestId;
 
 use super::*;
-use crate::engine::record::{Account, Shape, SourceStamp};
+use crate::engine::record::{Account, PublicationRecord, Shape, SourceStamp};
 
 fn account() -> Account {
     Account { user: "alice".parse().expect("a name"), cluster: ClusterKey([7; 32]) }
@@ -23,6 +24,10 @@ fn share(number: u32) -> ShareRecord {
         resting: false,
         born: Some(UnixMillis(2)),
     }
+}
+
+fn publication(number: u32) -> PublicationRecord {
+    PublicationRecord { share: share(number), replace: true, request: RequestId([9; 16]) }
 }
 
 fn open_error(state: &Path) -> StoreError {
@@ -54,11 +59,15 @@ async fn what_was_remembered_is_restored() {
         Change::DeleteDownload(record_of(&manifest_of(b"z", None), "/srv/z".into()).id),
         Change::PutLimits(RateLimits { up_limit: 1, down_limit: 2 }),
         Change::PutLimits(RateLimits { up_limit: 3, down_limit: 4 }),
+        Change::PutPublication(publication(4)),
+        Change::PutPublication(publication(5)),
+        Change::DeletePublication(share(4).user, share(4).group, share(4).name),
     ];
     world.store().remember(changes).await.expect("remembers");
     world.kill_and_restart();
     assert_eq!(world.restored.account, Some(account()));
     assert_eq!(world.restored.limits, RateLimits { up_limit: 3, down_limit: 4 });
+    assert_eq!(world.restored.publications, [publication(5)]);
     assert_eq!(world.restored.shares, [share(2), ShareRecord { resting: true, ..share(3) }]);
     let mut downloads = [download, failed];
     downloads.sort_by_key(|download| download.id);
@@ -145,7 +154,13 @@ async fn manifests_that_nothing_refers_to_go_at_the_next_start() {
     world.kill_and_restart();
     assert_eq!(code(world.store().manifest_bytes(unused.content_id()).await), ErrorCode::CONTENT_NOT_FOUND);
     world.store().manifest_bytes(content).await.expect("kept");
-    world.store().remember(vec![Change::DeleteShare(kept.user, kept.group, kept.name)]).await.expect("forgets");
+    let (user, group, name) = (kept.user.clone(), kept.group.clone(), kept.name.clone());
+    let waits = PublicationRecord { share: kept, ..publication(1) };
+    let changes = vec![Change::PutPublication(waits), Change::DeleteShare(user.clone(), group.clone(), name.clone())];
+    world.store().remember(changes).await.expect("remembers");
+    world.kill_and_restart();
+    world.store().manifest_bytes(content).await.expect("kept for what waits to be published");
+    world.store().remember(vec![Change::DeletePublication(user, group, name)]).await.expect("forgets");
     world.kill_and_restart();
     assert_eq!(code(world.store().manifest_bytes(content).await), ErrorCode::CONTENT_NOT_FOUND);
 }
@@ -170,6 +185,7 @@ fn records_have_the_bytes_that_they_had() {
         (record::encode_download(&download), include_str!("golden/download_2.hex")),
         (record::encode_part(&part), include_str!("golden/part_1.hex")),
         (record::encode_limits(limits), include_str!("golden/limits_1.hex")),
+        (record::encode_publication(&publication(1)), include_str!("golden/publication_1.hex")),
     ];
     for (bytes, expected) in golden {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -179,6 +195,8 @@ fn records_have_the_bytes_that_they_had() {
     assert_eq!(record::decode_download(&record::encode_download(&download)).expect("decodes"), download);
     assert_eq!(record::decode_part(&record::encode_part(&part)).expect("decodes"), part);
     assert_eq!(record::decode_limits(&record::encode_limits(limits)).expect("decodes"), limits);
+    let decoded = record::decode_publication(&record::encode_publication(&publication(1))).expect("decodes");
+    assert_eq!(decoded, publication(1));
     let bytes_of = |hex: &str| -> Vec<u8> {
         let digits = |place| u8::from_str_radix(&hex[place..place + 2], 16).expect("hexadecimal");
         (0..hex.trim().len()).step_by(2).map(digits).collect()

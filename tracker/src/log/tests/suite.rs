@@ -14,7 +14,7 @@ impl StoreBuilder<Types, LogStore, StateMachine, tempfile::TempDir> for Builder 
         let store = Arc::new(Store::open(folder.path()).expect("a new log").with_gaps());
         let failure = Failure::new();
         let machine = StateMachine::load(Arc::clone(&store), failure.clone(), heard(|_| {})).expect("loads");
-        Ok((folder, LogStore::new(store, failure), machine))
+        Ok((folder, LogStore::new(store, failure, Stalls::new()), machine))
     }
 }
 

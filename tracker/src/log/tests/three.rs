@@ -147,6 +147,78 @@ fn what_one_has_taken_is_read_at_every_other_at_once() {
 }
 
 #[test]
+fn what_was_acknowledged_is_read_after_a_restart_of_all() {
+    test(async {
+        let mut trackers = Trackers::start().await;
+        assert_eq!(trackers.log(0).propose(entry(0)).await, Ok(Outcome::Done));
+        let place = trackers.log(0).place();
+        for place in 0..3 {
+            trackers.kill(place).await;
+        }
+        for place in 0..3 {
+            trackers.restart(place).await;
+        }
+        // What is on disk of how far all agree lags: a leader that goes on to lead knows better from its log.
+        let first = loop {
+            let leader = trackers.leader().await;
+            if let Ok(first) = reading::place_to_read(&trackers.log(leader).raft).await {
+                break first;
+            }
+        };
+        assert!(first >= place, "{first} is before {place}, which was acknowledged");
+        assert!(trackers.log(1).catch_up(0).await, "a majority is there");
+        assert!(has(trackers.log(1), 0));
+    });
+}
+
+#[test]
+fn who_ends_hands_over_and_no_change_is_lost() {
+    test(async {
+        let trackers = Trackers::start().await;
+        let before = trackers.leader().await;
+        let propose = |place: usize, number| {
+            let log = Arc::clone(trackers.log(place));
+            tokio::spawn(async move { log.propose(entry(number)).await })
+        };
+        let proposed: Vec<_> = (0..30).map(|number| propose(number as usize % 3, number)).collect();
+        trackers.log(before).hand_over().await;
+        for reply in proposed {
+            assert_eq!(reply.await.expect("runs"), Ok(Outcome::Done));
+        }
+        // One that was elected a moment before may be asked in vain, as those do not vote who have just heard of it.
+        while trackers.leader().await == before {
+            trackers.log(before).hand_over().await;
+        }
+        assert_eq!(trackers.log(before).propose(entry(30)).await, Ok(Outcome::Done), "it follows as long as it runs");
+        assert!(trackers.log(before).catch_up(0).await);
+        assert!((0..=30).all(|number| has(trackers.log(before), number)));
+    });
+}
+
+#[test]
+fn a_leader_that_nobody_follows_says_so() {
+    test(async {
+        let mut trackers = Trackers::start().await;
+        assert_eq!(trackers.log(0).propose(entry(0)).await, Ok(Outcome::Done));
+        let leader = trackers.leader().await;
+        let others = [(leader + 1) % 3, (leader + 2) % 3];
+        for other in others {
+            trackers.kill(other).await;
+        }
+        assert_eq!(trackers.log(leader).propose(entry(1)).await, Err(no_majority()));
+        assert_eq!((trackers.log(leader).is_leader(), trackers.log(leader).standing().leader), (false, None));
+        assert!(!trackers.log(leader).catch_up(0).await, "what it knows may be old");
+        for other in others {
+            trackers.restart(other).await;
+        }
+        // The same as before, as it is asked again: it is made once, whatever became of it.
+        while trackers.log(leader).propose(entry(1)).await != Ok(Outcome::Done) {}
+        assert!(trackers.log(leader).catch_up(0).await);
+        assert_eq!(trackers.leader().await, trackers.log(leader).standing().leader.expect("one") as usize - 1);
+    });
+}
+
+#[test]
 fn a_tracker_far_behind_gets_the_whole_state() {
     test(async {
         let mut trackers = Trackers::start().await;
