@@ -39,6 +39,7 @@ mod settings;
 mod source_faults;
 mod standby;
 mod start_stop;
+mod streams;
 mod swarm;
 mod tracker_kills;
 mod verify;

@@ -102,7 +102,7 @@ pub fn frame(frame: &Frame) -> Option<String> {
         Frame::Shared(body) => Some(document("started", body)),
         Frame::Copies(body) => Some(document("progress", body)),
         Frame::Event(happened) => Some(event(happened)),
-        Frame::Hashing(_) | Frame::Stale | Frame::Result(_) => None,
+        Frame::Hashing(_) | Frame::Stale | Frame::Bytes(_) | Frame::Result(_) => None,
     }
 }
 
