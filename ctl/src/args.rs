@@ -115,6 +115,7 @@ pub enum Verb {
     Events(Events),
     Completions(Completions),
     Man(Man),
+    Schema(Schema),
     #[command(visible_aliases = ["exit", "quit"])]
     Shutdown(Shutdown),
 }
@@ -193,6 +194,8 @@ mod tests {
         "completions fish",
         "man",
         "man pages",
+        "schema",
+        "schema status",
         "shutdown",
         "exit",
         "quit",

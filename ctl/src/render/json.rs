@@ -1,4 +1,5 @@
-//! JSON documents: the daemon's answers as they are, behind `schema` and `type`. Fields are only ever added.
+//! JSON documents: the daemon's answers as they are, behind `schema` and `type`. Fields are only ever added. Each type has its JSON
+//! Schema in `ctl/schemas`.
 //!
 //! | document | is |
 //! |---|---|
