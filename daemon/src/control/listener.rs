@@ -77,7 +77,7 @@ impl From<SocketError> for Reject {
 /// What waits for a command.
 #[derive(Debug)]
 pub(super) enum Waiting {
-    Frame(Frame),
+    Frame(Box<Frame>),
     /// Bytes of a file, and who is told when the command has taken all of them.
     Bytes(Bytes, oneshot::Sender<()>),
 }
@@ -138,16 +138,16 @@ impl Control {
         match frame {
             // One place is kept free for it; its queue ends behind it.
             Frame::Result(_) => {
-                let _ = session.try_send(Waiting::Frame(frame));
+                let _ = session.try_send(Waiting::Frame(Box::new(frame)));
                 sessions.remove(&command);
             }
             Frame::Event(_) if full => {
-                let _ = session.try_send(Waiting::Frame(Frame::Result(Err(events_not_read()))));
+                let _ = session.try_send(Waiting::Frame(Box::new(Frame::Result(Err(events_not_read())))));
                 sessions.remove(&command);
             }
             _ if full => {}
             _ => {
-                let _ = session.try_send(Waiting::Frame(frame));
+                let _ = session.try_send(Waiting::Frame(Box::new(frame)));
             }
         }
     }
@@ -309,7 +309,7 @@ mod tests {
         let mut queue = control.open(CommandId(1));
         frames.into_iter().for_each(|frame| control.tell(CommandId(1), frame));
         let frame = |waiting| match waiting {
-            Waiting::Frame(frame) => frame,
+            Waiting::Frame(frame) => *frame,
             Waiting::Bytes(..) => panic!("nothing is streamed"),
         };
         std::iter::from_fn(|| queue.try_recv().ok().map(frame)).collect()

@@ -92,7 +92,7 @@ async fn answer(stream: Stream, mut waiting: mpsc::Receiver<Waiting>) {
             next = waiting.recv() => match next {
                 None => return,
                 Some(Waiting::Frame(frame)) => {
-                    let last = matches!(frame, Frame::Result(_));
+                    let last = matches!(*frame, Frame::Result(_));
                     if write_bytes(&mut write, &within_limit(&frame)).await.is_err() || last {
                         return;
                     }
