@@ -127,6 +127,46 @@ fn what_is_shared_from_here_is_streamed_from_here() {
 }
 
 #[test]
+fn a_file_here_that_changes_under_a_stream_is_gone_on_with_from_others() {
+    let shared = Shared::new(LONG);
+    let copy = shared.copy();
+    shared.bob.run(&["download_file", "photos", NAME, text(&copy)]);
+    let (child, mut stdout) = start(streaming(&shared.bob));
+    let mut written = vec![0; 100];
+    stdout.read_exact(&mut written).expect("the first bytes");
+    std::fs::File::options().write(true).open(&copy).and_then(|file| file.set_len(MIB)).expect("cut short");
+    stdout.read_to_end(&mut written).expect("reads");
+    let output = child.wait_with_output().expect("ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(written == std::fs::read(&shared.file).expect("readable"));
+    assert!(left_of_streams(&shared.bob).is_empty());
+}
+
+#[test]
+fn two_streams_of_one_file_go_beside_each_other() {
+    let shared = Shared::new(64 * MIB);
+    let (mut first, mut stdout) = start(streaming(&shared.bob));
+    let mut written = vec![0; 100];
+    stdout.read_exact(&mut written).expect("the first bytes");
+    let (mut second, other) = start(streaming(&shared.bob));
+    let reader = std::thread::spawn(move || {
+        let (mut other, mut bytes) = (other, Vec::new());
+        other.read_to_end(&mut bytes).expect("reads");
+        bytes
+    });
+    eventually("the second has begun", || {
+        let downloads = shared.bob.json(&["show_downloads"]);
+        (downloads["downloads"].as_array().is_some_and(|downloads| downloads.len() == 2)).then_some(())
+    });
+    // The first has seen enough; the second brings the rest by itself.
+    drop(stdout);
+    assert!(first.wait().expect("ends").success());
+    assert!(reader.join().expect("read") == std::fs::read(&shared.file).expect("readable"));
+    assert!(second.wait().expect("ends").success());
+    nothing_is_left(&shared.bob);
+}
+
+#[test]
 fn who_is_cut_off_or_cancelled_has_what_was_right_and_the_exit_code() {
     let world = World::new();
     let (alice, bob) = (world.user("alice"), world.user("bob"));

@@ -2,6 +2,7 @@
 //! input in another for as long as it is shared.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,10 +21,11 @@ pub fn empty(folder: &Path) -> Result<(), FolderError> {
     Ok(())
 }
 
-/// Deletes what was left in a folder of uploads that none of these shares is of.
+/// Deletes what was left in a folder of uploads that none of these shares is of. Shares may know the folder by another way
+/// through links: files go by their names there, no two of which are alike.
 pub fn sweep<'a>(folder: &Path, shared: impl Iterator<Item = &'a Path>) {
-    let shared: HashSet<&Path> = shared.filter(|path| path.starts_with(folder)).collect();
-    for entry in files(folder).filter(|entry| !shared.contains(entry.path().as_path())) {
+    let shared: HashSet<&OsStr> = shared.filter_map(Path::file_name).collect();
+    for entry in files(folder).filter(|entry| !shared.contains(entry.file_name().as_os_str())) {
         let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|at| at.elapsed().unwrap_or_default());
         if age.is_ok_and(|age| age >= UNSHARED_KEPT) {
             delete(&entry.path());
@@ -59,7 +61,7 @@ mod tests {
             let age = if path.ends_with("new") { Duration::ZERO } else { 2 * UNSHARED_KEPT };
             file.set_modified(std::time::SystemTime::now() - age).expect("set");
         }
-        sweep(folder.path(), [paths[1].as_path()].into_iter());
+        sweep(folder.path(), [Path::new("/by/another/way/shared")].into_iter());
         assert_eq!(paths.each_ref().map(|path| path.exists()), [false, true, true]);
         empty(folder.path()).expect("emptied");
         assert_eq!(paths.map(|path| path.exists()), [false; 3]);
