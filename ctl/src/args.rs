@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
@@ -40,6 +41,9 @@ pub struct Globals {
     /// Say nothing but answers and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Wait no longer than that, as `90s` or `10m` (exit code 11); what has begun goes on in the daemon
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, global = true)]
+    pub timeout: Option<Duration>,
     /// Do not start the daemon if none answers
     #[arg(long, env = "P2PCTL_NO_START", value_parser = FalseyValueParser::new(), global = true, hide_env_values = true)]
     pub no_start: bool,
@@ -111,6 +115,7 @@ pub enum Verb {
     Events(Events),
     Completions(Completions),
     Man(Man),
+    Schema(Schema),
     #[command(visible_aliases = ["exit", "quit"])]
     Shutdown(Shutdown),
 }
@@ -141,6 +146,7 @@ mod tests {
         "change_password --old-password-file old --password-file - --log-out-everywhere",
         "passwd",
         "status",
+        "status --watch",
         "create_group photos --policy public",
         "join_group photos",
         "leave_group photos --force",
@@ -154,14 +160,17 @@ mod tests {
         "transfer_group photos bob",
         "set_policy photos open",
         "delete_group photos",
+        "upload_file - photos --name dump.tar",
         "upload_file beach.jpg photos --name b.jpg --hash sha256 --whole-digest --force --wait-copies 2",
         "list_files photos",
         "file_info photos bob:beach.jpg --digests",
         "remove_file photos bob:beach.jpg",
         "download_file photos beach.jpg . --force --detach",
         "download_file photos a:b.jpg . --owner bob",
+        "download_file photos beach.jpg -",
         "show_downloads",
-        "wait a91f 77C0",
+        "show_downloads --watch",
+        "wait a91f 77C0 --timeout 1h30m",
         "pause a91f",
         "resume a91f",
         "cancel a91f --delete-data",
@@ -185,6 +194,8 @@ mod tests {
         "completions fish",
         "man",
         "man pages",
+        "schema",
+        "schema status",
         "shutdown",
         "exit",
         "quit",
@@ -241,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_not_offered() {
-        for line in ["show_downloads --watch", "download_file photos beach.jpg . --only x"] {
+        for line in ["download_file photos beach.jpg . --only x", "audit"] {
             assert!(matches!(parse_line(line), Err(Failure::Usage(_))), "{line}");
         }
     }

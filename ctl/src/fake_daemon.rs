@@ -41,7 +41,7 @@ impl Home {
     /// A session that starts no daemon and says nothing but errors.
     pub fn session(&self) -> Session {
         let home = Some(self.path().to_owned());
-        Session::new(Globals { home, no_start: true, quiet: true, json: false }).expect("a session")
+        Session::new(Globals { home, no_start: true, quiet: true, ..Globals::default() }).expect("a session")
     }
 }
 

@@ -7,8 +7,10 @@ mod connect;
 mod error;
 #[cfg(test)]
 mod fake_daemon;
+mod file_output;
 mod render;
 mod session;
+mod spool;
 mod start;
 
 use std::process::ExitCode;

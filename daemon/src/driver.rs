@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_proto::geometry::PieceIndex;
-use p2p_proto::id::ContentId;
+use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::service;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock::Clock;
 use crate::control::Control;
-use crate::engine::input::{AskId, ConnectionId, FetchError, FetchId, UploadId};
+use crate::engine::input::{AskId, CommandId, ConnectionId, FetchError, FetchId, UploadId};
 use crate::engine::{Engine, Input, Output};
 use crate::figures::{Counters, Question};
 use crate::hooks::Hooks;
 use crate::net::Net;
 use crate::piece_buffer::{BUFFER_BYTES, PiecePool};
-use crate::store::{Store, Verdict};
+use crate::store::{Store, Verdict, spool};
 use crate::tracker_link::TrackerLink;
 
 /// Inputs that wait for the engine. When it is full the shells wait, and with them the network and the commands.
@@ -58,6 +58,8 @@ pub struct Shells {
     pub serve_pool: PiecePool,
     /// Those for pieces larger than the usual ones, which never wait for them.
     pub serve_large_pool: PiecePool,
+    /// Buffers for pieces that go to commands, which may take them slowly: one for each.
+    pub stream_pool: PiecePool,
     /// Manifests are read whole: no more of them are in memory at once than this has room for, in KiB.
     pub manifest_room_kib: Arc<Semaphore>,
     /// Where the ends of what is spawned here are told.
@@ -149,12 +151,20 @@ impl Shells {
             }
             Output::CancelFetch(fetch) => self.net.cancel_fetch(fetch),
 
+            Output::StreamPiece(command, download, content, piece, bytes) => {
+                self.stream_piece(command, download, (content, piece), bytes);
+            }
+            Output::CheckStream(download, content) => self.spawn(move |shells| async move {
+                Input::StreamChecked(download, shells.store.check_whole(content).await)
+            }),
+
             Output::Import { ask, path, hash, whole_digest } => {
                 let progress = self.import_progress(ask);
                 self.spawn(move |shells| async move {
                     Input::Imported(ask, shells.store.import(path, hash, whole_digest, progress).await)
                 });
             }
+            Output::DeleteUpload(path) => drop(tokio::task::spawn_blocking(move || spool::delete(&path))),
             Output::OpenPart(record) => {
                 self.spawn(
                     move |shells| async move { Input::PartOpened(record.id, shells.store.open_part(record).await) },
@@ -300,6 +310,26 @@ impl Shells {
                 None => (0, Err(FetchError::Cancelled)),
             };
             Input::PieceFetched { fetch, received_bytes, round_trip: begun.round_trip(), result }
+        });
+    }
+
+    /// Payload to a command: a buffer, the store fills it, the command takes it.
+    fn stream_piece(
+        &self,
+        command: CommandId,
+        download: DownloadId,
+        (content, piece): (ContentId, PieceIndex),
+        bytes: u64,
+    ) {
+        self.spawn(move |shells| async move {
+            let mut buffer = shells.stream_pool.lease(usize::try_from(bytes).unwrap_or(usize::MAX)).await;
+            match shells.store.read_piece(content, piece, buffer.as_vec_mut()).await {
+                Err(reject) => Input::PieceStreamed(download, Err(reject)),
+                Ok(()) if shells.control.send_bytes(command, buffer.into_bytes()).await => {
+                    Input::PieceStreamed(download, Ok(()))
+                }
+                Ok(()) => Input::CommandGone(command),
+            }
         });
     }
 

@@ -19,6 +19,10 @@ pub const POOL_BYTES: usize = 12 * 1024 * 1024;
 /// a whole pool, and who takes it slowly keeps nobody waiting but those who want large ones too.
 pub const LARGE_POOL_BYTES: usize = 4 * 1024 * 1024;
 
+/// Bytes of the pool for pieces that go to commands, beside those: one of the usual ones for each command that a file is
+/// streamed to. Larger ones wait for each other.
+pub const STREAM_POOL_BYTES: usize = 4 * 1024 * 1024;
+
 /// Bytes of a pooled buffer: the usual piece. Larger pieces get an allocation of their own and pay with several permits.
 pub const BUFFER_BYTES: usize = PIECE_BYTES_MIN as usize;
 

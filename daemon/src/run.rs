@@ -27,8 +27,8 @@ use crate::engine::{self, Engine, Input, Limits};
 use crate::figures::{self, Counters, QUESTIONS_MAX, Watch};
 use crate::hooks::Hooks;
 use crate::net::Net;
-use crate::piece_buffer::{LARGE_POOL_BYTES, POOL_BYTES, PiecePool};
-use crate::store::{Store, StoreEvent};
+use crate::piece_buffer::{LARGE_POOL_BYTES, POOL_BYTES, PiecePool, STREAM_POOL_BYTES};
+use crate::store::{Store, StoreEvent, spool};
 use crate::tracker_link::TrackerLink;
 
 /// How long work that waits for the disk may go on when all else has ended; it is safe to cut at any moment.
@@ -60,8 +60,12 @@ pub fn run(arguments: Arguments, folders: Folders, config: Config, log: Log) -> 
         .enable_all()
         .build()
         .map_err(|error| Reject::new(ErrorCode::INTERNAL, format!("cannot start threads: {error}")))?;
+    let streams = folders.streams();
     let ended = runtime.block_on(serve(arguments, folders, config, log));
     runtime.shutdown_timeout(SHUTDOWN_DEADLINE);
+    if let Err(error) = spool::empty(&streams) {
+        tracing::warn!(%error, "what was streamed stays until the next start");
+    }
     ended
 }
 
@@ -72,8 +76,10 @@ async fn serve(arguments: Arguments, folders: Folders, config: Config, log: Log)
     let identity = Arc::new(Identity::load_or_create(&folders.state).map_err(|error| local(&error))?);
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
 
+    spool::empty(&folders.streams())?;
     let (store_events, told) = mpsc::unbounded_channel();
     let (store, mut restored) = Store::open(&folders.state, store_events).map_err(|error| local(&error))?;
+    spool::sweep(&folders.uploads(), restored.shares.iter().map(|share| share.path.as_path()));
     tokio::spawn(tell_store_events(told, inputs.clone()));
     let endpoint = Endpoint::bind(Arc::clone(&identity), config.listen).map_err(|error| {
         Reject::new(ErrorCode::INTERNAL, error.to_string()).hint("another address or port: --listen ADDR:PORT")
@@ -90,6 +96,8 @@ async fn serve(arguments: Arguments, folders: Folders, config: Config, log: Log)
             trackers: config.trackers.iter().map(ToString::to_string).collect(),
             seed: fastrand::u64(..),
             process_id: std::process::id(),
+            streams_folder: folders.streams(),
+            uploads_folder: folders.uploads(),
             limits: Limits { fetch_bytes_max: POOL_BYTES as u64, active_downloads_max, ..Limits::default() },
         },
         restored,
@@ -116,6 +124,7 @@ async fn serve(arguments: Arguments, folders: Folders, config: Config, log: Log)
         fetch_pool: PiecePool::new(POOL_BYTES),
         serve_pool: PiecePool::new(POOL_BYTES),
         serve_large_pool: PiecePool::new(LARGE_POOL_BYTES),
+        stream_pool: PiecePool::new(STREAM_POOL_BYTES),
         manifest_room_kib: Arc::new(Semaphore::new(MANIFESTS_SERVED_KIB_MAX as usize)),
         inputs: inputs.clone(),
     };

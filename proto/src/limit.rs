@@ -24,6 +24,9 @@ pub const HAVE_MAP_FRAME_BYTES_MAX: usize = 128 * 1024;
 /// Largest frame on the control socket, in bytes: the longest table a daemon shows.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Bytes of a file in one frame of a stream: little memory for each command that reads one, and few frames.
+pub const STREAM_FRAME_BYTES_MAX: usize = 256 * 1024;
+
 /// Largest first frame on any wire, in bytes: a Hello is read before anything is known of who sends it.
 pub const HELLO_FRAME_BYTES_MAX: usize = 1024;
 

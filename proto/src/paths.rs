@@ -8,6 +8,9 @@ use crate::private_folder::{self, FolderError};
 /// Longest path of a Unix socket, in bytes: `sun_path` holds 108 with the NUL behind it (unix(7)).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
+/// The folder of [`Folders::uploads`] in that of the state.
+pub const UPLOADS: &str = "uploads";
+
 /// Why there is no place for a daemon.
 #[derive(Debug, thiserror::Error)]
 pub enum PathsError {
@@ -91,6 +94,16 @@ impl Folders {
             return Err(PathsError::SocketTooLong(socket));
         }
         Ok(socket)
+    }
+
+    /// Where the daemon keeps what it streams to commands for as long as they read it. Empty when it starts.
+    pub fn streams(&self) -> PathBuf {
+        self.state.join("streams")
+    }
+
+    /// Where what came from standard input is kept for as long as it is shared. Commands put it there, the daemon deletes it.
+    pub fn uploads(&self) -> PathBuf {
+        self.state.join(UPLOADS)
     }
 
     /// Where the standard error of a daemon started in the background goes.

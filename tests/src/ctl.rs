@@ -212,7 +212,7 @@ fn document<S: AsRef<OsStr>>(text: &str, words: &[S]) -> Value {
     let document: Value =
         serde_json::from_str(text).unwrap_or_else(|error| panic!("{}: {error} in {text:?}", show(words)));
     assert_eq!(document["schema"], 1, "{}: {document}", show(words));
-    assert!(document["type"].is_string(), "{}: {document}", show(words));
+    crate::schema::check(&document).unwrap_or_else(|fault| panic!("{}: {document}: {fault}", show(words)));
     document
 }
 

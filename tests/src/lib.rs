@@ -18,6 +18,7 @@ mod house_rules;
 pub mod namespace;
 pub mod process;
 pub mod relay;
+pub mod schema;
 pub mod sim;
 pub mod size;
 pub mod small_disk;

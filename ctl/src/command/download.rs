@@ -1,6 +1,5 @@
 //! `download`: fetches a file of the built-in group `public` by its name.
 
-use p2p_proto::control::Request;
 use p2p_proto::name::GroupName;
 
 use super::file_argument::FileArgument;
@@ -23,8 +22,6 @@ pub struct Download {
 impl Download {
     pub fn run(self, session: &Session) -> Result<(), Failure> {
         let file = self.file.selector()?;
-        let Target { force, detach, .. } = self.target;
-        let (group, destination) = (GroupName::public(), self.target.destination()?);
-        self.target.download(session, Request::DownloadFile { group, file, destination, force, detach })
+        self.target.download_file(session, GroupName::public(), file)
     }
 }

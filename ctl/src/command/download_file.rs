@@ -1,6 +1,5 @@
 //! `download_file`: fetches a file of a group and follows it until it is there.
 
-use p2p_proto::control::Request;
 use p2p_proto::name::GroupName;
 
 use super::file_argument::FileArgument;
@@ -10,9 +9,13 @@ use crate::session::Session;
 
 /// Download a file of a group
 ///
-/// Follows the download until it is done; when interrupted, it goes on in the daemon.
+/// Follows the download until it is done; when interrupted, it goes on in the daemon. To standard output (`-`) the bytes go in
+/// their order while they come in, verified; then the daemon keeps nothing of it, also when interrupted, or when whoever
+/// reads has seen enough.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  p2pctl download_file genomics genome.tar ~/data")]
+#[command(
+    after_help = "Example:\n  p2pctl download_file genomics genome.tar ~/data\n  p2pctl download_file genomics genome.tar - | tar x"
+)]
 pub struct DownloadFile {
     /// Name of the group
     group: GroupName,
@@ -25,8 +28,6 @@ pub struct DownloadFile {
 impl DownloadFile {
     pub fn run(self, session: &Session) -> Result<(), Failure> {
         let file = self.file.selector()?;
-        let Target { force, detach, .. } = self.target;
-        let (group, destination) = (self.group, self.target.destination()?);
-        self.target.download(session, Request::DownloadFile { group, file, destination, force, detach })
+        self.target.download_file(session, self.group, file)
     }
 }

@@ -32,6 +32,7 @@ mod remove;
 mod remove_file;
 mod remove_member;
 mod resume;
+mod schema;
 mod set_policy;
 mod share;
 mod show_downloads;
@@ -75,6 +76,7 @@ pub use remove::Remove;
 pub use remove_file::RemoveFile;
 pub use remove_member::RemoveMember;
 pub use resume::Resume;
+pub use schema::Schema;
 pub use set_policy::SetPolicy;
 pub use share::Share;
 pub use show_downloads::ShowDownloads;
@@ -135,6 +137,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Events(verb) => verb.run(&session),
         Verb::Completions(verb) => verb.run(&session),
         Verb::Man(verb) => verb.run(&session),
+        Verb::Schema(verb) => verb.run(&session),
         Verb::Shutdown(verb) => verb.run(&session),
     }
 }

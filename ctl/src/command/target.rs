@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use p2p_proto::control::{LocalPath, Request};
+use p2p_proto::name::{FileSelector, GroupName};
 
 use crate::error::Failure;
 use crate::session::Session;
@@ -10,7 +11,7 @@ use crate::session::Session;
 /// DEST and the options beside it.
 #[derive(Debug, clap::Args)]
 pub struct Target {
-    /// Where to: a folder, or a file that does not exist
+    /// Where to: a folder, or a file that does not exist; `-` is standard output, of `download_file` and `download`
     #[arg(value_name = "DEST")]
     destination: OsString,
     /// Replace a destination that exists
@@ -25,11 +26,24 @@ impl Target {
     /// DEST as an absolute path; a `/` at its end is kept, since it says that a folder is meant.
     pub fn destination(&self) -> Result<LocalPath, Failure> {
         if self.destination == "-" {
-            return Err(Failure::usage("a download to standard output (`-`) is not possible yet")
-                .hint("name a file or a folder; a file called `-` is `./-`"));
+            return Err(Failure::usage("what a .mtorrent describes cannot go to standard output (`-`)")
+                .hint("`p2pctl download NAME -` can, by its name; a file called `-` is `./-`"));
         }
         let absolute = std::path::absolute(&self.destination);
         absolute.map(LocalPath).map_err(|error| Failure::usage(format!("DEST: {}", crate::error::cause(&error))))
+    }
+
+    /// Downloads a file of a group, as is wanted.
+    pub fn download_file(&self, session: &Session, group: GroupName, file: FileSelector) -> Result<(), Failure> {
+        let Target { force, detach, .. } = *self;
+        if self.destination != "-" {
+            let destination = self.destination()?;
+            return self.download(session, Request::DownloadFile { group, file, destination, force, detach });
+        }
+        if force || detach {
+            return Err(Failure::usage("standard output (`-`) goes with neither --force nor --detach"));
+        }
+        session.stream(Request::Stream { group, file })
     }
 
     /// Asks for the download and follows it, unless that is not wanted.

@@ -10,15 +10,21 @@ use p2p_proto::reject::{ErrorCode, Reject};
 
 use crate::error::Failure;
 use crate::session::Session;
+use crate::spool::Spooled;
 
 /// Hash a file, publish it in a group, and seed it from where it lies
 ///
 /// `upload_file GROUP FILE` is understood too, where only the second names a file that exists. Where no tracker can publish it, it
 /// is kept and published as soon as one can; the exit code is 8 then.
+///
+/// What comes from standard input (`-`, with --name) is kept in the state folder for as long as it is shared: `remove_file`
+/// and `stop_share` delete it. Interrupted before its end, it is not published.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  p2pctl upload_file beach.jpg photos")]
+#[command(
+    after_help = "Example:\n  p2pctl upload_file beach.jpg photos\n  tar c album | p2pctl upload_file - photos --name album.tar"
+)]
 pub struct UploadFile {
-    /// The file; it stays where it is and must stay as it is
+    /// The file; it stays where it is and must stay as it is. `-` is standard input
     file: OsString,
     /// The group
     group: OsString,
@@ -50,22 +56,43 @@ impl UploadFile {
     pub fn run(self, session: &Session) -> Result<(), Failure> {
         let (file, group) = in_order(self.file, self.group);
         let group = group_name(group)?;
-        let path = existing_file(&file)?;
-        let name = self.name.map_or_else(|| own_name(&path), Ok)?;
         let hash = match self.hash {
             Hash::Blake3 => HashAlgorithm::Blake3,
             Hash::Sha256 => HashAlgorithm::Sha256,
             Hash::Sha1 => HashAlgorithm::Sha1,
         };
-        let path = LocalPath(path);
         let UploadFile { whole_digest, force, wait_copies, .. } = self;
-        session.follow(Request::UploadFile { path, group, name, hash, whole_digest, force, wait_copies }).map(drop)
+        let upload = |path, name| {
+            let path = LocalPath(path);
+            session.follow(Request::UploadFile { path, group, name, hash, whole_digest, force, wait_copies }).map(drop)
+        };
+        if file != "-" {
+            let path = existing_file(&file)?;
+            let name = self.name.map_or_else(|| own_name(&path), Ok)?;
+            return upload(path, name);
+        }
+        let name = self.name.ok_or_else(|| {
+            Failure::usage("what comes from standard input has no name")
+                .hint("give it one in the group with --name NAME")
+        })?;
+        let spooled = Spooled::read(session, name.as_str())?;
+        let uploaded = upload(spooled.path.clone(), name);
+        // Refused, it is nobody's; in any other end the daemon may have it, and deletes it if it does not.
+        if !matches!(&uploaded, Err(Failure::Refused(reject)) if is_final(reject.code)) {
+            spooled.keep();
+        }
+        uploaded
     }
+}
+
+/// Whether the daemon has said that it does not share the file, and not merely that nobody waits for it any more.
+fn is_final(code: ErrorCode) -> bool {
+    ![ErrorCode::INTERRUPTED, ErrorCode::TIMED_OUT, ErrorCode::NO_DAEMON].contains(&code)
 }
 
 /// FILE and GROUP, turned round where only the second is a file.
 fn in_order(first: OsString, second: OsString) -> (OsString, OsString) {
-    let is_file = |word: &OsString| Path::new(word).is_file();
+    let is_file = |word: &OsString| word == "-" || Path::new(word).is_file();
     if !is_file(&first) && is_file(&second) { (second, first) } else { (first, second) }
 }
 

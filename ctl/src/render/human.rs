@@ -182,7 +182,10 @@ fn download_done(downloaded: &Downloaded) -> Text {
         unit::size(downloaded.length),
         unit::elapsed(downloaded.elapsed_ms),
         unit::rate(downloaded.rate),
-        downloaded.destination
+        match downloaded.destination.as_path().to_str() {
+            Some("-") => "standard output".to_owned(),
+            _ => downloaded.destination.to_string(),
+        }
     ))
 }
 

@@ -1,4 +1,5 @@
-//! JSON documents: the daemon's answers as they are, behind `schema` and `type`. Fields are only ever added.
+//! JSON documents: the daemon's answers as they are, behind `schema` and `type`. Fields are only ever added. Each type has its JSON
+//! Schema in `ctl/schemas`.
 //!
 //! | document | is |
 //! |---|---|
@@ -102,7 +103,7 @@ pub fn frame(frame: &Frame) -> Option<String> {
         Frame::Shared(body) => Some(document("started", body)),
         Frame::Copies(body) => Some(document("progress", body)),
         Frame::Event(happened) => Some(event(happened)),
-        Frame::Hashing(_) | Frame::Stale | Frame::Result(_) => None,
+        Frame::Hashing(_) | Frame::Stale | Frame::Bytes(_) | Frame::Result(_) => None,
     }
 }
 

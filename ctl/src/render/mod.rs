@@ -72,21 +72,23 @@ pub struct Screen {
     quiet: bool,
     /// Whether the answer may be old.
     stale: Cell<bool>,
+    /// Whether standard output is a file's: then documents go to standard error.
+    stdout_is_a_files: Cell<bool>,
 }
 
 impl Screen {
     /// A screen for the options given.
     pub fn new(as_json: bool, quiet: bool) -> Screen {
-        Screen { as_json, quiet, stale: Cell::new(false) }
+        Screen { as_json, quiet, stale: Cell::new(false), stdout_is_a_files: Cell::new(false) }
     }
 
     /// Shows an answer: its document, or what `text` makes of it for people.
     pub fn answer(&self, answer: &Answer, text: impl FnOnce(View) -> Text) -> Result<(), Failure> {
         if self.as_json {
-            return to_stdout([match self.stale.get() {
+            return self.document(&match self.stale.get() {
                 false => json::answer(answer),
                 true => json::stale_answer(answer),
-            }]);
+            });
         }
         let text = text(view());
         if !text.lines.is_empty() {
@@ -124,7 +126,25 @@ impl Screen {
 
     /// Prints a document of what is followed.
     pub fn document(&self, document: &str) -> Result<(), Failure> {
+        if self.stdout_is_a_files.get() {
+            Screen::lines_to_stderr([document]);
+            return Ok(());
+        }
         to_stdout([document])
+    }
+
+    /// From now on nothing but a file's bytes goes to standard output, which others write there.
+    pub fn leave_stdout_to_a_file(&self) {
+        self.stdout_is_a_files.set(true);
+    }
+
+    /// Makes room for what is shown in the place of what was shown before: a terminal is cleared.
+    pub fn begin_again(&self) {
+        let stdout = console::Term::stdout();
+        if stdout.is_term() && !self.as_json {
+            // A terminal that cannot be cleared shows one below the other.
+            let _ = stdout.clear_screen();
+        }
     }
 
     /// Tells people something on standard error, unless they want to be left alone.
@@ -192,8 +212,15 @@ fn to_stdout<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Result<(), Fa
 
 fn write_to_stdout(text: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-        _ => Failure::new(ErrorCode::INTERNAL, format!("standard output cannot be written: {}", cause(&error))),
-    })
+    stdout.write_all(text).and_then(|()| stdout.flush()).map_err(|error| output_failure(&error))
+}
+
+/// What to say where standard output takes nothing: nothing at all where whoever read it has seen enough.
+pub fn output_failure(error: &io::Error) -> Failure {
+    let code = match error.kind() {
+        io::ErrorKind::BrokenPipe => return Failure::OutputClosed,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorCode::DISK_FULL,
+        _ => ErrorCode::INTERNAL,
+    };
+    Failure::new(code, format!("standard output cannot be written: {}", cause(error)))
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use p2p_proto::control::{Copies, Download, DownloadState, Frame, Hashing, Request};
 use p2p_proto::name::{FileName, GroupName};
-use p2p_proto::reject::{ErrorCode, Reject};
+use p2p_proto::reject::Reject;
 
 use super::escape::escape;
 use super::{Screen, human, json, unit};
 use crate::error::Failure;
+use crate::session::Enough;
 
 /// Between two plain lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -58,6 +59,8 @@ enum Subject {
     },
     /// What is here of a download is hashed again.
     Verify,
+    /// A file that goes to standard output.
+    Stream,
 }
 
 /// One moment of what is followed, in the pieces that bar and line are made of.
@@ -75,6 +78,7 @@ impl<'a> Progress<'a> {
     pub fn new(request: &Request, screen: &'a Screen) -> Progress<'a> {
         let subject = match request {
             Request::Verify { .. } => Subject::Verify,
+            Request::Stream { .. } => Subject::Stream,
             Request::Wait { id } => Subject::Download { id: id.to_string(), name: None },
             Request::UploadFile { name, .. } => Subject::Upload { name: name.to_string() },
             Request::Share { path, .. } => {
@@ -98,8 +102,10 @@ impl<'a> Progress<'a> {
     pub fn show(&mut self, frame: &Frame) -> Result<(), Failure> {
         let moment = match frame {
             Frame::Started(download) | Frame::Progress(download) => {
-                let (id, name) = (download.id.short(), Some(download.name.to_string()));
-                self.subject = Subject::Download { id, name };
+                if !matches!(self.subject, Subject::Stream) {
+                    let (id, name) = (download.id.short(), Some(download.name.to_string()));
+                    self.subject = Subject::Download { id, name };
+                }
                 Moment::of_download(download)
             }
             Frame::Hashing(hashing) => Moment::of_hashing(hashing),
@@ -115,7 +121,7 @@ impl<'a> Progress<'a> {
                 self.screen.mark_stale();
                 return Ok(());
             }
-            Frame::Result(_) | Frame::Event(_) | Frame::Following => return Ok(()),
+            Frame::Result(_) | Frame::Event(_) | Frame::Following | Frame::Bytes(_) => return Ok(()),
         };
         match &mut self.display {
             Display::Documents => json::frame(frame).map_or(Ok(()), |document| self.screen.document(&document))?,
@@ -136,13 +142,13 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// What to say when the person has had enough: nothing ends in the daemon, and here is how to come back.
-    pub fn interrupted(&self) -> Failure {
-        interrupted(&self.subject).into()
+    /// What to say when nobody waits any longer: nothing ends in the daemon but a stream, and here is how to come back.
+    pub fn left(&self, enough: Enough) -> Failure {
+        left(&self.subject, enough).into()
     }
 }
 
-fn interrupted(subject: &Subject) -> Reject {
+fn left(subject: &Subject, enough: Enough) -> Reject {
     let (what, hint) = match subject {
         Subject::Asked => ("what has begun goes on in the daemon".to_owned(), "p2pctl show_downloads".to_owned()),
         Subject::Download { id, name } => {
@@ -158,12 +164,16 @@ fn interrupted(subject: &Subject) -> Reject {
             "the pieces are hashed to the end in the daemon".to_owned(),
             "`p2pctl status` tells of what is bad".to_owned(),
         ),
+        Subject::Stream => (
+            "what was written is right as far as it goes, and the daemon keeps nothing of it".to_owned(),
+            "a download into a file goes on by itself".to_owned(),
+        ),
         Subject::Upload { name } => (
             format!("the daemon goes on and shares {name} when it is hashed"),
             "`p2pctl list` shows what is shared".to_owned(),
         ),
     };
-    Reject::new(ErrorCode::INTERRUPTED, format!("interrupted; {what}")).hint(hint)
+    enough.reject(&what).hint(hint)
 }
 
 impl Moment {
@@ -291,7 +301,7 @@ mod tests {
         let screen = Screen::new(false, true);
         let id = "a91f".parse().expect("a prefix");
         let mut progress = Progress::new(&Request::Wait { id }, &screen);
-        let Failure::Refused(reject) = progress.interrupted() else { panic!("a refusal") };
+        let Failure::Refused(reject) = progress.left(Enough::Interrupted) else { panic!("a refusal") };
         assert_eq!(
             (reject.code.exit_code(), reject.message.as_str()),
             (130, "interrupted; the download goes on in the daemon")
@@ -299,8 +309,9 @@ mod tests {
         assert_eq!(reject.hint, "`p2pctl wait a91f` follows it again, `p2pctl cancel a91f` ends it");
         let download = examples::downloads().downloads[0].clone();
         progress.show(&Frame::Started(download)).expect("shown");
-        let Failure::Refused(reject) = progress.interrupted() else { panic!("a refusal") };
-        assert_eq!(reject.message, "interrupted; the download of genome.tar goes on in the daemon");
+        let Failure::Refused(reject) = progress.left(Enough::TimedOut) else { panic!("a refusal") };
+        let message = "not done in the time given; the download of genome.tar goes on in the daemon";
+        assert_eq!((reject.code.exit_code(), reject.message.as_str()), (11, message));
         assert!(reject.hint.contains("p2pctl wait a91f0102"));
     }
 }

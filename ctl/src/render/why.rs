@@ -67,6 +67,7 @@ fn sentence(why: &Why, view: View) -> String {
         | Bottleneck::Unreachable
         | Bottleneck::Connecting
         | Bottleneck::BadPeers => waited(),
+        Bottleneck::Reader => "the program that reads it takes no more for now".to_owned(),
     }
 }
 

@@ -75,6 +75,11 @@ fn a_daemon_of_another_protocol_is_refused_with_both_versions_named() {
 
 #[test]
 fn another_version_of_the_same_protocol_is_only_warned_about() {
+    let home = Home::new();
+    let other = HelloAck { software: "p2p 9.1.0".to_owned(), ..greeting() };
+    let created = Answer::UserCreated(UserCreated { user: name("alice") });
+    serve_once(&home.socket(), other, vec![Frame::Result(Ok(created.clone()))]);
+    assert_eq!(home.session().ask(Request::Status).expect("answered all the same"), created);
     assert_eq!(version_warning("p2pd 0.1.0", "p2p 0.1.0"), None);
     let warning = version_warning("p2pd 0.2.0", "p2p 0.1.0").expect("told");
     assert_eq!(warning, "p2pd is version 0.2.0 and p2pctl is 0.1.0: restart the daemon");

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use interprocess::local_socket::tokio::{Listener, Stream};
 use interprocess::local_socket::traits::StreamCommon as _;
 use interprocess::local_socket::traits::tokio::{Listener as _, Stream as _};
@@ -73,10 +74,18 @@ impl From<SocketError> for Reject {
     }
 }
 
+/// What waits for a command.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    Frame(Box<Frame>),
+    /// Bytes of a file, and who is told when the command has taken all of them.
+    Bytes(Bytes, oneshot::Sender<()>),
+}
+
 /// The shell around the control socket. Clones share it.
 #[derive(Clone)]
 pub struct Control {
-    sessions: Arc<Mutex<HashMap<CommandId, mpsc::Sender<Frame>>>>,
+    sessions: Arc<Mutex<HashMap<CommandId, mpsc::Sender<Waiting>>>>,
     /// Those that have not said what they want, the oldest first.
     silent: Arc<Mutex<BTreeMap<CommandId, Silent>>>,
     /// One for each command that may be connected.
@@ -129,18 +138,27 @@ impl Control {
         match frame {
             // One place is kept free for it; its queue ends behind it.
             Frame::Result(_) => {
-                let _ = session.try_send(frame);
+                let _ = session.try_send(Waiting::Frame(Box::new(frame)));
                 sessions.remove(&command);
             }
             Frame::Event(_) if full => {
-                let _ = session.try_send(Frame::Result(Err(events_not_read())));
+                let _ = session.try_send(Waiting::Frame(Box::new(Frame::Result(Err(events_not_read())))));
                 sessions.remove(&command);
             }
             _ if full => {}
             _ => {
-                let _ = session.try_send(frame);
+                let _ = session.try_send(Waiting::Frame(Box::new(frame)));
             }
         }
+    }
+
+    /// Sends bytes of a file to a command, however long it takes to take them; false where it has hung up. One call at a
+    /// time for a command.
+    pub async fn send_bytes(&self, command: CommandId, bytes: Bytes) -> bool {
+        let session = self.lock().get(&command).cloned();
+        let Some(session) = session else { return false };
+        let (taken, told) = oneshot::channel();
+        session.send(Waiting::Bytes(bytes, taken)).await.is_ok() && told.await.is_ok()
     }
 
     /// Waits until every command has read its result or hung up, but not longer than `deadline`.
@@ -149,7 +167,7 @@ impl Control {
     }
 
     /// Opens a command's queue of frames.
-    pub(super) fn open(&self, command: CommandId) -> mpsc::Receiver<Frame> {
+    pub(super) fn open(&self, command: CommandId) -> mpsc::Receiver<Waiting> {
         let (sender, receiver) = mpsc::channel(EVENTS_MAX + 1);
         self.lock().insert(command, sender);
         receiver
@@ -211,7 +229,7 @@ impl Control {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<CommandId, mpsc::Sender<Frame>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<CommandId, mpsc::Sender<Waiting>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -290,7 +308,11 @@ mod tests {
         let control = Control::new(1);
         let mut queue = control.open(CommandId(1));
         frames.into_iter().for_each(|frame| control.tell(CommandId(1), frame));
-        std::iter::from_fn(|| queue.try_recv().ok()).collect()
+        let frame = |waiting| match waiting {
+            Waiting::Frame(frame) => *frame,
+            Waiting::Bytes(..) => panic!("nothing is streamed"),
+        };
+        std::iter::from_fn(|| queue.try_recv().ok().map(frame)).collect()
     }
 
     fn result() -> Frame {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use interprocess::local_socket::tokio::Stream;
-use p2p_proto::control::{Frame, Hello, HelloAck, Request};
+use p2p_proto::control::{FileBytes, Frame, Hello, HelloAck, Request};
 use p2p_proto::frame::{self, FrameError, PREFIX_BYTES};
-use p2p_proto::limit::{CONTROL_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
+use p2p_proto::limit::{CONTROL_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX, STREAM_FRAME_BYTES_MAX};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::version::{CONTROL_PROTOCOL, SOFTWARE};
 use serde::{Serialize, de::DeserializeOwned};
@@ -13,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Control;
+use super::listener::Waiting;
 use crate::engine::Input;
 use crate::engine::input::CommandId;
 
@@ -82,18 +84,27 @@ async fn receive_request(stream: &mut Stream) -> Result<Request, ReadError> {
 }
 
 /// Sends frames as they come, until the result or until the command hangs up.
-async fn answer(stream: Stream, mut frames: mpsc::Receiver<Frame>) {
+async fn answer(stream: Stream, mut waiting: mpsc::Receiver<Waiting>) {
     let (mut read, mut write) = tokio::io::split(stream);
     let mut nothing = [0; 1];
     loop {
         tokio::select! {
-            frame = frames.recv() => {
-                let Some(frame) = frame else { return };
-                let last = matches!(frame, Frame::Result(_));
-                if write_bytes(&mut write, &within_limit(&frame)).await.is_err() || last {
-                    return;
+            next = waiting.recv() => match next {
+                None => return,
+                Some(Waiting::Frame(frame)) => {
+                    let last = matches!(*frame, Frame::Result(_));
+                    if write_bytes(&mut write, &within_limit(&frame)).await.is_err() || last {
+                        return;
+                    }
                 }
-            }
+                Some(Waiting::Bytes(bytes, taken)) => {
+                    if write_file_bytes(&mut write, &bytes).await.is_err() {
+                        return;
+                    }
+                    // The command may have been told its result meanwhile: then nobody waits for this.
+                    let _ = taken.send(());
+                }
+            },
             // A command says nothing after its request: whatever is read here, its end most of all, ends it.
             _ = read.read(&mut nothing) => return,
         }
@@ -125,6 +136,15 @@ fn within_limit(message: &Frame) -> Vec<u8> {
     }
     let message = format!("the answer has {} bytes, and one may have {CONTROL_FRAME_BYTES_MAX}", bytes.len());
     frame::encode(&Frame::Result(Err(Reject::new(ErrorCode::UNSUPPORTED, message))))
+}
+
+/// Writes bytes of a file. Whoever reads them at the other end of the command may take their time: a pager does, or a slow disk.
+/// That they are gone is noticed when the command is.
+async fn write_file_bytes(stream: &mut (impl tokio::io::AsyncWrite + Unpin), bytes: &Bytes) -> std::io::Result<()> {
+    for chunk in bytes.chunks(STREAM_FRAME_BYTES_MAX) {
+        stream.write_all(&frame::encode(&Frame::Bytes(FileBytes(chunk.to_vec())))).await?;
+    }
+    stream.flush().await
 }
 
 async fn write_bytes(stream: &mut (impl tokio::io::AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {

@@ -87,7 +87,9 @@ impl Engine {
     }
 
     /// Keeps changes on disk, then goes on with `step`.
-    pub(super) fn remember(&mut self, step: Step, changes: Vec<Change>) {
+    pub(super) fn remember(&mut self, step: Step, mut changes: Vec<Change>) {
+        // What is streamed is gone with its command, and at the latest with the daemon.
+        changes.retain(|change| !matches!(change, Change::PutDownload(record) if self.is_streamed(record.id)));
         let ask = self.expect(step);
         self.outputs.push_back(Output::Remember(ask, changes));
     }

@@ -9,7 +9,7 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker;
 
 use super::copies::check_wanted;
-use super::downloads::downloaded;
+use super::downloads::{Download, downloaded};
 use super::input::CommandId;
 use super::output::PasswordChange;
 use super::pages::Pages;
@@ -32,6 +32,7 @@ impl Engine {
     pub(super) fn command_gone(&mut self, command: CommandId) {
         self.connected_commands.remove(&command);
         self.followers.remove(&command);
+        self.end_stream_to(command);
         self.copy_waits.remove(command);
         self.stop_listening(command);
     }
@@ -128,7 +129,8 @@ impl Engine {
             }
             Request::ShowDownloads => {
                 let user = self.user()?;
-                let of_user = self.downloads.values().filter(|download| download.record.user == *user);
+                let is_there = |download: &&Download| download.record.user == *user && !self.is_ended_stream(download);
+                let of_user = self.downloads.values().filter(is_there);
                 let mut rows: Vec<_> = of_user.map(|download| self.download_row(download)).collect();
                 rows.sort_by_key(|row| (row.added, row.id));
                 self.tell(command, Answer::Downloads(Downloads { downloads: rows }));
@@ -189,6 +191,12 @@ impl Engine {
                 self.tell(command, Answer::Why(Box::new(why)));
             }
             Request::Limit { up, down } => self.begin_limit(command, up, down)?,
+            Request::Stream { group, file } => {
+                self.user()?;
+                let (name, owner) = (file.name.clone(), file.owner.clone());
+                let find = tracker::Request::FindFile { group: group.clone(), name, owner };
+                self.ask(Step::StreamFound(command, group, file), Call::Request(find));
+            }
             Request::LogoutNode { node } => {
                 self.user()?;
                 self.ask(Step::NodesFound(command, node), Call::Request(tracker::Request::ListNodes));
@@ -249,6 +257,7 @@ impl Engine {
         for command in self.take_followers(id) {
             self.outputs.push_back(Output::Tell(command, frame.clone()));
         }
+        self.end_stream(id);
     }
 
     /// The commands that follow a download, which they do no longer.

@@ -131,6 +131,8 @@ mod tests {
             trackers: vec!["192.0.2.10:9000".to_owned()],
             seed: 1,
             process_id: 1,
+            streams_folder: "/streams".into(),
+            uploads_folder: "/uploads".into(),
             limits: Limits::default(),
         };
         let mut engine = Engine::new(config, Restored::default(), at(0));

@@ -21,6 +21,12 @@ impl Engine {
         if let Err(reject) = download.not_cancelled() {
             return self.fail(command, reject);
         }
+        if download.streamed {
+            let message =
+                format!("{} goes to the standard output of a command, which cannot be paused", download.record.name);
+            let hint = format!("end that command, or `p2pctl cancel {id}`");
+            return self.fail(command, Reject::new(ErrorCode::WRONG_STATE, message).hint(hint));
+        }
         if !matches!(download.record.phase, DownloadPhase::Active | DownloadPhase::Paused) {
             let reject =
                 Reject::new(ErrorCode::WRONG_STATE, format!("the download of {} has ended", download.record.name));
@@ -136,7 +142,7 @@ impl Engine {
 
     pub(super) fn part_discarded(&mut self, id: DownloadId, result: Result<(), Reject>) {
         let Some(command) = self.downloads.get_mut(id).and_then(|download| download.cancelled_by.take()) else {
-            return;
+            return self.stream_discarded(id, result);
         };
         match result {
             Ok(()) => {
@@ -165,7 +171,8 @@ impl Engine {
     /// The one download of this user whose id begins so.
     pub(super) fn find_download(&self, prefix: &DownloadPrefix) -> Result<DownloadId, Reject> {
         let user = self.user()?;
-        let of_user = self.downloads.values().filter(|download| download.record.user == *user);
+        let is_there = |download: &&Download| download.record.user == *user && !self.is_ended_stream(download);
+        let of_user = self.downloads.values().filter(is_there);
         let mut matching = of_user.map(|download| download.record.id).filter(|id| prefix.matches(*id));
         match (matching.next(), matching.next()) {
             (Some(id), None) => Ok(id),

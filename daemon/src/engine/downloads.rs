@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use p2p_proto::control::{Answer, Downloaded, Frame};
+use p2p_proto::control::{Answer, Downloaded, Frame, LocalPath};
 use p2p_proto::escape::shell_word;
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::name::{GroupName, UserName};
@@ -61,6 +61,8 @@ pub(super) struct Download {
     pub unshare: bool,
     /// When its transfer began.
     pub begun: Duration,
+    /// Whether it goes to a command and not into a file: then nothing of it is remembered.
+    pub streamed: bool,
 }
 
 impl Download {
@@ -76,7 +78,13 @@ impl Download {
             discard: None,
             unshare: false,
             begun: Duration::ZERO,
+            streamed: false,
         }
+    }
+
+    /// Where it goes, as people are told.
+    pub fn shown_destination(&self) -> LocalPath {
+        LocalPath(if self.streamed { "-".into() } else { self.record.destination.clone() })
     }
 
     /// Refuses what would change it while it is being cancelled.
@@ -159,7 +167,9 @@ impl Engine {
     pub(super) fn finish_if_complete(&mut self, content: ContentId) {
         let Some(transfer) = self.transfers.get_mut(&content) else { return };
         let complete = transfer.pieces.as_ref().is_some_and(|pieces| pieces.picker.is_complete());
-        if transfer.phase != Phase::Fetching || !complete {
+        // What is streamed ends when the reader has all of it.
+        let streamed = self.downloads.get(transfer.download).is_some_and(|download| download.streamed);
+        if transfer.phase != Phase::Fetching || !complete || streamed {
             return;
         }
         if self.fetches.values().any(|fetch| fetch.content == content) {
@@ -342,7 +352,8 @@ impl Engine {
     /// How many downloads of a user are not complete.
     pub(super) fn unfinished_downloads(&self, user: &UserName) -> u32 {
         let unfinished = |download: &&Download| {
-            download.record.user == *user && !matches!(download.record.phase, DownloadPhase::Complete(_))
+            let complete = matches!(download.record.phase, DownloadPhase::Complete(_));
+            download.record.user == *user && !complete && !download.streamed
         };
         u32::try_from(self.downloads.open().filter(unfinished).count()).unwrap_or(u32::MAX)
     }
@@ -358,16 +369,25 @@ impl Engine {
 
     /// Begins a download: from a share of this node, or from peers.
     pub(super) fn start_download(&mut self, id: DownloadId) {
+        let Some(download) = self.downloads.get(id) else { return };
+        let (content, streamed) = (download.record.content, download.streamed);
+        // A stream goes on as fast as it is read, which no file should have to wait for.
+        if !streamed && self.stream_in_the_way(content) {
+            return;
+        }
         let Some(download) = self.downloads.get_mut(id) else { return };
-        let content = download.record.content;
         if self.transfers.contains_key(&content) {
             download.stage = Stage::Twin;
+            self.stream_pieces_of(content);
         } else if self.shares.with_content(content).is_some() {
             // What was begun before it was stopped ends first; it stays in the queue until then.
             if download.opening > 0 {
                 return;
             }
             download.stage = Stage::Copying;
+            if streamed {
+                return self.stream_pieces_of(content);
+            }
             download.opening += 1;
             self.outputs.push_back(Output::CopyLocal(download.record.clone()));
         } else {
@@ -437,7 +457,7 @@ impl Engine {
     }
 
     /// The file that a content was to be copied from is gone: it is not served from there either.
-    fn local_copy_gone(&mut self, content: ContentId, reason: &Reject) {
+    pub(super) fn local_copy_gone(&mut self, content: ContentId, reason: &Reject) {
         if let Some(path) = self.shares.with_content(content).map(|share| share.path.clone()) {
             self.source_broken(content, path, reason.clone());
         }
@@ -496,7 +516,7 @@ pub(super) fn downloaded(download: &Download) -> Option<Downloaded> {
         group: record.group.clone(),
         name: record.name.clone(),
         content: record.content,
-        destination: p2p_proto::control::LocalPath(record.destination.clone()),
+        destination: download.shown_destination(),
         length: record.length,
         pieces: record.shape.and_then(|shape| shape.geometry().ok()).map_or(0, |geometry| geometry.piece_count()),
         fetched_bytes: record.fetched_bytes,

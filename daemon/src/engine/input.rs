@@ -178,6 +178,13 @@ pub enum Input {
         result: Result<(), FetchError>,
     },
 
+    // control and store together, wired by the driver
+    /// The end of [`super::Output::StreamPiece`]: the command has taken all of it, or it could not be read. Where the command
+    /// has hung up, that is told instead.
+    PieceStreamed(DownloadId, Result<(), Reject>),
+    /// The end of [`super::Output::CheckStream`].
+    StreamChecked(DownloadId, Result<(), Reject>),
+
     // store
     /// Pieces of a download's part file that survive a power cut now.
     PiecesDurable(DownloadId, Vec<PieceIndex>),

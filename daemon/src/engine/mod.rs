@@ -54,6 +54,7 @@ mod share_groups;
 mod shares;
 mod sharing;
 mod steps;
+mod streams;
 mod swarm;
 mod swarm_peer;
 pub mod timers;
@@ -68,6 +69,7 @@ pub use input::{Input, Now};
 pub use output::Output;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use p2p_proto::control::Answer;
@@ -98,6 +100,7 @@ use serving::Served;
 use share_groups::ShareGroups;
 use shares::Shares;
 use steps::Step;
+use streams::Stream;
 use timers::Timers;
 use trackers::{PendingCall, Tracker};
 use transfer::Transfer;
@@ -116,6 +119,10 @@ pub struct Config {
     pub seed: u64,
     /// Process id that is told when the daemon ends.
     pub process_id: u32,
+    /// Where parts lie that go with their command: a folder of the daemon's own, which is empty when it starts.
+    pub streams_folder: PathBuf,
+    /// Where commands put what came from standard input: shared from there, and by nobody else.
+    pub uploads_folder: PathBuf,
     /// Bounds.
     pub limits: Limits,
 }
@@ -147,6 +154,8 @@ pub struct Limits {
     pub followers_max: usize,
     /// Commands that follow what happens, likewise; each may have a long queue.
     pub listeners_max: usize,
+    /// Commands that a file is streamed to, likewise; each may have a piece in memory, and a whole file on the disk.
+    pub streams_max: usize,
 }
 
 impl Default for Limits {
@@ -163,6 +172,7 @@ impl Default for Limits {
             held_calls_max: 64,
             followers_max: 48,
             listeners_max: 16,
+            streams_max: 8,
         }
     }
 }
@@ -248,6 +258,7 @@ pub struct Engine {
     shares: Shares,
     publications: Publications,
     downloads: DownloadTable,
+    streams: BTreeMap<DownloadId, Stream>,
     transfers: BTreeMap<ContentId, Transfer>,
 
     peers: BTreeMap<NodeId, Peer>,
@@ -302,6 +313,7 @@ impl Engine {
             shares: Shares::new(restored.shares),
             publications: Publications::new(restored.publications),
             downloads: DownloadTable::default(),
+            streams: BTreeMap::new(),
             transfers: BTreeMap::new(),
             peers: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -377,6 +389,9 @@ impl Engine {
             Input::PieceFetched { fetch, received_bytes, round_trip, result } => {
                 self.piece_fetched(fetch, received_bytes, round_trip, result);
             }
+
+            Input::PieceStreamed(download, result) => self.piece_streamed(download, result),
+            Input::StreamChecked(download, result) => self.stream_checked(download, result),
 
             Input::PiecesDurable(download, pieces) => self.pieces_durable(download, &pieces),
             Input::SyncFailed(download, reject) => self.sync_failed(download, reject),

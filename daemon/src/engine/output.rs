@@ -77,6 +77,13 @@ pub enum Output {
     /// Stop a fetch.
     CancelFetch(FetchId),
 
+    // control and store together, wired by the driver
+    /// Read a piece of so many bytes and give it to a command, whose stream that download is:
+    /// [`super::Input::PieceStreamed`].
+    StreamPiece(CommandId, DownloadId, ContentId, PieceIndex, u64),
+    /// All of a stream is out: check the whole's digest if there is one: [`super::Input::StreamChecked`].
+    CheckStream(DownloadId, ContentId),
+
     // store
     /// Hash a file where it lies and keep its manifest: [`super::Input::Imported`].
     Import {
@@ -89,6 +96,8 @@ pub enum Output {
         /// Also the whole file's SHA-256.
         whole_digest: bool,
     },
+    /// Delete what came from standard input and is not shared.
+    DeleteUpload(PathBuf),
     /// Make (or find again) the part file of a download whose manifest is kept: [`super::Input::PartOpened`].
     OpenPart(DownloadRecord),
     /// All pieces are durable: check the whole digest if there is one, rename into place: [`super::Input::PartFinished`].

@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use p2p_proto::geometry::PieceIndex;
 use p2p_proto::have_map::HaveMap;
@@ -53,6 +54,8 @@ pub struct Picker {
     durable: HaveMap,
     seed: u64,
     sequential: bool,
+    /// The pieces that may be asked for now, in a sequence.
+    window: Range<u32>,
     rivals: Rivals,
 }
 
@@ -79,6 +82,7 @@ impl Picker {
             durable,
             seed,
             sequential,
+            window: 0..u32::MAX,
             rivals: Rivals::default(),
         };
         for piece in (0..picker.durable.piece_count()).map(PieceIndex) {
@@ -94,7 +98,7 @@ impl Picker {
     /// The best missing piece that `have` offers. Of those that no leecher has, one that fewest rivals stand before
     /// this node for.
     pub fn next(&self, have: &HaveMap) -> Option<PieceIndex> {
-        let mut offered = self.missing.iter().filter(|rank| have.contains(rank.piece));
+        let mut offered = self.wanted().filter(|rank| have.contains(rank.piece));
         let first = offered.next()?;
         if !self.takes_turns() || first.rarity > 0 {
             return Some(first.piece);
@@ -138,9 +142,21 @@ impl Picker {
         self.single.iter().copied().filter(|piece| have.contains(*piece))
     }
 
-    /// Whether every piece is asked for or here.
+    /// Whether every piece that may be asked for now is asked for or here.
     pub fn all_requested(&self) -> bool {
-        self.missing.is_empty()
+        self.wanted().next().is_none()
+    }
+
+    /// Of a sequence, only these pieces may be asked for from now on.
+    pub fn set_window(&mut self, window: Range<u32>) {
+        self.window = window;
+    }
+
+    /// The missing pieces that may be asked for now, in the order of choice.
+    fn wanted(&self) -> impl Iterator<Item = &Rank> {
+        let sequence = if self.sequential { self.window.start } else { 0 };
+        let first = Rank { sequence, rarity: 0, chance: 0, piece: PieceIndex(0) };
+        self.missing.range(first..).take_while(|rank| !self.sequential || rank.sequence < self.window.end)
     }
 
     /// A piece is asked of one more peer.
@@ -406,6 +422,26 @@ mod tests {
     fn streaming_takes_pieces_in_order() {
         let picker = Picker::new(map("#......."), 3, true);
         assert_eq!(order(picker, "########"), [1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_window_bounds_how_far_ahead_of_its_reader_a_stream_is() {
+        let mut picker = Picker::new(map("#......."), 3, true);
+        let all = map("########");
+        let mut ask = |window| {
+            picker.set_window(window);
+            let asked = std::iter::from_fn(|| {
+                let piece = picker.next(&all)?;
+                picker.request(piece);
+                Some(piece.0)
+            });
+            let asked: Vec<u32> = asked.collect();
+            assert!(picker.all_requested());
+            asked
+        };
+        assert_eq!(ask(0..3), [1, 2]);
+        assert_eq!(ask(2..5), [3, 4]);
+        assert_eq!(ask(6..9), [6, 7], "what the reader has had already is not wanted");
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Engine {
             name: record.name.clone(),
             owner: record.owner.clone(),
             content: record.content,
-            destination: LocalPath(record.destination.clone()),
+            destination: download.shown_destination(),
             state,
             reason,
             error: match &record.phase {
@@ -186,6 +186,9 @@ impl Engine {
             (DownloadPhase::Active, Stage::Copying | Stage::Verifying, _) => (DownloadState::Verifying, None),
             (DownloadPhase::Active, Stage::Twin, _) => {
                 (DownloadState::Waiting, Some("another download brings the same content".to_owned()))
+            }
+            (DownloadPhase::Active, ..) if self.waits_for_reader(record.id) => {
+                (DownloadState::Waiting, Some("the program that reads it takes no more".to_owned()))
             }
             (DownloadPhase::Active, _, Some(transfer)) => self.state_of_transfer(record.content, transfer),
             (DownloadPhase::Active, ..) => (DownloadState::Queued, None),

@@ -95,6 +95,7 @@ impl Engine {
                 self.blame(fetch.content, fetch.node, &error);
             }
         }
+        self.stream_pieces_of(fetch.content);
         self.schedule(fetch.content);
         self.schedule_starved();
         self.finish_if_complete(fetch.content);
@@ -106,6 +107,7 @@ impl Engine {
         let Some(Pieces { picker, .. }) = &mut transfer.pieces else { return };
         let new: Vec<PieceIndex> = pieces.iter().copied().filter(|piece| picker.durable(*piece)).collect();
         new.into_iter().for_each(|piece| transfer.piece_here(piece));
+        self.stream_pieces_of(content);
         self.tell_have_soon(content);
         self.finish_if_complete(content);
     }

@@ -41,6 +41,7 @@ pub(super) enum Step {
     UploadGroup(CommandId, Box<Upload>),
     Published(CommandId, Box<Upload>, Box<Imported>),
     DownloadFound(CommandId, Box<Wanted>),
+    StreamFound(CommandId, GroupName, FileSelector),
     /// Of `share`, `get` or `remove`; some of these the store answers.
     Public(CommandId, Box<Stage>),
     ResumeGranted(CommandId, DownloadId),
@@ -226,6 +227,13 @@ impl Engine {
                     Err(reject) => self.fail(command, reject),
                 }
             }
+            (Step::StreamFound(command, group, file), Ok(tracker::Answer::Files(listings))) => {
+                let example = |chosen: &str| command_line("download_file", &group, chosen, " -");
+                let found = choose_listing(listings, &group, &file, example);
+                if let Err(reject) = found.and_then(|listing| self.begin_stream(command, group, listing)) {
+                    self.fail(command, reject);
+                }
+            }
             (step, Err(reject)) => {
                 if let Some(command) = step.command() {
                     self.fail(command, reject);
@@ -260,6 +268,11 @@ impl Engine {
     /// The file is hashed: it is listed next, so that nobody is told of a file that cannot be found.
     pub(super) fn imported(&mut self, ask: AskId, result: Result<Imported, Reject>) {
         let Some(Step::Hashed(command, upload)) = self.steps.remove(&ask) else { return };
+        // What came from standard input and was interrupted may be cut short where it came from, too.
+        let is_from_pipe = upload.path.starts_with(&self.config.uploads_folder);
+        if is_from_pipe && !self.connected_commands.contains(&command) {
+            return self.outputs.push_back(Output::DeleteUpload(upload.path));
+        }
         match result {
             // No tracker has said which group it is.
             Ok(imported) if upload.born.is_none() => {
@@ -484,6 +497,7 @@ impl Step {
             | Step::UploadGroup(command, ..)
             | Step::Published(command, ..)
             | Step::DownloadFound(command, ..)
+            | Step::StreamFound(command, ..)
             | Step::ResumeGranted(command, _)
             | Step::RemoveFound(command, ..)
             | Step::Removed(command, ..)

@@ -290,12 +290,15 @@ impl Engine {
             return;
         };
         download.record.shape = Some(opened.shape);
-        transfer.take_pieces(Pieces { geometry, picker: Picker::new(opened.have, seed, false) });
+        let (id, streamed) = (transfer.download, download.streamed);
+        transfer.take_pieces(Pieces { geometry, picker: Picker::new(opened.have, seed, streamed) });
         let have_bytes = transfer.have_bytes();
         // What was verified before a crash was received, even if the count of it was lost.
         download.record.fetched_bytes = download.record.fetched_bytes.max(have_bytes);
         self.tell_have_map(content);
         self.finish_if_complete(content);
+        self.move_window(id);
+        self.stream_pieces_of(content);
         self.review(content);
     }
 

@@ -130,6 +130,7 @@ impl Engine {
             }
             (DownloadPhase::Active, Stage::Twin, _) => why.bottleneck = Bottleneck::SameContent,
             _ if why.active.is_some() => why.bottleneck = Bottleneck::Queue,
+            _ if self.waits_for_reader(record.id) => why.bottleneck = Bottleneck::Reader,
             (DownloadPhase::Active, _, Some(transfer)) if why.download.state == DownloadState::Waiting => {
                 why.bottleneck = self.obstacle(transfer).bottleneck;
                 if why.bottleneck == Bottleneck::PeerQueue {

@@ -37,6 +37,8 @@ pub(super) struct Catalogue {
     hashed: VecDeque<(ContentId, PathBuf, i128)>,
     /// Where the next look at the sources begins.
     looked: usize,
+    /// Files whose last claim went; some may have another since.
+    unclaimed: Vec<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -133,7 +135,15 @@ impl Catalogue {
             }
             !claims.is_empty()
         });
+        self.unclaimed.push(path);
         self.drop_if_empty(content);
+    }
+
+    /// The files in `folder` that nothing is read from any more, since they were asked for last.
+    pub(super) fn take_unclaimed(&mut self, folder: &Path) -> Vec<PathBuf> {
+        let mut gone = std::mem::take(&mut self.unclaimed);
+        gone.retain(|path| path.starts_with(folder) && !self.claims.values().any(|(_, claimed)| claimed == path));
+        gone
     }
 
     /// The nth source of a content.

@@ -96,8 +96,13 @@ fn check_whole(part: &Part) -> Result<(), Reject> {
     if digest.finalize()[..] == expected[..] {
         return Ok(());
     }
-    let message = format!("the whole of {} has another SHA-256 than was published with it", part.destination.display());
-    Err(Reject::new(ErrorCode::INTEGRITY, message).hint("ask who published it to upload it again"))
+    Err(whole_differs(&format!("the whole of {}", part.destination.display())))
+}
+
+/// The refusal of a file whose pieces are right and whose whole is not.
+pub(super) fn whole_differs(whole: &str) -> Reject {
+    Reject::new(ErrorCode::INTEGRITY, format!("{whole} has another SHA-256 than was published with it"))
+        .hint("ask who published it to upload it again")
 }
 
 /// Deletes a download's part file, and with `finished` the file in its place, as far as they are the ones this download

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use p2p_proto::id::{ContentId, DownloadId};
 use p2p_proto::manifest::Manifest;
+use p2p_proto::paths::UPLOADS;
 use p2p_proto::reject::{ErrorCode, Reject};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, oneshot};
@@ -20,6 +21,7 @@ use super::finish;
 use super::journal::Journal;
 use super::part::{Opened, Part, not_open};
 use super::source::{Pool, Source};
+use super::spool;
 use super::stamp;
 use super::sync::Syncer;
 use super::{StoreError, StoreEvent};
@@ -237,6 +239,11 @@ impl Inner {
             return;
         }
         let result = self.journal.apply(&changes.concat());
+        // Forgotten where that failed: a start finds what is left.
+        let gone = self.catalogue_mut().take_unclaimed(&self.folder.join(UPLOADS));
+        if result.is_ok() {
+            gone.iter().for_each(|path| spool::delete(path));
+        }
         for told in waiting {
             let _ = told.send(result.clone());
         }

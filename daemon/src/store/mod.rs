@@ -16,6 +16,7 @@ mod part;
 mod record;
 mod recover;
 mod source;
+pub mod spool;
 mod stamp;
 mod sync;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use p2p_proto::manifest::{HashAlgorithm, Manifest};
 use p2p_proto::mtorrent::Mtorrent;
 use p2p_proto::name::FileName;
 use p2p_proto::reject::{ErrorCode, Reject};
+use sha2::Digest as _;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
@@ -254,6 +256,20 @@ impl Store {
         }
         buffer.clear();
         Err(failed)
+    }
+
+    /// Checks the whole's digest of a content all of which can be read here, where its manifest has one.
+    pub async fn check_whole(&self, content: ContentId) -> Result<(), Reject> {
+        let manifest = self.work(move |inner| inner.manifest(content)).await?;
+        let Some(expected) = manifest.whole_sha256() else { return Ok(()) };
+        let (mut digest, mut buffer) = (sha2::Sha256::new(), Vec::new());
+        for piece in manifest.geometry().pieces() {
+            self.read_piece(content, piece, &mut buffer).await?;
+            digest.update(&buffer);
+            // Cached pieces are read without waiting: others have their turn between two of them.
+            tokio::task::yield_now().await;
+        }
+        if digest.finalize()[..] == expected[..] { Ok(()) } else { Err(finish::whole_differs("the file's whole")) }
     }
 
     /// Looks at up to so many of the files that contents are read from, the next ones with each call, and tells which of

@@ -4,6 +4,7 @@
 //! of which exactly the last is [`Frame::Result`]. The command hangs up when it has seen it, or when it is interrupted.
 
 mod answer;
+mod bytes;
 mod copies;
 mod event;
 mod rate;
@@ -12,6 +13,7 @@ mod verify;
 mod why;
 
 pub use answer::*;
+pub use bytes::*;
 pub use copies::*;
 pub use event::*;
 pub use rate::*;
@@ -62,4 +64,6 @@ pub enum Frame {
     Copies(Copies),
     /// What comes next may be old: the tracker that told it has lost sight of the majority of its cluster.
     Stale,
+    /// The next bytes of a file that is streamed.
+    Bytes(FileBytes),
 }

@@ -323,6 +323,14 @@ pub enum Request {
         /// Which download.
         id: DownloadPrefix,
     },
+    /// `download_file … -`: followed and answered like [`Request::DownloadFile`], with the file's bytes in their order in
+    /// [`super::Frame::Bytes`]. Nothing of it stays in the daemon when the command ends.
+    Stream {
+        /// From which group.
+        group: GroupName,
+        /// Which file.
+        file: FileSelector,
+    },
 }
 
 /// Defines the first digits of an id, as a person types them.

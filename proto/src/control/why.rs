@@ -78,6 +78,8 @@ pub enum Bottleneck {
     PeerQueue,
     /// How fast those send who have it, or the way from them.
     PeerSpeed,
+    /// The program that reads the standard output it goes to.
+    Reader,
 }
 
 /// One peer of a download.

@@ -13,20 +13,21 @@ variants!(Request:
     CreateUser Login Logout Status CreateGroup JoinGroup LeaveGroup ListGroups ListMembers ListRequests AcceptRequest
     RejectRequest RemoveMember TransferGroup DeleteGroup UploadFile ListFiles FileInfo DownloadFile ShowDownloads Wait
     Pause Resume Cancel StopShare ListShares Shutdown ChangePassword LogoutNode SetPolicy RemoveFile Events Share Get
-    Remove Limit Why Verify);
+    Remove Limit Why Verify Stream);
 variants!(Answer:
     UserCreated LoggedIn LoggedOut Status GroupCreated GroupJoined GroupLeft GroupDeleted Groups Members Requests
     RequestAccepted RequestRejected MemberRemoved GroupTransferred Uploaded Files FileInfo DownloadStarted Downloaded
     DownloadChanged Downloads ShareStopped Shares ShuttingDown PasswordChanged NodeLoggedOut PolicySet FileRemoved Shared
     Limits Why Verified Copied);
-variants!(Frame: Started Progress Hashing Result Event Following Shared Copies Stale);
+variants!(Frame: Started Progress Hashing Result Event Following Shared Copies Stale Bytes);
 variants!(Happening:
     Account Tracker JoinRequested Membership Download DownloadGone ShareStarted ShareStopped);
 variants!(DownloadState: Queued Waiting Downloading Verifying Complete Seeding Paused Error);
 variants!(TrackerState: Connecting Ok Unreachable KeyChanged Refused);
 variants!(Bottleneck:
     None Paused DiskFull Fault Queue SameContent Checking NoTracker NoGrant NotListed NoSeeder MissingPieces Unreachable
-    Connecting BadPeers OwnLimit PeerLimit PeerQueue PeerSpeed);
+    Connecting BadPeers OwnLimit PeerLimit PeerQueue PeerSpeed
+    Reader);
 
 pub(super) fn tables() -> Vec<Table> {
     let software = || "p2p 0.1.0".to_owned();
@@ -84,6 +85,7 @@ pub(super) fn tables() -> Vec<Table> {
                 PeerLimit,
                 PeerQueue,
                 PeerSpeed,
+                Reader,
             ];
             all.map(|bottleneck| ("", bottleneck)).to_vec()
         }),
@@ -181,6 +183,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("", Request::Limit { up: Some(10_000_000), down: None }),
         ("", Request::Why { id: prefix() }),
         ("", Request::Verify { id: prefix() }),
+        ("", Request::Stream { group: name("photos"), file: selector(Some("bob")) }),
     ]
 }
 
@@ -225,6 +228,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
             }),
         ),
         ("", Frame::Stale),
+        ("", Frame::Bytes(FileBytes(vec![1, 2, 3, 255]))),
         ("answer", Frame::Result(Ok(Answer::ShuttingDown(ShuttingDown { process_id: 4711 })))),
         ("reject", Frame::Result(Err(Reject::new(ErrorCode::NO_SEEDER, "nobody has it")))),
     ]

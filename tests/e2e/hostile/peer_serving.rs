@@ -1,5 +1,7 @@
 //! Providers that lie to a daemon that downloads from them: it ends with the right file from an honest one, or not at all.
 
+use std::process::Stdio;
+
 use p2p_proto::id::ContentId;
 use p2p_proto::manifest::Manifest;
 use p2p_proto::tracker::Provider as Named;
@@ -100,6 +102,21 @@ fn every_lie_is_seen_through() {
         staged.bob.run(&["cancel", id, "--delete-data"]);
     }
     memory.is_flat(staged.bob.process());
+}
+
+#[test]
+fn a_stream_writes_nothing_that_a_liar_has_sent() {
+    let staged = Staged::new(LENGTH);
+    let (liar, honest) = (staged.liar(Lie::WrongBytes), provider(&staged.alice));
+    staged.name(vec![liar.as_named()]);
+    let mut command = staged.bob.command_in_its_home();
+    command.args(["download_file", "photos", NAME, "-"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let streaming = command.spawn().expect("p2pctl starts");
+    eventually("the liar is banned", || staged.is_banned(&liar).then_some(()));
+    staged.name(vec![liar.as_named(), honest]);
+    let output = streaming.wait_with_output().expect("ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stdout == std::fs::read(&staged.file).expect("reads"));
 }
 
 #[test]

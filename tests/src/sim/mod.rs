@@ -177,6 +177,8 @@ impl World {
             trackers: vec!["tracker:9000".to_owned()],
             seed,
             process_id: 1,
+            streams_folder: "/streams".into(),
+            uploads_folder: "/uploads".into(),
             limits: Limits::default(),
         };
         node.engine = Some(Engine::new(config, node.disk.restored(), now));

@@ -143,6 +143,8 @@ impl Bench {
             trackers: vec!["t:1".to_owned()],
             seed: 1,
             process_id: 1,
+            streams_folder: "/streams".into(),
+            uploads_folder: "/uploads".into(),
             limits: Limits { uploads_active_max: 2, ..Limits::default() },
         };
         let restored = Restored { account: Some(account), shares: vec![share], ..Restored::default() };

@@ -39,6 +39,8 @@ impl Bench {
             trackers: vec!["192.0.2.1:9000".to_owned(), "192.0.2.2:9000".to_owned(), "192.0.2.3:9000".to_owned()],
             seed: 1,
             process_id: 1,
+            streams_folder: "/streams".into(),
+            uploads_folder: "/uploads".into(),
             limits: Limits::default(),
         };
         let now = Duration::from_secs(1);

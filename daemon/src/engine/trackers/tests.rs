@@ -39,6 +39,8 @@ fn connected() -> Engine {
         trackers: TRACKERS.iter().map(|tracker| format!("192.0.2.{}:9000", 10 + tracker.0)).collect(),
         seed: 1,
         process_id: 1,
+        streams_folder: "/streams".into(),
+        uploads_folder: "/uploads".into(),
         limits: Limits::default(),
     };
     let mut engine = Engine::new(config, Restored::default(), at(0));

@@ -259,7 +259,11 @@ async fn the_whole_digest_is_checked_where_there_is_one() {
         world.store().keep_manifest(manifest.content_id(), manifest.encode()).await.expect("keeps");
         let record = record_of(&manifest, world.path("a.bin"));
         world.store().open_part(record.clone()).await.expect("opens");
-        world.write(&record, &bytes, [0, 1]).await;
+        world.write(&record, &bytes, [0]).await;
+        assert_eq!(code(world.store().check_whole(record.content).await), ErrorCode::CONTENT_NOT_FOUND);
+        world.write(&record, &bytes, [1]).await;
+        let streamed = world.store().check_whole(record.content).await;
+        assert_eq!(streamed.err().map(|reject| reject.code), expected);
         let finished = world.store().finish_part(record.clone()).await;
         assert_eq!(finished.as_ref().err().map(|reject| reject.code), expected);
         assert_eq!(world.path("a.bin").exists(), expected.is_none());
