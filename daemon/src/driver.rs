@@ -149,10 +149,10 @@ impl Shells {
             }
             Output::CancelFetch(fetch) => self.net.cancel_fetch(fetch),
 
-            Output::Import { ask, path, hash, whole_digest } => {
+            Output::Import { ask, path, hash, whole_digest, folders } => {
                 let progress = self.import_progress(ask);
                 self.spawn(move |shells| async move {
-                    Input::Imported(ask, shells.store.import(path, hash, whole_digest, progress).await)
+                    Input::Imported(ask, shells.store.import(path, hash, whole_digest, folders, progress).await)
                 });
             }
             Output::OpenPart(record) => {

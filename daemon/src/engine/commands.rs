@@ -11,7 +11,7 @@ use p2p_proto::tracker;
 use super::copies::check_wanted;
 use super::downloads::downloaded;
 use super::input::CommandId;
-use super::output::PasswordChange;
+use super::output::{Folders, PasswordChange};
 use super::pages::Pages;
 use super::record::DownloadPhase;
 use super::report::PROGRESS_MS;
@@ -109,12 +109,13 @@ impl Engine {
                 let find = tracker::Request::FindFile { group: group.clone(), name, owner };
                 self.ask(Step::InfoFound(command, group, file), Call::Request(find));
             }
-            Request::UploadFile { path, group, name, hash, whole_digest, force, wait_copies } => {
+            Request::UploadFile { path, group, name, hash, whole_digest, force, wait_copies, follow_links } => {
                 self.user()?;
                 let find = tracker::Request::GroupInfo { group: group.clone() };
                 check_wanted(wait_copies)?;
-                let (path, born) = (path.0, None);
-                let upload = Upload { path, group, name, hash, whole_digest, force, mtorrent: None, wait_copies, born };
+                let (path, born, folders) = (path.0, None, Folders::Taken { follow_links });
+                let upload =
+                    Upload { path, group, name, hash, whole_digest, folders, force, mtorrent: None, wait_copies, born };
                 self.ask(Step::UploadGroup(command, Box::new(upload)), Call::Request(find));
             }
             Request::DownloadFile { group, file, destination, force, detach } => {

@@ -256,6 +256,21 @@ pub struct Imported {
     pub whole_sha256: Option<[u8; 32]>,
     /// Time spent.
     pub elapsed: Duration,
+    /// What is to be said of a folder; `None` for a file.
+    pub folder: Option<ImportedFolder>,
+}
+
+/// A folder that was hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedFolder {
+    /// Number of its files.
+    pub files: u32,
+    /// Folders within it that hold nothing: they are left out.
+    pub empty_folders: u32,
+    /// Symbolic links that were followed.
+    pub links: u32,
+    /// The first of them, with what they lead to.
+    pub followed: Vec<String>,
 }
 
 /// A manifest as `file_info` shows it.

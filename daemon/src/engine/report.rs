@@ -72,6 +72,7 @@ impl Engine {
             owner: listing.owner,
             added: listing.added,
             content: listing.content,
+            files: listing.files,
         }
     }
 

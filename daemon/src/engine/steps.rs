@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use p2p_proto::control::{
-    Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, RateLimits, Uploaded,
+    Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, RateLimits, Uploaded, UploadedFolder,
 };
 use p2p_proto::escape::shell_word;
 use p2p_proto::id::{ContentId, DownloadId};
@@ -14,7 +14,8 @@ use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{self, Joined, Listing, Reply, Request, Standing};
 
 use super::file_info::{choose_listing, command_line, hex};
-use super::input::{AskId, CommandId, Imported, TrackerId};
+use super::input::{AskId, CommandId, Imported, ImportedFolder, TrackerId};
+use super::output::Folders;
 use super::pages::Pages;
 use super::problems::Cause;
 use super::public::{Planned, Stage};
@@ -83,6 +84,7 @@ pub(super) struct Upload {
     pub name: FileName,
     pub hash: HashAlgorithm,
     pub whole_digest: bool,
+    pub folders: Folders,
     /// Replaces this user's listing of that name.
     pub force: bool,
     /// The `.mtorrent` to write, for `share`.
@@ -239,13 +241,13 @@ impl Engine {
         let Some(Step::Hashed(command, upload)) = self.steps.remove(&ask) else { return };
         match result {
             Ok(imported) => {
-                let publish = Request::Publish {
-                    group: upload.group.clone(),
-                    name: upload.name.clone(),
-                    content: imported.content,
-                    length: imported.shape.length,
-                    replace: upload.force,
-                    born: upload.born,
+                let (group, name) = (upload.group.clone(), upload.name.clone());
+                let (content, length, replace) = (imported.content, imported.shape.length, upload.force);
+                let publish = match (&imported.folder, upload.born) {
+                    (Some(ImportedFolder { files, .. }), Some(born)) => {
+                        Request::PublishFolder { group, born, name, content, length, files: *files, replace }
+                    }
+                    (_, born) => Request::Publish { group, name, content, length, replace, born },
                 };
                 self.ask(Step::Published(command, upload, Box::new(imported)), Call::Request(publish));
             }
@@ -348,9 +350,10 @@ impl Engine {
 
     /// Hashes the file.
     pub(super) fn import(&mut self, command: CommandId, upload: Box<Upload>) {
-        let (path, hash, whole_digest) = (upload.path.clone(), upload.hash, upload.whole_digest);
+        let (path, hash, whole_digest, folders) =
+            (upload.path.clone(), upload.hash, upload.whole_digest, upload.folders);
         let ask = self.expect(Step::Hashed(command, upload));
-        self.outputs.push_back(Output::Import { ask, path, hash, whole_digest });
+        self.outputs.push_back(Output::Import { ask, path, hash, whole_digest, folders });
     }
 
     /// The file is listed: it is shared as soon as that is remembered.
@@ -381,6 +384,12 @@ impl Engine {
             hash: imported.shape.hash,
             whole_sha256: imported.whole_sha256.map(|digest| hex(&digest)),
             elapsed_ms: u64::try_from(imported.elapsed.as_millis()).unwrap_or(u64::MAX),
+            folder: imported.folder.map(|folder| UploadedFolder {
+                files: folder.files,
+                empty_folders: folder.empty_folders,
+                links: folder.links,
+                followed: folder.followed,
+            }),
         };
         let step = match upload.mtorrent {
             None => Step::Shared(command, Box::new(share.clone()), Box::new(uploaded), upload.wait_copies),

@@ -133,6 +133,7 @@ fn requests() -> Vec<(&'static str, Request)> {
                 whole_digest: true,
                 force: false,
                 wait_copies: 2,
+                follow_links: true,
             },
         ),
         ("", Request::ListFiles { group: name("photos") }),
@@ -271,6 +272,7 @@ fn file() -> File {
         owner: name("alice"),
         added: TIME,
         content: content(1),
+        files: Some(3),
     }
 }
 
@@ -297,6 +299,7 @@ fn uploaded() -> Uploaded {
         hash: HashAlgorithm::Sha1,
         whole_sha256: None,
         elapsed_ms: 2,
+        folder: Some(UploadedFolder { files: 3, empty_folders: 1, links: 1, followed: vec!["a -> /b".to_owned()] }),
     }
 }
 

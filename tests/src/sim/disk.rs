@@ -147,7 +147,7 @@ impl Disk {
         self.complete.insert(content);
         let shape = self.keep_manifest(manifest);
         let elapsed = Duration::from_millis(1);
-        Ok(Imported { content, shape, stamp: stamp(shape.length), whole_sha256: None, elapsed })
+        Ok(Imported { content, shape, stamp: stamp(shape.length), whole_sha256: None, elapsed, folder: None })
     }
 
     fn open_part(&mut self, record: &DownloadRecord) -> Result<Opened, Reject> {

@@ -53,6 +53,7 @@ impl World {
             whole_digest: false,
             force: false,
             wait_copies: 0,
+            follow_links: false,
         };
         match self.ask(place, request) {
             Ok(Answer::Uploaded(uploaded)) => uploaded.content,

@@ -158,7 +158,7 @@ impl Tracker {
                 }
                 let (born, added) = (self.born(&group), now);
                 let listing =
-                    Listing { name: name.clone(), owner, content, length, added, seeders: 0, partial: 0, born };
+                    Listing { name: name.clone(), owner, content, length, added, seeders: 0, partial: 0, born, files: None };
                 self.listings.insert((group, name), listing);
                 Ok(Answer::Done)
             }

@@ -1,6 +1,7 @@
 //! Tests of the store on real files. The world they share: a state folder, a folder of files, a store that can be killed.
 
 mod crash_disk;
+mod folders;
 mod full_disk;
 mod journal;
 mod mtorrents;
@@ -25,6 +26,9 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::engine::record::{DownloadPhase, ShareRecord};
+
+/// Folders are shared, without links.
+const FOLDERS: Folders = Folders::Taken { follow_links: false };
 
 const PIECE: usize = PIECE_BYTES_MIN as usize;
 
@@ -124,7 +128,7 @@ impl World {
     }
 
     async fn share(&self, path: &Path, name: &str) -> (ShareRecord, ContentId) {
-        let imported = self.store().import(path.to_owned(), HashAlgorithm::Blake3, false, |_, _| {}).await;
+        let imported = self.store().import(path.to_owned(), HashAlgorithm::Blake3, false, FOLDERS, |_, _| {}).await;
         let imported = imported.expect("imports");
         let share = ShareRecord {
             user: "alice".parse().expect("a name"),

@@ -5,7 +5,8 @@
 //! them, in order, as every journalling file system keeps them. A name and the bytes of its file know nothing of each other.
 //!
 //! A file is found again by its number and its time of birth, which nobody can give to a new file. So each recorded file
-//! has a second name in a vault beside the world, and a disk is made by giving it its old names and other bytes.
+//! has a second name in a vault beside the world, and a disk is made by giving it its old names and other bytes. A folder,
+//! which can have one name only, is moved into the vault and out of it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -72,6 +73,16 @@ pub(super) enum Recorded {
     SyncFolder {
         path: PathBuf,
     },
+    CreateFolder {
+        path: PathBuf,
+        folder: u64,
+    },
+    RemoveFolder {
+        path: PathBuf,
+    },
+    SyncBeneath {
+        path: PathBuf,
+    },
     /// Somebody was told this, which no power cut may belie.
     Told(super::crash_disk::Promise),
 }
@@ -90,6 +101,14 @@ impl Tape {
         make: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
         let mut recorded = self.recorded.lock().expect("no panic");
+        if let Change::RemoveFolder { folder, name } = change {
+            // One of its number and birth is needed again. It is moved out as another is made for `make` to remove.
+            let path = path_of(folder).join(name);
+            if fs::read_dir(&path)?.next().is_none() {
+                fs::rename(&path, self.vault.join(format!("{}", fs::metadata(&path)?.ino())))?;
+                fs::create_dir(&path)?;
+            }
+        }
         let made = make()?;
         recorded.push(match change {
             Change::Create { folder, name } => {
@@ -109,6 +128,12 @@ impl Tape {
                 Recorded::Rename { from: path_of(folder).join(from), to: path_of(folder).join(to) }
             }
             Change::Remove { folder, name } => Recorded::Remove { path: path_of(folder).join(name) },
+            Change::CreateFolder { folder, name } => {
+                let path = path_of(folder).join(name);
+                Recorded::CreateFolder { folder: fs::metadata(&path)?.ino(), path }
+            }
+            Change::RemoveFolder { folder, name } => Recorded::RemoveFolder { path: path_of(folder).join(name) },
+            Change::SyncBeneath { folder } => Recorded::SyncBeneath { path: path_of(folder) },
             Change::SyncFolder { folder } => Recorded::SyncFolder { path: path_of(folder) },
         });
         Ok(made)
@@ -141,11 +166,15 @@ impl Tape {
     pub(super) fn make(&self, disk: &Image, folders: &[&Path]) {
         for folder in folders {
             fs::create_dir_all(folder).expect("a folder");
-            for entry in fs::read_dir(folder).expect("a folder") {
-                fs::remove_file(entry.expect("reads").path()).expect("removes");
-            }
+            self.clear(folder);
         }
-        for (path, file) in &disk.names {
+        // In the order of their paths: a folder comes before what lies in it.
+        for (path, folder) in &disk.folders {
+            fs::rename(self.vault.join(folder.to_string()), path).expect("moves");
+        }
+        // A file in a folder whose name did not last is gone with it.
+        let lasting = |path: &Path| path.parent().is_some_and(Path::is_dir);
+        for (path, file) in disk.names.iter().filter(|(path, _)| lasting(path)) {
             let kept = self.vault.join(file.to_string());
             let content = &disk.files[file];
             let mut made = self.made.lock().expect("no panic");
@@ -154,6 +183,21 @@ impl Tape {
                 made.insert(*file, content.clone());
             }
             fs::hard_link(kept, path).expect("a name");
+        }
+    }
+
+    /// Takes everything out of a folder; folders that were recorded go to the vault.
+    fn clear(&self, folder: &Path) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("reads").path();
+            let metadata = fs::symlink_metadata(&path).expect("looks");
+            if !metadata.is_dir() {
+                fs::remove_file(path).expect("removes");
+                continue;
+            }
+            self.clear(&path);
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("sets");
+            fs::rename(&path, self.vault.join(metadata.ino().to_string())).expect("moves");
         }
     }
 
@@ -177,6 +221,7 @@ fn path_of(folder: &File) -> PathBuf {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Image {
     names: BTreeMap<PathBuf, u64>,
+    folders: BTreeMap<PathBuf, u64>,
     files: BTreeMap<u64, Content>,
 }
 
@@ -253,10 +298,12 @@ impl Image {
                 self.files.entry(*file).or_default();
             }
             Recorded::Rename { from, to } => {
-                if let Some(file) = self.names.remove(from) {
-                    self.names.insert(to.clone(), file);
-                }
+                rename_beneath(&mut self.names, from, to);
+                rename_beneath(&mut self.folders, from, to);
             }
+            // In a folder whose own name did not last, none lasts.
+            Recorded::CreateFolder { path, folder } => drop(self.folders.insert(path.clone(), *folder)),
+            Recorded::RemoveFolder { path } => drop(self.folders.remove(path)),
             Recorded::Remove { path } => drop(self.names.remove(path)),
             Recorded::SetLength { file, length } => self.files.entry(*file).or_default().set_length(*length as usize),
             Recorded::Write { file, bytes, offset } => {
@@ -272,7 +319,10 @@ impl Image {
                 }
             }
             Recorded::SyncAll { file, modified } => self.files.entry(*file).or_default().modified = Some(*modified),
-            Recorded::SyncData { .. } | Recorded::SyncFolder { .. } | Recorded::Told(_) => (),
+            Recorded::SyncData { .. }
+            | Recorded::SyncFolder { .. }
+            | Recorded::SyncBeneath { .. }
+            | Recorded::Told(_) => (),
         }
     }
 }
@@ -344,6 +394,11 @@ impl Replay {
             Recorded::Found { .. } => &|_| false,
             Recorded::SyncData { file } | Recorded::SyncAll { file, .. } => &|change| is_of_file(change, *file),
             Recorded::SyncFolder { path } => &|change| is_in_folder(change, path),
+            Recorded::SyncBeneath { path } => {
+                let beneath = self.files_beneath(path);
+                &move |change| name_of(change).is_some_and(|name| name.starts_with(path) && name != path)
+                    || beneath.iter().any(|file| is_of_file(change, *file))
+            }
             change => return self.pending.push(change.clone()),
         };
         let (now_synced, pending): (Vec<_>, _) =
@@ -352,6 +407,16 @@ impl Replay {
         for change in now_synced.iter().chain([entry]) {
             self.synced.apply(change, Lost::Hole, &mut fastrand::Rng::with_seed(0), &mut |_| true);
         }
+    }
+
+    /// Every file that has ever had a name beneath a folder.
+    fn files_beneath(&self, path: &Path) -> Vec<u64> {
+        let created = self.pending.iter().filter_map(|change| match change {
+            Recorded::Create { path: name, file } if name.starts_with(path) => Some(*file),
+            _ => None,
+        });
+        let named = self.synced.names.iter().filter(|(name, _)| name.starts_with(path)).map(|(_, file)| *file);
+        created.chain(named).collect()
     }
 
     /// Changes that a power cut may take away.
@@ -402,7 +467,31 @@ impl Replay {
 }
 
 fn is_name(change: &Recorded) -> bool {
-    matches!(change, Recorded::Create { .. } | Recorded::Rename { .. } | Recorded::Remove { .. })
+    name_of(change).is_some()
+}
+
+/// The name that a change makes or takes away, where it does.
+fn name_of(change: &Recorded) -> Option<&Path> {
+    match change {
+        Recorded::Create { path, .. }
+        | Recorded::Remove { path }
+        | Recorded::Rename { to: path, .. }
+        | Recorded::CreateFolder { path, .. }
+        | Recorded::RemoveFolder { path } => Some(path),
+        _ => None,
+    }
+}
+
+/// Gives a name, and those of all that lies beneath it, another beginning.
+fn rename_beneath(names: &mut BTreeMap<PathBuf, u64>, from: &Path, to: &Path) {
+    let moved: Vec<_> = names.keys().filter(|name| name.starts_with(from)).cloned().collect();
+    for name in moved {
+        if let (Some(number), Ok(within)) = (names.remove(&name), name.strip_prefix(from)) {
+            // Joined with nothing, a path would end with a separator.
+            let renamed = if within.as_os_str().is_empty() { to.to_owned() } else { to.join(within) };
+            names.insert(renamed, number);
+        }
+    }
 }
 
 fn is_of_file(change: &Recorded, number: u64) -> bool {
@@ -410,10 +499,5 @@ fn is_of_file(change: &Recorded, number: u64) -> bool {
 }
 
 fn is_in_folder(change: &Recorded, folder: &Path) -> bool {
-    match change {
-        Recorded::Create { path, .. } | Recorded::Remove { path } | Recorded::Rename { to: path, .. } => {
-            path.parent() == Some(folder)
-        }
-        _ => false,
-    }
+    name_of(change).is_some_and(|name| name.parent() == Some(folder))
 }
