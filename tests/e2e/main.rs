@@ -17,6 +17,7 @@ mod events;
 mod figures;
 mod files;
 mod folders;
+mod folders_shared;
 mod groups;
 mod hooks;
 mod hostile;

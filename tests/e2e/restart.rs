@@ -75,6 +75,8 @@ async fn fill(state: &Path, files: &Path, born: UnixMillis) {
             shape: None,
             phase: DownloadPhase::Active,
             born: Some(born),
+            only: None,
+            wanted_bytes: None,
         };
         store.remember(vec![Change::PutDownload(record.clone())]).await.expect("remembers");
         store.open_part(record.clone()).await.expect("opens");

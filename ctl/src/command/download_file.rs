@@ -8,16 +8,21 @@ use super::target::Target;
 use crate::error::Failure;
 use crate::session::Session;
 
-/// Download a file of a group
+/// Download a file or folder of a group
 ///
 /// Follows the download until it is done; when interrupted, it goes on in the daemon.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  p2pctl download_file genomics genome.tar ~/data")]
+#[command(after_help = "Example:\n  p2pctl download_file genomics genome.tar ~/data\n  p2pctl download_file photos holiday ~/pictures --only '*.jpg'")]
 pub struct DownloadFile {
     /// Name of the group
     group: GroupName,
     #[command(flatten)]
     file: FileArgument,
+    /// Only the files of a folder that the pattern means, of all its folders; may be given several times
+    ///
+    /// `*` and `?` match any characters, `[abc]` one of those; the name of a folder means all that lies in it.
+    #[arg(long, value_name = "GLOB")]
+    only: Vec<String>,
     #[command(flatten)]
     target: Target,
 }
@@ -27,6 +32,6 @@ impl DownloadFile {
         let file = self.file.selector()?;
         let Target { force, detach, .. } = self.target;
         let (group, destination) = (self.group, self.target.destination()?);
-        self.target.download(session, Request::DownloadFile { group, file, destination, force, detach })
+        self.target.download(session, Request::DownloadFile { group, file, destination, force, detach, only: self.only })
     }
 }

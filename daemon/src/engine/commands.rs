@@ -13,6 +13,7 @@ use super::downloads::downloaded;
 use super::input::CommandId;
 use super::output::{Folders, PasswordChange};
 use super::pages::Pages;
+use super::pick;
 use super::record::DownloadPhase;
 use super::report::PROGRESS_MS;
 use super::steps::{Step, Upload, Wanted};
@@ -118,11 +119,13 @@ impl Engine {
                     Upload { path, group, name, hash, whole_digest, folders, force, mtorrent: None, wait_copies, born };
                 self.ask(Step::UploadGroup(command, Box::new(upload)), Call::Request(find));
             }
-            Request::DownloadFile { group, file, destination, force, detach } => {
+            Request::DownloadFile { group, file, destination, force, detach, only } => {
+                pick::check(&only)?;
                 self.user()?;
                 let (name, owner) = (file.name.clone(), file.owner.clone());
                 let find = tracker::Request::FindFile { group: group.clone(), name, owner };
-                let wanted = Wanted { group, file, destination: destination.0, force, detach };
+                let only = (!only.is_empty()).then_some(only);
+                let wanted = Wanted { group, file, destination: destination.0, force, detach, only };
                 self.ask(Step::DownloadFound(command, Box::new(wanted)), Call::Request(find));
             }
             Request::ShowDownloads => {

@@ -68,7 +68,7 @@ impl Download {
     pub fn restored(record: DownloadRecord) -> Download {
         let stage = if record.phase == DownloadPhase::Active { Stage::Resting } else { Stage::Stopped };
         Download {
-            have_bytes: record.fetched_bytes.min(record.length),
+            have_bytes: record.fetched_bytes.min(record.length_wanted()),
             record,
             stage,
             cancelled_by: None,
@@ -489,10 +489,10 @@ pub(super) fn downloaded(download: &Download) -> Option<Downloaded> {
         name: record.name.clone(),
         content: record.content,
         destination: p2p_proto::control::LocalPath(record.destination.clone()),
-        length: record.length,
+        length: record.length_wanted(),
         pieces: record.shape.and_then(|shape| shape.geometry().ok()).map_or(0, |geometry| geometry.piece_count()),
         fetched_bytes: record.fetched_bytes,
         elapsed_ms,
-        rate: u64::try_from(u128::from(record.length) * 1000 / u128::from(elapsed_ms.max(1))).unwrap_or(u64::MAX),
+        rate: u64::try_from(u128::from(record.length_wanted()) * 1000 / u128::from(elapsed_ms.max(1))).unwrap_or(u64::MAX),
     })
 }

@@ -222,6 +222,8 @@ pub enum Input {
 /// A part file that is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
+    /// The pieces that are to be here in the end, where not all are.
+    pub wanted: Option<HaveMap>,
     /// How the content divides.
     pub shape: Shape,
     /// The pieces that are in it, verified and durable.

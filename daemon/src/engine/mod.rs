@@ -37,6 +37,7 @@ pub mod output;
 pub mod pace;
 mod pages;
 mod peers;
+pub mod pick;
 pub mod picker;
 mod problems;
 mod public;

@@ -103,6 +103,8 @@ pub(super) struct Wanted {
     pub destination: PathBuf,
     pub force: bool,
     pub detach: bool,
+    /// The files that are wanted of a folder; `None`: all of it.
+    pub only: Option<Vec<String>>,
 }
 
 impl Engine {
@@ -286,6 +288,8 @@ impl Engine {
                     shape: None,
                     phase: DownloadPhase::Active,
                     born: Some(listing.born),
+                    only: wanted.only,
+                    wanted_bytes: None,
                 };
                 let step = Step::DownloadKept(command, Box::new(record.clone()), wanted.detach);
                 self.remember(step, vec![Change::PutDownload(record)]);
@@ -401,7 +405,13 @@ impl Engine {
     /// The file is found: where does it go?
     pub(super) fn resolve(&mut self, command: CommandId, wanted: Box<Wanted>, listing: Listing) {
         let (destination, force) = (wanted.destination.clone(), wanted.force);
-        let (name, length) = (listing.name.clone(), listing.length);
+        // How much of a folder is wanted is known with its manifest; the disk is looked at then.
+        let length = if wanted.only.is_some() { 0 } else { listing.length };
+        let name = listing.name.clone();
+        if wanted.only.is_some() && listing.files.is_none() {
+            let message = format!("{name} is a file, and --only picks files of a folder");
+            return self.fail(command, Reject::new(ErrorCode::USAGE, message).hint("leave out --only"));
+        }
         let ask = self.expect(Step::Resolved(command, wanted, Box::new(listing)));
         self.outputs.push_back(Output::ResolveDestination { ask, destination, name, length, force });
     }

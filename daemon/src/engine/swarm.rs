@@ -290,7 +290,10 @@ impl Engine {
             return;
         };
         download.record.shape = Some(opened.shape);
-        transfer.take_pieces(Pieces { geometry, picker: Picker::new(opened.have, seed, false) });
+        let wanted = opened.wanted.as_ref();
+        download.record.wanted_bytes =
+            wanted.map(|wanted| wanted.iter().map(|piece| geometry.piece_bytes(piece)).sum()).or(download.record.wanted_bytes);
+        transfer.take_pieces(Pieces { geometry, picker: Picker::new(opened.have, wanted, seed, false) });
         let have_bytes = transfer.have_bytes();
         // What was verified before a crash was received, even if the count of it was lost.
         download.record.fetched_bytes = download.record.fetched_bytes.max(have_bytes);

@@ -45,6 +45,8 @@ impl Case {
             shape: None,
             phase: DownloadPhase::Complete(UnixMillis(1)),
             born: None,
+            only: None,
+            wanted_bytes: None,
         });
     }
 

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use p2p_proto::folder::FileTable;
-use p2p_proto::id::ContentId;
 use p2p_proto::manifest::Manifest;
 use p2p_proto::name::FileName;
 use p2p_proto::reject::{ErrorCode, Reject};
@@ -21,9 +20,10 @@ use super::folder_looks;
 use super::inner::shape_of;
 use super::journal::Journal;
 use super::laid_out::{self, LaidOut};
-use super::part::{Part, check_space, destination_exists, foreign_part, not_open};
+use super::part::{Part, check_space, destination_exists, foreign_part, is_complete, not_open, pick_of};
 use super::record::{FileMark, PartRecord};
 use super::stamp;
+use crate::engine::pick::Pick;
 use crate::engine::record::{DownloadRecord, SourceStamp};
 
 /// Bytes read at a time when a whole file's digest is checked.
@@ -41,7 +41,7 @@ pub(super) fn move_into_place(part: &Part, force: bool, umask: u32, journal: &Jo
         let state = part.state();
         match &state.ended {
             Some(ended) => return Err(ended.clone()),
-            None => state.durable.is_full(),
+            None => is_complete(part.pick.as_deref(), &state.durable),
         }
     };
     if !complete {
@@ -57,7 +57,7 @@ pub(super) fn move_into_place(part: &Part, force: bool, umask: u32, journal: &Jo
     let stamped = match part.manifest.files() {
         None => stamp::stamp(&metadata),
         Some(table) => {
-            let looks = folder_looks::look_at_all(&part.destination, table)
+            let looks = folder_looks::look_at_all(&part.destination, table, part.pick.as_deref())
                 .map_err(|(path, error)| io_reject(Aim::Write, "look at", &path, &error))?;
             folder_looks::stamp(&metadata, &looks)
         }
@@ -80,6 +80,7 @@ fn rename(part: &Part, force: bool, umask: u32) -> Result<(), Reject> {
             part.folder.disk().sync_all(file).map_err(|error| part.error("sync", &error))?;
         }
         LaidOut::Folder(files) => {
+            files.remove_unwanted().map_err(|error| part.error("remove what is not wanted from", &error))?;
             let opened = files.folder.set_mode(FOLDER_MODE & !umask);
             opened.map_err(|error| part.error("set the permissions of", &error))?;
             files.folder.sync_beneath().map_err(|error| part.error("sync", &error))?;
@@ -152,10 +153,10 @@ pub(super) fn discard(
             None => Folder::open(parent, &journal.disk).ok(),
         };
         if let Some(folder) = folder {
-            remove_marked(&folder, &part_name(name), &mark, record.content, journal)?;
+            remove_marked(&folder, &part_name(name), &mark, record, journal)?;
             if finished {
-                check_unchanged(&folder, name, &mark, in_place.as_ref(), record.content, journal)?;
-                remove_marked(&folder, name, &mark, record.content, journal)?;
+                check_unchanged(&folder, name, &mark, in_place.as_ref(), record, journal)?;
+                remove_marked(&folder, name, &mark, record, journal)?;
             }
             let _ = folder.sync();
         }
@@ -172,7 +173,7 @@ fn check_unchanged(
     name: &OsStr,
     mark: &FileMark,
     in_place: Option<&SourceStamp>,
-    content: ContentId,
+    record: &DownloadRecord,
     journal: &Journal,
 ) -> Result<(), Reject> {
     let found = folder.look(name).ok().flatten().filter(|metadata| stamp::is_marked(metadata, mark));
@@ -180,7 +181,8 @@ fn check_unchanged(
         Ok(match metadata.is_dir() {
             false => stamp::looks_like(metadata, stamped),
             true => {
-                let looks = folder_looks::look_at_all(&folder.path_of(name), &*table_of(content, journal)?);
+                let (table, pick) = files_of(record, journal)?;
+                let looks = folder_looks::look_at_all(&folder.path_of(name), &table, pick.as_ref());
                 looks.is_ok_and(|looks| stamp::same_but_device(&folder_looks::stamp(metadata, &looks), stamped))
             }
         })
@@ -195,24 +197,25 @@ fn check_unchanged(
     }
 }
 
-/// The files of a folder that is being made or is in its place.
-fn table_of(content: ContentId, journal: &Journal) -> Result<Arc<FileTable>, Reject> {
-    let bytes = journal.manifest(content)?.unwrap_or_default();
-    let manifest = Manifest::decode(&bytes, content).ok();
-    let missing = || Reject::new(ErrorCode::INTERNAL, format!("there is no manifest of the folder {content} here"));
-    manifest.and_then(|manifest| manifest.files().cloned()).ok_or_else(missing)
+/// The files of a folder that is being made or is in its place, and which of them are wanted.
+fn files_of(record: &DownloadRecord, journal: &Journal) -> Result<(Arc<FileTable>, Option<Pick>), Reject> {
+    let bytes = journal.manifest(record.content)?.unwrap_or_default();
+    let manifest = Manifest::decode(&bytes, record.content).ok();
+    let missing = || Reject::new(ErrorCode::INTERNAL, format!("there is no manifest of {} here", record.name));
+    let manifest = manifest.ok_or_else(missing)?;
+    Ok((manifest.files().cloned().ok_or_else(missing)?, pick_of(record, &manifest)?))
 }
 
 fn remove_marked(
     folder: &Folder,
     name: &OsStr,
     mark: &FileMark,
-    content: ContentId,
+    record: &DownloadRecord,
     journal: &Journal,
 ) -> Result<(), Reject> {
     let removed = match folder.look(name) {
         Ok(Some(metadata)) if stamp::is_marked(&metadata, mark) && metadata.is_dir() => {
-            laid_out::remove_files(folder, name, &*table_of(content, journal)?).map(|all| {
+            laid_out::remove_files(folder, name, &*files_of(record, journal)?.0).map(|all| {
                 if !all {
                     let path = folder.path_of(name);
                     tracing::warn!(path = %path.display(), "the folder holds what was not downloaded, and stays with that");

@@ -138,7 +138,7 @@ impl Listing<'_> {
             above.pop();
             return Ok(());
         }
-        let Some(look) = Look::of(&metadata) else {
+        let Some(look) = Look::of(&metadata, metadata.len()) else {
             let message = format!("{} is {}, which cannot be shared", path.display(), kind_of(&metadata));
             return Err(Reject::new(ErrorCode::NOT_A_FILE, message).hint("take it out of the folder"));
         };

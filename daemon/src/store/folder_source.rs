@@ -74,9 +74,10 @@ impl FolderSource {
                 _ => io_reject(Aim::Read, "read", &path, &error),
             };
             let open = open_readable(&path).map_err(error)?;
-            let before = Look::of(&open.metadata().map_err(error)?);
+            let length = table.files()[file].length;
+            let before = Look::of(&open.metadata().map_err(error)?, length);
             open.read_exact_at(part, range.start).map_err(error)?;
-            let after = Look::of(&open.metadata().map_err(error)?);
+            let after = Look::of(&open.metadata().map_err(error)?, length);
             let known = self.seen().looks.get(file).copied();
             match after.zip(known) {
                 Some((after, known)) if after.stamp == known.stamp => {
@@ -111,10 +112,7 @@ impl FolderSource {
                 Some(known) if known != look => *known = *look,
                 _ => continue,
             }
-            let lies = table.byte_range(*file);
-            let touched = lies.start / geometry.piece_length()..lies.end.div_ceil(geometry.piece_length());
-            let touched = touched.filter_map(|piece| geometry.piece(u32::try_from(piece).ok()?));
-            touched.for_each(|piece| _ = seen.right.remove(piece));
+            geometry.pieces_in(table.byte_range(*file)).for_each(|piece| _ = seen.right.remove(piece));
         }
         if read.iter().all(|(_, _, still)| *still) {
             seen.right.insert(piece);
@@ -135,7 +133,7 @@ impl FolderSource {
         }
         // Which of them it was is known of a length; else the one that was changed last it is in all likelihood.
         let latest = || (0..looks.len()).max_by_key(|nth| looks[*nth].changed_ns);
-        let changed = folder_looks::changed_length(looks, table).or_else(latest).unwrap_or_default();
+        let changed = looks.iter().position(|look| !look.has_length).or_else(latest).unwrap_or_default();
         Err(source_changed(&path_of(top, table, changed), "has changed"))
     }
 
@@ -145,7 +143,7 @@ impl FolderSource {
 }
 
 fn look_at(top: &Path, table: &FileTable) -> Result<Vec<Look>, Reject> {
-    folder_looks::look_at_all(top, table).map_err(|(path, error)| io_reject(Aim::Read, "look at", &path, &error))
+    folder_looks::look_at_all(top, table, None).map_err(|(path, error)| io_reject(Aim::Read, "look at", &path, &error))
 }
 
 fn path_of(top: &Path, table: &FileTable, nth: usize) -> PathBuf {

@@ -121,7 +121,7 @@ fn import_folder(
         failed: OnceLock::new(),
     };
     let (digests, _) = pass.run()?;
-    let after = folder_looks::look_at_all(path, &table).map_err(|(path, _)| changed_meanwhile(&path))?;
+    let after = folder_looks::look_at_all(path, &table, None).map_err(|(path, _)| changed_meanwhile(&path))?;
     if let Some(nth) = looks.iter().zip(&after).position(|(before, after)| before != after) {
         return Err(changed_meanwhile(&path.join(table.files()[nth].path.as_str())));
     }

@@ -169,9 +169,11 @@ impl Inner {
                 Ok(Ready::Part(part))
             }
             Opened::InPlace(stamp) => {
-                let claim = Claim::Download(record.id);
-                let shape = shape_of(&manifest);
-                self.catalogue_mut().add_source(claim, record.content, shape, &record.destination, stamp, None);
+                // Files picked from a folder are not the content.
+                if record.only.is_none() {
+                    let (claim, shape) = (Claim::Download(record.id), shape_of(&manifest));
+                    self.catalogue_mut().add_source(claim, record.content, shape, &record.destination, stamp, None);
+                }
                 Ok(Ready::InPlace(manifest, stamp))
             }
         }
@@ -187,7 +189,9 @@ impl Inner {
         let vouching = part.files.metadata().ok().filter(|metadata| metadata.is_file());
         let changed_ns = vouching.map(|metadata| stamp::changed_ns(&metadata));
         let mut catalogue = self.catalogue_mut();
-        catalogue.add_source(claim, part.content, shape, &part.destination, stamp, changed_ns);
+        if part.pick.is_none() {
+            catalogue.add_source(claim, part.content, shape, &part.destination, stamp, changed_ns);
+        }
         catalogue.take_part(part.download);
         drop(catalogue);
         part.end(not_open(part.download));

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use super::disk::Disk;
 use super::folder::Folder;
 use super::source;
+use crate::engine::pick::Pick;
 
 /// Written files of one folder that are kept open until they are synced. With more of them the file system is synced as a
 /// whole, which is one call for thousands of small files.
@@ -129,6 +130,7 @@ impl LaidOut {
 pub(super) struct FolderFiles {
     pub folder: Folder,
     pub table: Arc<FileTable>,
+    pick: Option<Arc<Pick>>,
     written: Mutex<Written>,
     /// What the disk has not set aside yet.
     unallocated_bytes: AtomicU64,
@@ -144,14 +146,17 @@ struct Written {
 }
 
 impl FolderFiles {
-    pub(super) fn new(folder: Folder, table: Arc<FileTable>) -> FolderFiles {
-        FolderFiles { folder, table, written: Mutex::default(), unallocated_bytes: AtomicU64::new(0) }
+    /// `pick`: the files that are wanted, where not all are.
+    pub(super) fn new(folder: Folder, table: Arc<FileTable>, pick: Option<Arc<Pick>>) -> FolderFiles {
+        FolderFiles { folder, table, pick, written: Mutex::default(), unallocated_bytes: AtomicU64::new(0) }
     }
 
-    /// The files that are not there with their lengths.
-    pub(super) fn missing(&self) -> io::Result<Vec<usize>> {
+    /// The files that are not there with their lengths, of all that are laid out, or of those that are wanted in the end.
+    pub(super) fn missing(&self, in_the_end: bool) -> io::Result<Vec<usize>> {
+        let pick = self.pick.as_deref();
+        let counts = |nth: &usize| pick.is_none_or(|pick| if in_the_end { pick.picked[*nth] } else { pick.laid[*nth] });
         let (mut missing, mut unallocated, mut places) = (Vec::new(), 0u64, Places::new(&self.folder));
-        for (nth, file) in self.table.files().iter().enumerate() {
+        for (nth, file) in self.table.files().iter().enumerate().filter(|(nth, _)| counts(nth)) {
             let (folder, name) = file.path.split();
             let found = match places.folder(folder) {
                 Ok(folder) => folder.look(name.as_ref())?,
@@ -186,7 +191,13 @@ impl FolderFiles {
             self.make_file(&places.folder(folder)?, name, file)?;
         }
         self.folder.sync_beneath()?;
-        self.missing().map(drop)
+        self.missing(false).map(drop)
+    }
+
+    /// Removes the files that are laid out and not wanted, and folders that then hold nothing.
+    pub(super) fn remove_unwanted(&self) -> io::Result<()> {
+        let Some(pick) = self.pick.as_deref() else { return Ok(()) };
+        remove_from(&self.folder, &self.table, |nth| pick.laid[nth] && !pick.picked[nth])
     }
 
     fn make_file(&self, folder: &Folder, name: &str, file: &FolderFile) -> io::Result<()> {
@@ -264,8 +275,17 @@ pub(super) fn remove_files(parent: &Folder, name: &std::ffi::OsStr, table: &File
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         top => top?,
     };
-    let (mut folders, mut places) = (Vec::new(), Places::new(&top));
-    for file in table.files() {
+    remove_from(&top, table, |_| true)?;
+    match parent.remove_folder(name) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTEMPTY) => Ok(false),
+        removed => absent_is_gone(removed).map(|()| true),
+    }
+}
+
+/// Removes those files of a table, and the folders that hold nothing then.
+fn remove_from(top: &Folder, table: &FileTable, goes: impl Fn(usize) -> bool) -> io::Result<()> {
+    let (mut folders, mut places) = (Vec::new(), Places::new(top));
+    for (_, file) in table.files().iter().enumerate().filter(|(nth, _)| goes(*nth)) {
         let (folder, name) = file.path.split();
         if places.last.as_ref().is_none_or(|(path, _)| path != folder) {
             folders.extend(file.path.folders());
@@ -285,10 +305,7 @@ pub(super) fn remove_files(parent: &Folder, name: &std::ffi::OsStr, table: &File
             removed => absent_is_gone(removed)?,
         }
     }
-    match parent.remove_folder(name) {
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTEMPTY) => Ok(false),
-        removed => absent_is_gone(removed).map(|()| true),
-    }
+    Ok(())
 }
 
 fn absent_is_gone(removed: io::Result<()>) -> io::Result<()> {

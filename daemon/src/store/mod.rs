@@ -211,10 +211,14 @@ impl Store {
     pub async fn open_part(&self, record: DownloadRecord) -> Result<Opened, Reject> {
         let opened = self.work(move |inner| {
             Ok(match inner.open_part(&record, true)? {
-                Ready::Part(part) => Opened { shape: shape_of(&part.manifest), have: part.state().durable.clone() },
+                Ready::Part(part) => Opened {
+                    shape: shape_of(&part.manifest),
+                    have: part.state().durable.clone(),
+                    wanted: part.pick.as_ref().map(|pick| pick.wanted.clone()),
+                },
                 Ready::InPlace(manifest, _) => {
                     let have = HaveMap::full(manifest.geometry().piece_count());
-                    Opened { shape: shape_of(&manifest), have }
+                    Opened { shape: shape_of(&manifest), have, wanted: None }
                 }
             })
         });
@@ -336,7 +340,8 @@ impl Store {
 
     async fn copy(&self, content: ContentId, part: &Arc<Part>) -> Result<(), Reject> {
         let mut buffer = Vec::new();
-        for piece in part.manifest.geometry().pieces().filter(|piece| !part.has(*piece)) {
+        let wanted = |piece: &PieceIndex| part.pick.as_ref().is_none_or(|pick| pick.wanted.contains(*piece));
+        for piece in part.manifest.geometry().pieces().filter(wanted).filter(|piece| !part.has(*piece)) {
             not_stopped(&self.inner, part.download)?;
             self.read_piece(content, piece, &mut buffer).await?;
             if self.write_into(part, piece, &buffer).await? == Verdict::Corrupt {

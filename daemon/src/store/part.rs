@@ -27,6 +27,7 @@ use super::laid_out::{self, FolderFiles, LaidOut};
 use super::record::{FileMark, PartRecord};
 use super::recover::{self, Recovered};
 use super::stamp;
+use crate::engine::pick::Pick;
 use crate::engine::record::{DownloadRecord, SourceStamp};
 
 /// An open part file.
@@ -42,6 +43,8 @@ pub(super) struct Part {
     pub destination: PathBuf,
     pub files: LaidOut,
     pub mark: FileMark,
+    /// The files of a folder that are wanted, where not all are.
+    pub pick: Option<Arc<Pick>>,
     /// Whether the driver is told of its pieces; not where the store copies by itself.
     pub told: bool,
     /// Bytes that were hashed to find it again.
@@ -186,6 +189,7 @@ struct Opening<'a> {
     manifest: Arc<Manifest>,
     journal: &'a Journal,
     told: bool,
+    pick: Option<Arc<Pick>>,
     folder: Folder,
     name: OsString,
     part_name: OsString,
@@ -208,7 +212,8 @@ impl<'a> Opening<'a> {
             return Err(Reject::new(ErrorCode::NOT_A_FILE, format!("{} is a folder", record.destination.display())));
         };
         let folder = Folder::open(parent, &journal.disk)?;
-        Ok(Opening { record, manifest, journal, told, folder, name: name.to_owned(), part_name: part_name(name) })
+        let pick = pick_of(record, &manifest)?.map(Arc::new);
+        Ok(Opening { record, manifest, journal, told, pick, folder, name: name.to_owned(), part_name: part_name(name) })
     }
 
     /// The part file that the journal knows, with its durable pieces as marked and the others that verify.
@@ -250,15 +255,15 @@ impl<'a> Opening<'a> {
         if !folder.metadata().is_ok_and(|metadata| stamp::is_marked(&metadata, &mark)) {
             return Ok(None);
         }
-        let files = FolderFiles::new(folder, Arc::clone(table));
-        let missing = files.missing().map_err(|error| self.part_error("look through", &error))?;
+        let files = FolderFiles::new(folder, Arc::clone(table), self.pick.clone());
+        // Of one that is about to come into its place, the files that do not belong there may be gone already.
+        let complete = self.pick.as_ref().is_some_and(|pick| pick.wanted.iter().all(|piece| durable.contains(piece)));
+        let missing = files.missing(complete).map_err(|error| self.part_error("look through", &error))?;
         if !missing.is_empty() {
             let geometry = self.manifest.geometry();
             let before = durable.len();
-            for lies in missing.iter().map(|file| table.byte_range(*file)).filter(|lies| !lies.is_empty()) {
-                let touched = lies.start / geometry.piece_length()..lies.end.div_ceil(geometry.piece_length());
-                let touched = touched.filter_map(|piece| geometry.piece(u32::try_from(piece).ok()?));
-                touched.for_each(|piece| _ = durable.remove(piece));
+            for file in &missing {
+                geometry.pieces_in(table.byte_range(*file)).for_each(|piece| _ = durable.remove(piece));
             }
             if durable.len() < before {
                 tracing::warn!(path = %self.part_path().display(), files = missing.len(),
@@ -288,16 +293,16 @@ impl<'a> Opening<'a> {
     /// The store renames only what is complete: a part file that somebody else renamed is not a finished file.
     fn find_in_place(&self, known: &PartRecord, bits: &[u8]) -> Result<Option<SourceStamp>, Reject> {
         let (Some(mark), Some(metadata)) = (known.file, self.look(&self.name)?) else { return Ok(None) };
-        let complete =
-            HaveMap::from_bits(bits, self.manifest.geometry().piece_count()).is_ok_and(|have| have.is_full());
+        let have = HaveMap::from_bits(bits, self.manifest.geometry().piece_count());
+        let complete = have.is_ok_and(|have| is_complete(self.pick.as_deref(), &have));
         if !complete || !stamp::is_marked(&metadata, &mark) {
             return Ok(None);
         }
         let found = match self.manifest.files() {
             None => (metadata.len() == self.record.length).then(|| stamp::stamp(&metadata)),
-            Some(table) => folder_looks::look_at_all(&self.record.destination, table)
+            Some(table) => folder_looks::look_at_all(&self.record.destination, table, self.pick.as_deref())
                 .ok()
-                .filter(|looks| folder_looks::changed_length(looks, table).is_none())
+                .filter(|looks| looks.iter().all(|look| look.has_length))
                 .map(|looks| folder_looks::stamp(&metadata, &looks)),
         };
         let Some(found) = found else { return Ok(None) };
@@ -319,7 +324,8 @@ impl<'a> Opening<'a> {
         if !self.record.force && self.look(&self.name)?.is_some() {
             return Err(destination_exists(&self.record.destination));
         }
-        check_space(&self.folder, &self.record.destination, self.record.length, others_need_bytes)?;
+        let length = self.pick.as_ref().map_or(self.record.length, |pick| pick.laid_bytes);
+        check_space(&self.folder, &self.record.destination, length, others_need_bytes)?;
         if self.look(&self.part_name)?.is_some() {
             return Err(foreign_part(&self.part_path()));
         }
@@ -367,8 +373,9 @@ impl<'a> Opening<'a> {
         let folder = self.folder.subfolder(&self.part_name).map_err(set_aside)?;
         let mark = stamp::mark(&folder.metadata().map_err(set_aside)?);
         self.journal.put_part(self.record.id, &known(mark))?;
-        let files = FolderFiles::new(folder, Arc::clone(table));
-        files.make(&(0..table.files().len()).collect::<Vec<_>>()).map_err(set_aside)?;
+        let files = FolderFiles::new(folder, Arc::clone(table), self.pick.clone());
+        let all = files.missing(false).map_err(set_aside)?;
+        files.make(&all).map_err(set_aside)?;
         Ok((LaidOut::Folder(Arc::new(files)), mark))
     }
 
@@ -407,6 +414,7 @@ impl<'a> Opening<'a> {
             files,
             mark,
             told: self.told,
+            pick: self.pick.clone(),
             state: Mutex::new(PartState {
                 written: durable.clone(),
                 durable,
@@ -454,6 +462,23 @@ impl<'a> Opening<'a> {
     fn part_error(&self, verb: &str, error: &io::Error) -> Reject {
         io_reject(Aim::Write, verb, &self.part_path(), error)
     }
+}
+
+/// The files of a folder that a download is for, where not all are.
+pub(super) fn pick_of(record: &DownloadRecord, manifest: &Manifest) -> Result<Option<Pick>, Reject> {
+    let Some(only) = &record.only else { return Ok(None) };
+    match manifest.files() {
+        Some(table) => Pick::new(table, manifest.geometry(), only).map(Some),
+        None => {
+            let message = format!("{} is a file, and --only picks files of a folder", record.name);
+            Err(Reject::new(ErrorCode::USAGE, message))
+        }
+    }
+}
+
+/// Whether all that is wanted is here.
+pub(super) fn is_complete(pick: Option<&Pick>, have: &HaveMap) -> bool {
+    pick.map_or_else(|| have.is_full(), |pick| pick.wanted.iter().all(|piece| have.contains(piece)))
 }
 
 /// Refuses a length that the disk has no room for, before anything is made.

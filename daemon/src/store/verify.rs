@@ -14,6 +14,7 @@ use super::error::{Aim, io_reject, source_changed};
 use super::folder::{Folder, part_name};
 use super::inner::Inner;
 use super::laid_out::{FolderFiles, LaidOut};
+use super::part::pick_of;
 use super::record::PartRecord;
 use super::stamp;
 use crate::engine::input::PiecesFound;
@@ -42,12 +43,18 @@ pub(super) fn verify(
     let count = geometry.piece_count();
     let mut good = HaveMap::from_bits(&bits, count).unwrap_or_else(|_| HaveMap::empty(count));
     let in_place = known.in_place.is_some();
+    // Of files picked from a folder, a piece that they share with others is here in part only.
+    let mut held = good.clone();
+    if let (true, Some(pick), Some(table)) = (in_place, pick_of(record, &manifest)?, manifest.files()) {
+        let unwanted = (0..pick.picked.len()).filter(|file| !pick.picked[*file]);
+        unwanted.for_each(|file| geometry.pieces_in(table.byte_range(file)).for_each(|piece| _ = held.remove(piece)));
+    }
     let bad = if good.is_empty() && !in_place {
         Vec::new()
     } else {
-        bad_pieces(inner, record, &known, &manifest, &good, progress)?
+        bad_pieces(inner, record, &known, &manifest, &held, progress)?
     };
-    let checked = good.len();
+    let checked = held.len();
     bad.iter().for_each(|piece| _ = good.remove(*piece));
     if !bad.is_empty() {
         inner.journal.mark(&[(record.id, good.bits().to_vec())])?;
@@ -82,7 +89,7 @@ fn bad_pieces(
         None => folder.open_file(&name).map(|file| LaidOut::File(Arc::new(file))),
         Some(table) => folder
             .subfolder(&name)
-            .map(|folder| LaidOut::Folder(Arc::new(FolderFiles::new(folder, Arc::clone(table))))),
+            .map(|folder| LaidOut::Folder(Arc::new(FolderFiles::new(folder, Arc::clone(table), None)))),
     };
     let files = files.map_err(|cause| error("open", cause))?;
     files.sync_found(&inner.journal.disk).map_err(|cause| error("sync", cause))?;
@@ -131,7 +138,9 @@ pub(super) fn has_room(inner: &Inner, record: &DownloadRecord) -> bool {
     let part = folder.look(&part_name(&name)).ok().flatten();
     // A folder's space was set aside with its files: where that failed, they are gone.
     let allocated = part.map_or(0, |part| if part.is_dir() { 0 } else { part.blocks().saturating_mul(512) });
-    let needed = record.length.saturating_sub(allocated);
+    // How much of a folder is wanted is known once its part is opened: that looks for room itself.
+    let length = if record.only.is_some() { 0 } else { record.length };
+    let needed = length.saturating_sub(allocated);
     let room = folder.free_bytes().and_then(|free| {
         let promised = inner.promised_bytes(folder.device()?);
         Ok(free.saturating_sub(promised) >= needed)

@@ -212,6 +212,8 @@ pub enum Request {
         force: bool,
         /// Do not follow.
         detach: bool,
+        /// Patterns of the files that are wanted of a folder; none: all.
+        only: Vec<String>,
     },
     /// `show_downloads`. Answered by [`super::Answer::Downloads`].
     ShowDownloads,

@@ -146,6 +146,7 @@ fn requests() -> Vec<(&'static str, Request)> {
                 destination: path("/home/bob/pictures"),
                 force: false,
                 detach: true,
+                only: vec!["*.jpg".to_owned()],
             },
         ),
         ("", Request::ShowDownloads),

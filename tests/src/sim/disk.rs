@@ -162,7 +162,7 @@ impl Disk {
         });
         part.download = record.id;
         part.durable = part.written.clone();
-        Ok(Opened { shape: shape_of(manifest), have: part.durable.clone() })
+        Ok(Opened { shape: shape_of(manifest), have: part.durable.clone(), wanted: None })
     }
 
     fn finish(&mut self, record: &DownloadRecord) -> Result<SourceStamp, Reject> {

@@ -114,5 +114,6 @@ pub fn download_request(detach: bool, name: &str) -> Request {
         destination: LocalPath("/downloads".into()),
         force: false,
         detach,
+        only: Vec::new(),
     }
 }

@@ -286,3 +286,39 @@ async fn what_cannot_be_shared_of_a_folder_is_named() {
     let folder = imported.expect("imports").folder.expect("a folder");
     assert_eq!((folder.files, folder.links, folder.followed), (2, 1, vec!["to -> sub".to_owned()]));
 }
+
+#[tokio::test]
+async fn of_a_folder_some_files_can_be_wanted() {
+    let mut world = World::new();
+    let (mut record, top, whole) = wanted(&world, "album", "copy").await;
+    record.only = Some(vec!["*tool".to_owned(), "z".to_owned()]);
+    world.store().remember(vec![Change::PutDownload(record.clone())]).await.expect("remembers");
+    let opened = world.store().open_part(record.clone()).await.expect("opens");
+    let pick = opened.wanted.expect("some pieces");
+    let bytes: Vec<_> = pieces(&pick);
+    assert!(!bytes.is_empty() && bytes.len() < pick.piece_count() as usize, "{bytes:?}");
+    world.write(&record, &whole, bytes.clone()).await;
+    world.durable(bytes.len()).await;
+    // As a crash leaves it that comes when what is not wanted has just been removed.
+    world.kill_and_restart();
+    fs::remove_file(part_of(&record).join("big")).expect("laid out beside what is wanted");
+    let have = world.store().open_part(record.clone()).await.expect("opens").have;
+    assert_eq!(pieces(&have), bytes, "nothing is fetched again");
+    let stamp = world.store().finish_part(record.clone()).await.expect("finishes");
+    let expected = tree(&top).into_iter().filter(|(path, ..)| path.ends_with("tool") || path.starts_with("z"));
+    assert_eq!(tree(&record.destination), expected.collect::<Vec<_>>());
+    assert!(!record.destination.join("a/b").exists(), "folders of nothing are not left");
+    assert_eq!(code(world.read(record.content, bytes[0]).await), ErrorCode::CONTENT_NOT_FOUND, "not shared");
+    world.kill_and_restart();
+    assert_eq!(world.store().finish_part(record.clone()).await, Ok(stamp));
+    assert_eq!(code(world.read(record.content, bytes[0]).await), ErrorCode::CONTENT_NOT_FOUND);
+    let found = world.store().verify_part(record.clone(), |_, _| {}).await.expect("verifies");
+    assert_eq!(found.bad, Vec::new());
+    world.store().discard_part(record.clone(), true).await.expect("discards");
+    assert!(!record.destination.exists());
+
+    record.only = Some(vec!["nothing".to_owned()]);
+    assert_eq!(code(world.store().open_part(record.clone()).await), ErrorCode::FILE_NOT_FOUND);
+    let file = DownloadRecord { only: Some(vec!["*".to_owned()]), ..world.download(&content(10), "file").await };
+    assert_eq!(code(world.store().open_part(file).await), ErrorCode::USAGE);
+}

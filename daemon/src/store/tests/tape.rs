@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirEntryExt as _, FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -32,6 +32,8 @@ pub(in super::super) struct Tape {
     recorded: Mutex<Vec<Recorded>>,
     /// What the files in the vault hold, where that is known: most disks differ in few of them.
     made: Mutex<BTreeMap<u64, Content>>,
+    /// Nothing is recorded; folders that are removed are kept.
+    keeps_only: bool,
 }
 
 /// One entry.
@@ -82,6 +84,7 @@ pub(super) enum Recorded {
     },
     SyncBeneath {
         path: PathBuf,
+        modified: Vec<(u64, SystemTime)>,
     },
     /// Somebody was told this, which no power cut may belie.
     Told(super::crash_disk::Promise),
@@ -91,7 +94,13 @@ impl Tape {
     /// An empty tape for a world on the same disk as the folder `vault`.
     pub(super) fn new(vault: PathBuf) -> Arc<Tape> {
         fs::create_dir(&vault).expect("a folder");
-        Arc::new(Tape { vault, recorded: Mutex::default(), made: Mutex::default() })
+        Arc::new(Tape { vault, recorded: Mutex::default(), made: Mutex::default(), keeps_only: false })
+    }
+
+    /// A tape for who opens the disks that this one makes: it records nothing, and folders removed are there for the next.
+    pub(super) fn keeper(&self) -> Arc<Tape> {
+        let vault = self.vault.clone();
+        Arc::new(Tape { vault, recorded: Mutex::default(), made: Mutex::default(), keeps_only: true })
     }
 
     /// Makes a change and records it, with no other change in between. One that fails changed nothing.
@@ -110,6 +119,9 @@ impl Tape {
             }
         }
         let made = make()?;
+        if self.keeps_only {
+            return Ok(made);
+        }
         recorded.push(match change {
             Change::Create { folder, name } => {
                 let path = path_of(folder).join(name);
@@ -133,7 +145,11 @@ impl Tape {
                 Recorded::CreateFolder { folder: fs::metadata(&path)?.ino(), path }
             }
             Change::RemoveFolder { folder, name } => Recorded::RemoveFolder { path: path_of(folder).join(name) },
-            Change::SyncBeneath { folder } => Recorded::SyncBeneath { path: path_of(folder) },
+            Change::SyncBeneath { folder } => {
+                let (path, mut modified) = (path_of(folder), Vec::new());
+                times_beneath(&path, &mut modified)?;
+                Recorded::SyncBeneath { path, modified }
+            }
             Change::SyncFolder { folder } => Recorded::SyncFolder { path: path_of(folder) },
         });
         Ok(made)
@@ -208,6 +224,18 @@ impl Tape {
     }
 }
 
+/// The numbers of all files beneath a folder, and when they were last written to.
+fn times_beneath(folder: &Path, times: &mut Vec<(u64, SystemTime)>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => times_beneath(&entry.path(), times)?,
+            false => times.push((entry.ino(), entry.metadata()?.modified()?)),
+        }
+    }
+    Ok(())
+}
+
 fn number_of(file: &File) -> u64 {
     file.metadata().expect("open").ino()
 }
@@ -266,6 +294,11 @@ impl Image {
         self.names.get(path).copied()
     }
 
+    /// The number of a folder.
+    pub(super) fn folder_number(&self, path: &Path) -> Option<u64> {
+        self.folders.get(path).copied()
+    }
+
     /// The bytes of a file.
     pub(super) fn bytes(&self, file: u64) -> &[u8] {
         self.files.get(&file).map_or(&[], |content| &content.bytes)
@@ -301,9 +334,12 @@ impl Image {
                 rename_beneath(&mut self.names, from, to);
                 rename_beneath(&mut self.folders, from, to);
             }
-            // In a folder whose own name did not last, none lasts.
             Recorded::CreateFolder { path, folder } => drop(self.folders.insert(path.clone(), *folder)),
-            Recorded::RemoveFolder { path } => drop(self.folders.remove(path)),
+            // Only what is empty goes: what lay in it was gone before.
+            Recorded::RemoveFolder { path } => {
+                self.folders.retain(|name, _| !name.starts_with(path));
+                self.names.retain(|name, _| !name.starts_with(path));
+            }
             Recorded::Remove { path } => drop(self.names.remove(path)),
             Recorded::SetLength { file, length } => self.files.entry(*file).or_default().set_length(*length as usize),
             Recorded::Write { file, bytes, offset } => {
@@ -319,10 +355,12 @@ impl Image {
                 }
             }
             Recorded::SyncAll { file, modified } => self.files.entry(*file).or_default().modified = Some(*modified),
-            Recorded::SyncData { .. }
-            | Recorded::SyncFolder { .. }
-            | Recorded::SyncBeneath { .. }
-            | Recorded::Told(_) => (),
+            Recorded::SyncBeneath { modified, .. } => {
+                for (file, modified) in modified {
+                    self.files.entry(*file).or_default().modified = Some(*modified);
+                }
+            }
+            Recorded::SyncData { .. } | Recorded::SyncFolder { .. } | Recorded::Told(_) => (),
         }
     }
 }
@@ -394,7 +432,7 @@ impl Replay {
             Recorded::Found { .. } => &|_| false,
             Recorded::SyncData { file } | Recorded::SyncAll { file, .. } => &|change| is_of_file(change, *file),
             Recorded::SyncFolder { path } => &|change| is_in_folder(change, path),
-            Recorded::SyncBeneath { path } => {
+            Recorded::SyncBeneath { path, .. } => {
                 let beneath = self.files_beneath(path);
                 &move |change| name_of(change).is_some_and(|name| name.starts_with(path) && name != path)
                     || beneath.iter().any(|file| is_of_file(change, *file))
