@@ -204,6 +204,8 @@ impl Engine {
         };
         download.stage = Stage::Stopped;
         download.record.phase = DownloadPhase::Complete(now);
+        // Of pieces that hold other files too, only what is wanted has stayed.
+        download.record.wanted_bytes = download.record.only.as_ref().map(|_| stamp.length);
         let content = download.record.content;
         let copied_from = self.shares.with_content(content).map(|share| share.shape);
         download.record.shape = download.record.shape.or(copied_from);

@@ -166,6 +166,9 @@ impl Engine {
         }
         let record = &download.record;
         match (&record.phase, download.stage, running) {
+            (DownloadPhase::Complete(_), ..) if record.only.is_some() => {
+                (DownloadState::Complete, Some("a part of a folder is not shared".to_owned()))
+            }
             (DownloadPhase::Complete(_), ..) => {
                 let shared = record.born.and_then(|born| self.shares.in_group(record.content, &record.group, born));
                 if let Some(share) = shared {
