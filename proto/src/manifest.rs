@@ -374,8 +374,10 @@ mod tests {
 
     #[test]
     fn the_files_of_a_folder_are_part_of_what_its_content_id_covers() {
-        let file = |path: &str, length, executable| {
-            crate::folder::FolderFile { path: path.parse().expect("allowed"), length, executable }
+        let file = |path: &str, length, executable| crate::folder::FolderFile {
+            path: path.parse().expect("allowed"),
+            length,
+            executable,
         };
         let folder = |files: Vec<_>| {
             let table = FileTable::new(files).expect("allowed");
@@ -416,7 +418,10 @@ mod tests {
         assert!(decoded(&encoded([("a", 1, false), ("b", 2, false)])).is_ok());
         assert_eq!(decoded(&encoded([("b", 2, false), ("a", 1, false)])), Err(ManifestError::NotCanonical));
         for bad in ["../a", "/a", "", "a/./b", "a\0b"] {
-            assert!(matches!(decoded(&encoded([(bad, 1, false), ("b", 2, false)])), Err(ManifestError::Codec(_))), "{bad}");
+            assert!(
+                matches!(decoded(&encoded([(bad, 1, false), ("b", 2, false)])), Err(ManifestError::Codec(_))),
+                "{bad}"
+            );
         }
     }
 

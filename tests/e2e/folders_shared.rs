@@ -137,7 +137,7 @@ fn of_a_folder_some_files_are_fetched() {
     assert_eq!(album.bob.json(&["list"])["shares"], serde_json::json!([]));
 
     let other = album.path("other");
-    let words = ["download_file", "photos", "album", text(&other), "--only", "*.txt", "--json"];
+    let words = ["download_file", "photos", "album", text(&other), "--only", "*.txt"];
     let refusal = album.bob.ctl().json_refusal(&words);
     assert_eq!((refusal.exit_code, refusal.code.as_str()), (3, "file_not_found"), "{refusal:?}");
     let refusal = album.bob.refusal(&["download_file", "photos", "album", text(&other), "--only", "["]);
@@ -156,11 +156,16 @@ fn is_fifty(path: &Path) -> bool {
 #[test]
 fn what_cannot_be_shared_is_refused_by_name() {
     let album = Album::new(1000);
-    let upload = |words: &[&str]| album.alice.refusal(&[&["upload_file", text(&album.folder), "photos"], words].concat());
+    let upload =
+        |words: &[&str]| album.alice.refusal(&[&["upload_file", text(&album.folder), "photos"], words].concat());
     symlink("/etc/hostname", album.folder.join("small/link")).expect("links");
     let refusal = upload(&[]);
     assert_eq!((refusal.exit_code, refusal.code.as_str()), (9, "not_a_file"), "{refusal:?}");
-    assert!(refusal.message.contains("album/small/link") && refusal.hint.as_deref().unwrap_or_default().contains("--follow-symlinks"), "{refusal:?}");
+    assert!(
+        refusal.message.contains("album/small/link")
+            && refusal.hint.as_deref().unwrap_or_default().contains("--follow-symlinks"),
+        "{refusal:?}"
+    );
     let said = album.alice.said(&["upload_file", text(&album.folder), "photos", "--follow-symlinks"]);
     assert!(said.contains("1 symbolic link followed: small/link -> /etc/hostname"), "{said}");
     std::fs::remove_file(album.folder.join("small/link")).expect("removes");
@@ -267,8 +272,11 @@ fn cancel_pause_and_resume_know_folders() {
 fn a_folder_that_its_group_lists_is_what_its_manifest_says() {
     let album = Album::new(1000);
     album.upload();
-    let content: ContentId =
-        album.bob.json(&["list_files", "photos"])["files"][0]["content"].as_str().expect("an id").parse().expect("an id");
+    let content: ContentId = album.bob.json(&["list_files", "photos"])["files"][0]["content"]
+        .as_str()
+        .expect("an id")
+        .parse()
+        .expect("an id");
     // Listed as a file by somebody else: the number of files is a word, the manifest decides.
     let runtime = p2p_tests::hostile::runtime();
     runtime.block_on(async {

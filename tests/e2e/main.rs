@@ -43,6 +43,7 @@ mod start_stop;
 mod swarm;
 mod tracker_kills;
 mod verify;
+mod watch;
 
 use std::path::{Path, PathBuf};
 

@@ -25,6 +25,7 @@ impl Download {
         let file = self.file.selector()?;
         let Target { force, detach, .. } = self.target;
         let (group, destination) = (GroupName::public(), self.target.destination()?);
-        self.target.download(session, Request::DownloadFile { group, file, destination, force, detach, only: Vec::new() })
+        self.target
+            .download(session, Request::DownloadFile { group, file, destination, force, detach, only: Vec::new() })
     }
 }

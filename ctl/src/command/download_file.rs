@@ -12,7 +12,9 @@ use crate::session::Session;
 ///
 /// Follows the download until it is done; when interrupted, it goes on in the daemon.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  p2pctl download_file genomics genome.tar ~/data\n  p2pctl download_file photos holiday ~/pictures --only '*.jpg'")]
+#[command(
+    after_help = "Example:\n  p2pctl download_file genomics genome.tar ~/data\n  p2pctl download_file photos holiday ~/pictures --only '*.jpg'"
+)]
 pub struct DownloadFile {
     /// Name of the group
     group: GroupName,
@@ -32,6 +34,7 @@ impl DownloadFile {
         let file = self.file.selector()?;
         let Target { force, detach, .. } = self.target;
         let (group, destination) = (self.group, self.target.destination()?);
-        self.target.download(session, Request::DownloadFile { group, file, destination, force, detach, only: self.only })
+        self.target
+            .download(session, Request::DownloadFile { group, file, destination, force, detach, only: self.only })
     }
 }

@@ -17,7 +17,9 @@ use crate::session::Session;
 /// folders without a file in them are not. `upload_file GROUP FILE` is understood too, where only the second names a file that
 /// exists.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  p2pctl upload_file beach.jpg photos\n  p2pctl upload_file holiday/ photos --follow-symlinks")]
+#[command(
+    after_help = "Example:\n  p2pctl upload_file beach.jpg photos\n  p2pctl upload_file holiday/ photos --follow-symlinks"
+)]
 pub struct UploadFile {
     /// The file or folder; it stays where it is and must stay as it is
     file: OsString,
@@ -63,8 +65,7 @@ impl UploadFile {
         };
         let path = LocalPath(path);
         let UploadFile { whole_digest, force, wait_copies, follow_symlinks: follow_links, .. } = self;
-        let request =
-            Request::UploadFile { path, group, name, hash, whole_digest, force, wait_copies, follow_links };
+        let request = Request::UploadFile { path, group, name, hash, whole_digest, force, wait_copies, follow_links };
         session.follow(request).map(drop)
     }
 }
@@ -88,8 +89,9 @@ pub fn existing_file(file: &OsString) -> Result<PathBuf, Failure> {
     let path = existing_file_or_folder(file)?;
     if path.is_dir() {
         let message = format!("`{}` is a folder, not a file", file.display());
-        return Err(Failure::new(ErrorCode::NOT_A_FILE, message)
-            .hint("a .mtorrent is of a single file: share the folder with `p2pctl upload_file DIR GROUP`, or pack it first"));
+        return Err(Failure::new(ErrorCode::NOT_A_FILE, message).hint(
+            "a .mtorrent is of a single file: share the folder with `p2pctl upload_file DIR GROUP`, or pack it first",
+        ));
     }
     Ok(path)
 }

@@ -1,8 +1,8 @@
 //! Answers in words and tables, for people.
 
 use p2p_proto::control::{
-    Answer, Copied, Download, DownloadState, Downloaded, Downloads, File, FileInfo, FileRemoved, Files, GroupJoined, Groups,
-    LoggedIn, LoggedOut, Members, Requests, Shares, Uploaded, Verified,
+    Answer, Copied, Download, DownloadState, Downloaded, Downloads, File, FileInfo, FileRemoved, Files, GroupJoined,
+    Groups, LoggedIn, LoggedOut, Members, Requests, Shares, Uploaded, Verified,
 };
 use p2p_proto::id::DownloadId;
 use p2p_proto::manifest::HashAlgorithm;
@@ -181,7 +181,11 @@ fn upload(uploaded: &Uploaded) -> Text {
             changes.push_str(&format!("; left out: {}", unit::counted(folder.empty_folders.into(), "empty folder")));
         }
     }
-    Text { lines, ..Text::change(changes) }.next(format!("for the others: p2pctl download_file {} {} DEST", word(group), word(name)))
+    Text { lines, ..Text::change(changes) }.next(format!(
+        "for the others: p2pctl download_file {} {} DEST",
+        word(group),
+        word(name)
+    ))
 }
 
 fn per_second(bytes: u64, milliseconds: u64) -> u64 {

@@ -495,6 +495,7 @@ pub(super) fn downloaded(download: &Download) -> Option<Downloaded> {
         pieces: record.shape.and_then(|shape| shape.geometry().ok()).map_or(0, |geometry| geometry.piece_count()),
         fetched_bytes: record.fetched_bytes,
         elapsed_ms,
-        rate: u64::try_from(u128::from(record.length_wanted()) * 1000 / u128::from(elapsed_ms.max(1))).unwrap_or(u64::MAX),
+        rate: u64::try_from(u128::from(record.length_wanted()) * 1000 / u128::from(elapsed_ms.max(1)))
+            .unwrap_or(u64::MAX),
     })
 }

@@ -73,6 +73,8 @@ pub enum Input {
         /// [`super::Limits::active_downloads_max`].
         active_downloads_max: usize,
     },
+    /// What is wrong with a watched folder, each by a number of its own; `None`: nothing any more.
+    Watched(usize, Option<String>),
 
     // tracker_link
     /// A tracker accepted this daemon.

@@ -85,7 +85,7 @@ use grants::GroupGrant;
 use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId, TrackerId};
 use join_requests::JoinRequests;
 use peers::Peer;
-use problems::Problems;
+use problems::{Cause, Problems};
 use queue::Places;
 use rate::RateMeter;
 use rate_limits::Rates;
@@ -341,6 +341,9 @@ impl Engine {
             Input::Tuned { up_limit, down_limit, active_downloads_max } => {
                 self.tuned(up_limit, down_limit, active_downloads_max);
             }
+
+            Input::Watched(folder, Some(problem)) => self.note_problem(Cause::Watched(folder), problem),
+            Input::Watched(folder, None) => self.problem_over(Cause::Watched(folder)),
 
             Input::TrackerConnected { tracker, node, ack, round_trip, key_exchange } => {
                 self.tracker_connected(tracker, node, ack, round_trip, key_exchange);

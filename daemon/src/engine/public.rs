@@ -315,7 +315,8 @@ impl Engine {
         let wanted = Wanted { group: GroupName::public(), file, destination, force, detach, only: None };
         // Whose it is, only a listing tells. What is found without one is found in the built-in group alone.
         let (owner, born) = listed.map_or((UserName::public(), BUILT_IN_BORN), |listing| (listing.owner, listing.born));
-        let listing = Listing { name, owner, content, length, added: self.now.wall, seeders: 0, partial: 0, born, files: None };
+        let listing =
+            Listing { name, owner, content, length, added: self.now.wall, seeders: 0, partial: 0, born, files: None };
         self.resolve(command, Box::new(wanted), listing);
     }
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use p2p_proto::control::{
-    Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, RateLimits, Uploaded, UploadedFolder,
+    Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, RateLimits, Uploaded,
+    UploadedFolder,
 };
 use p2p_proto::escape::shell_word;
 use p2p_proto::id::{ContentId, DownloadId};
@@ -263,6 +264,12 @@ impl Engine {
             Some(Step::Public(command, stage)) => return self.mtorrent_placed(command, *stage, result),
             _ => return,
         };
+        let result = result.map_err(|reject| match reject.code {
+            ErrorCode::DESTINATION_EXISTS if listing.files.is_some() => {
+                reject.hint("a folder replaces nothing: move it away, or choose another destination")
+            }
+            _ => reject,
+        });
         let checked = result.and_then(|destination| match self.download_into(&destination) {
             Some(record) => Err(Reject::new(
                 ErrorCode::DESTINATION_EXISTS,
@@ -404,7 +411,8 @@ impl Engine {
 
     /// The file is found: where does it go?
     pub(super) fn resolve(&mut self, command: CommandId, wanted: Box<Wanted>, listing: Listing) {
-        let (destination, force) = (wanted.destination.clone(), wanted.force);
+        // A folder replaces nothing.
+        let (destination, force) = (wanted.destination.clone(), wanted.force && listing.files.is_none());
         // How much of a folder is wanted is known with its manifest; the disk is looked at then.
         let length = if wanted.only.is_some() { 0 } else { listing.length };
         let name = listing.name.clone();

@@ -291,8 +291,9 @@ impl Engine {
         };
         download.record.shape = Some(opened.shape);
         let wanted = opened.wanted.as_ref();
-        download.record.wanted_bytes =
-            wanted.map(|wanted| wanted.iter().map(|piece| geometry.piece_bytes(piece)).sum()).or(download.record.wanted_bytes);
+        download.record.wanted_bytes = wanted
+            .map(|wanted| wanted.iter().map(|piece| geometry.piece_bytes(piece)).sum())
+            .or(download.record.wanted_bytes);
         transfer.take_pieces(Pieces { geometry, picker: Picker::new(opened.have, wanted, seed, false) });
         let have_bytes = transfer.have_bytes();
         // What was verified before a crash was received, even if the count of it was lost.

@@ -20,7 +20,7 @@ use super::folder_looks;
 use super::inner::shape_of;
 use super::journal::Journal;
 use super::laid_out::{self, LaidOut};
-use super::part::{Part, check_space, destination_exists, foreign_part, is_complete, not_open, pick_of};
+use super::part::{Part, check_space, destination_exists, folder_replaces_nothing, foreign_part, is_complete, not_open, pick_of};
 use super::record::{FileMark, PartRecord};
 use super::stamp;
 use crate::engine::pick::Pick;
@@ -214,14 +214,17 @@ fn remove_marked(
     journal: &Journal,
 ) -> Result<(), Reject> {
     let removed = match folder.look(name) {
-        Ok(Some(metadata)) if stamp::is_marked(&metadata, mark) && metadata.is_dir() => {
-            laid_out::remove_files(folder, name, &*files_of(record, journal)?.0).map(|all| {
-                if !all {
-                    let path = folder.path_of(name);
-                    tracing::warn!(path = %path.display(), "the folder holds what was not downloaded, and stays with that");
-                }
-            })
-        }
+        Ok(Some(metadata)) if stamp::is_marked(&metadata, mark) && metadata.is_dir() => laid_out::remove_files(
+            folder,
+            name,
+            &*files_of(record, journal)?.0,
+        )
+        .map(|all| {
+            if !all {
+                let path = folder.path_of(name);
+                tracing::warn!(path = %path.display(), "the folder holds what was not downloaded, and stays with that");
+            }
+        }),
         Ok(Some(metadata)) if stamp::is_marked(&metadata, mark) => folder.remove(name),
         Ok(_) => Ok(()),
         Err(error) => Err(error),
@@ -264,12 +267,6 @@ pub(super) fn resolve_destination(
     }
     check_space(&folder, &path, length, others_need_bytes)?;
     Ok(path)
-}
-
-/// The destination stands there, and a folder is not put in the place of anything: what it holds would be gone.
-fn folder_replaces_nothing(destination: &Path) -> Reject {
-    Reject::new(ErrorCode::DESTINATION_EXISTS, format!("{} exists, and a folder replaces nothing", destination.display()))
-        .hint("move it away, then `p2pctl resume` the download")
 }
 
 /// The folder and the name of a file that may not exist yet.

@@ -31,7 +31,8 @@ pub(super) struct Listed {
 
 /// Lists the files of the folder at `top`. Symbolic links within it are followed, or the first of them is refused. Blocks.
 pub(super) fn list(top: &Path, follow_links: bool) -> Result<Listed, Reject> {
-    let mut listing = Listing { top, follow_links, found: Vec::new(), folders: 0, empty: 0, links: 0, followed: Vec::new() };
+    let mut listing =
+        Listing { top, follow_links, found: Vec::new(), folders: 0, empty: 0, links: 0, followed: Vec::new() };
     let metadata = fs::metadata(top).map_err(|error| io_reject(Aim::Read, "read", top, &error))?;
     listing.walk(top, "", &mut vec![(metadata.dev(), metadata.ino())])?;
     let Listing { mut found, empty, links, followed, .. } = listing;

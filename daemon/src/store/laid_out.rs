@@ -98,7 +98,8 @@ impl LaidOut {
             LaidOut::Folder(files) => {
                 for Segment { file, range } in files.table.segments(range) {
                     if let Ok(file) = files.open(file) {
-                        let _ = fadvise(&file, range.start, (range.end - range.start).try_into().ok(), Advice::DontNeed);
+                        let _ =
+                            fadvise(&file, range.start, (range.end - range.start).try_into().ok(), Advice::DontNeed);
                     }
                 }
             }
@@ -239,9 +240,9 @@ impl FolderFiles {
                 }
             }
         }
-        let _ = self.unallocated_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            Some(left.saturating_sub(bytes.len() as u64))
-        });
+        let _ = self
+            .unallocated_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(bytes.len() as u64)));
         Ok(())
     }
 

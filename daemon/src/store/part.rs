@@ -250,7 +250,12 @@ impl<'a> Opening<'a> {
 
     /// The folder of a part, found again. A file of it that is gone or has another length is made again, once the pieces
     /// that lay in it are no longer marked.
-    fn find_folder(&self, table: &Arc<FileTable>, mark: FileMark, mut durable: HaveMap) -> Result<Option<Part>, Reject> {
+    fn find_folder(
+        &self,
+        table: &Arc<FileTable>,
+        mark: FileMark,
+        mut durable: HaveMap,
+    ) -> Result<Option<Part>, Reject> {
         let folder = self.folder.subfolder(&self.part_name).map_err(|error| self.part_error("open", &error))?;
         if !folder.metadata().is_ok_and(|metadata| stamp::is_marked(&metadata, &mark)) {
             return Ok(None);
@@ -321,8 +326,12 @@ impl<'a> Opening<'a> {
     /// A new part file with its space set aside. The journal learns of it twice: that it is about to be made, so that
     /// one left by a crash is known as ours, and which file it is.
     fn create(self, others_need_bytes: impl Fn(u64) -> u64) -> Result<Part, Reject> {
-        if !self.record.force && self.look(&self.name)?.is_some() {
-            return Err(destination_exists(&self.record.destination));
+        let is_folder = self.manifest.files().is_some();
+        if (!self.record.force || is_folder) && self.look(&self.name)?.is_some() {
+            return Err(match is_folder && self.record.force {
+                true => folder_replaces_nothing(&self.record.destination),
+                false => destination_exists(&self.record.destination),
+            });
         }
         let length = self.pick.as_ref().map_or(self.record.length, |pick| pick.laid_bytes);
         check_space(&self.folder, &self.record.destination, length, others_need_bytes)?;
@@ -505,6 +514,15 @@ pub(super) fn check_space(
 pub(super) fn destination_exists(destination: &std::path::Path) -> Reject {
     Reject::new(ErrorCode::DESTINATION_EXISTS, format!("{} exists", destination.display()))
         .hint("choose another destination, or replace it with --force")
+}
+
+/// The destination stands there, and a folder is not put in the place of anything: what it holds would be gone.
+pub(super) fn folder_replaces_nothing(destination: &std::path::Path) -> Reject {
+    Reject::new(
+        ErrorCode::DESTINATION_EXISTS,
+        format!("{} exists, and a folder replaces nothing", destination.display()),
+    )
+    .hint("move it away, or choose another destination")
 }
 
 /// A file under the part's name that this download did not make.

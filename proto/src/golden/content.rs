@@ -94,11 +94,8 @@ fn folders() -> Vec<(&'static str, Manifest)> {
         length,
         executable,
     };
-    let files = vec![
-        file("run.sh", PIECE_BYTES_MIN, true),
-        file("a b/\u{e9}.txt", 1, false),
-        file("a b/empty", 0, false),
-    ];
+    let files =
+        vec![file("run.sh", PIECE_BYTES_MIN, true), file("a b/\u{e9}.txt", 1, false), file("a b/empty", 0, false)];
     let geometry = Geometry::new(PIECE_BYTES_MIN + 1, PIECE_BYTES_MIN).expect("divides");
     let table = FileTable::new(files).expect("allowed");
     vec![("three", Manifest::of_folder(geometry, HashAlgorithm::Blake3, vec![0xd1; 64], table).expect("fits"))]

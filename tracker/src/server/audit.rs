@@ -189,9 +189,7 @@ fn subject<'a>(state: &'a State, entry: &'a Entry, changes: &'a [Change]) -> Opt
         Command::Publish { group, name, .. } => Line { file: Some(name), ..of_group("publish", group) },
         Command::Replace { group, name, .. }
         | Command::PublishIn { group, name, .. }
-        | Command::PublishFolder { group, name, .. } => {
-            Line { file: Some(name), ..of_group("publish", group) }
-        }
+        | Command::PublishFolder { group, name, .. } => Line { file: Some(name), ..of_group("publish", group) },
         Command::Unpublish { group, name } => Line { file: Some(name), ..of_group("remove_file", group) },
         Command::RemoveFile { group, name, owner } => {
             Line { file: Some(name), ..of_member("remove_file", group, owner) }

@@ -167,7 +167,9 @@ impl State {
             Some(listed) if listed.name != *name => {
                 return Err(refusal::twin_file(name, &listed.name, &found.name));
             }
-            Some(listed) if (listed.content, listed.length, listed.files) == (content, length, files) => return Ok(Outcome::Done),
+            Some(listed) if (listed.content, listed.length, listed.files) == (content, length, files) => {
+                return Ok(Outcome::Done);
+            }
             Some(_) if !replace => return Err(refusal::other_content(name, &found.name)),
             Some(_) => false,
             None => true,

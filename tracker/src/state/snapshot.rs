@@ -277,7 +277,8 @@ impl State {
     fn files(&self, rows: Vec<FileRow>) -> Result<Files, SnapshotError> {
         let mut files = Files::default();
         for row in rows {
-            let listed = Listed { name: row.name, content: row.content, length: row.length, files: None, added: row.added };
+            let listed =
+                Listed { name: row.name, content: row.content, length: row.length, files: None, added: row.added };
             files.insert(self.known(row.owner)?, listed);
         }
         Ok(files)

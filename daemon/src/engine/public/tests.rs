@@ -364,7 +364,8 @@ fn share_up_to_writing(bench: &mut Bench) -> (AskId, MtorrentToWrite) {
         _ => None,
     });
     let ShareRecord { shape, stamp, .. } = share();
-    let imported = Imported { content: CONTENT, shape, stamp, whole_sha256: None, elapsed: Duration::ZERO, folder: None };
+    let imported =
+        Imported { content: CONTENT, shape, stamp, whole_sha256: None, elapsed: Duration::ZERO, folder: None };
     bench.tell(Input::Imported(import.expect("hashed"), Ok(imported)));
     let (ask, _, request) = bench.question();
     assert_eq!(

@@ -80,7 +80,8 @@ impl Wanted {
             segments.all(|segment| {
                 // A file of another length is made again.
                 let number = number_of(segment.file);
-                let number = number.filter(|number| disk.bytes(*number).len() as u64 == table.files()[segment.file].length);
+                let number =
+                    number.filter(|number| disk.bytes(*number).len() as u64 == table.files()[segment.file].length);
                 number.is_some_and(|number| disk.is_written(number, segment.range.clone()))
             })
         };

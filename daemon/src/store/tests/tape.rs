@@ -434,8 +434,10 @@ impl Replay {
             Recorded::SyncFolder { path } => &|change| is_in_folder(change, path),
             Recorded::SyncBeneath { path, .. } => {
                 let beneath = self.files_beneath(path);
-                &move |change| name_of(change).is_some_and(|name| name.starts_with(path) && name != path)
-                    || beneath.iter().any(|file| is_of_file(change, *file))
+                &move |change| {
+                    name_of(change).is_some_and(|name| name.starts_with(path) && name != path)
+                        || beneath.iter().any(|file| is_of_file(change, *file))
+                }
             }
             change => return self.pending.push(change.clone()),
         };
