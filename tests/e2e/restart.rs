@@ -80,6 +80,7 @@ async fn fill(state: &Path, files: &Path, born: UnixMillis) {
             born: Some(born),
             only: None,
             wanted_bytes: None,
+            wanted_pieces: None,
         };
         store.remember(vec![Change::PutDownload(record.clone())]).await.expect("remembers");
         store.open_part(record.clone()).await.expect("opens");

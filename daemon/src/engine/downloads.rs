@@ -492,7 +492,9 @@ pub(super) fn downloaded(download: &Download) -> Option<Downloaded> {
         content: record.content,
         destination: p2p_proto::control::LocalPath(record.destination.clone()),
         length: record.length_wanted(),
-        pieces: record.shape.and_then(|shape| shape.geometry().ok()).map_or(0, |geometry| geometry.piece_count()),
+        pieces: record.wanted_pieces.unwrap_or_else(|| {
+            record.shape.and_then(|shape| shape.geometry().ok()).map_or(0, |geometry| geometry.piece_count())
+        }),
         fetched_bytes: record.fetched_bytes,
         elapsed_ms,
         rate: u64::try_from(u128::from(record.length_wanted()) * 1000 / u128::from(elapsed_ms.max(1)))

@@ -148,9 +148,12 @@ pub struct DownloadRecord {
     /// Patterns of the files that are wanted of a folder; `None`: all of it. Kept as `born` is.
     #[serde(skip)]
     pub only: Option<Vec<String>>,
-    /// Bytes of the pieces that hold those, once known.
+    /// Bytes of the pieces that hold those, once known; of the files alone, once they are in their place.
     #[serde(skip)]
     pub wanted_bytes: Option<u64>,
+    /// How many pieces those are, once known.
+    #[serde(skip)]
+    pub wanted_pieces: Option<u32>,
 }
 
 impl DownloadRecord {

@@ -297,6 +297,7 @@ impl Engine {
                     born: Some(listing.born),
                     only: wanted.only,
                     wanted_bytes: None,
+                    wanted_pieces: None,
                 };
                 let step = Step::DownloadKept(command, Box::new(record.clone()), wanted.detach);
                 self.remember(step, vec![Change::PutDownload(record)]);

@@ -294,6 +294,7 @@ impl Engine {
         download.record.wanted_bytes = wanted
             .map(|wanted| wanted.iter().map(|piece| geometry.piece_bytes(piece)).sum())
             .or(download.record.wanted_bytes);
+        download.record.wanted_pieces = wanted.map(|wanted| wanted.len()).or(download.record.wanted_pieces);
         transfer.take_pieces(Pieces { geometry, picker: Picker::new(opened.have, wanted, seed, false) });
         let have_bytes = transfer.have_bytes();
         // What was verified before a crash was received, even if the count of it was lost.

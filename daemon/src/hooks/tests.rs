@@ -47,6 +47,7 @@ impl Case {
             born: None,
             only: None,
             wanted_bytes: None,
+            wanted_pieces: None,
         });
     }
 

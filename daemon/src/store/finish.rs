@@ -20,7 +20,9 @@ use super::folder_looks;
 use super::inner::shape_of;
 use super::journal::Journal;
 use super::laid_out::{self, LaidOut};
-use super::part::{Part, check_space, destination_exists, folder_replaces_nothing, foreign_part, is_complete, not_open, pick_of};
+use super::part::{
+    Part, check_space, destination_exists, folder_replaces_nothing, foreign_part, is_complete, not_open, pick_of,
+};
 use super::record::{FileMark, PartRecord};
 use super::stamp;
 use crate::engine::pick::Pick;
@@ -217,7 +219,7 @@ fn remove_marked(
         Ok(Some(metadata)) if stamp::is_marked(&metadata, mark) && metadata.is_dir() => laid_out::remove_files(
             folder,
             name,
-            &*files_of(record, journal)?.0,
+            &files_of(record, journal)?.0,
         )
         .map(|all| {
             if !all {

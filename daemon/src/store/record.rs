@@ -92,24 +92,33 @@ pub(super) fn encode_download(download: &DownloadRecord) -> Vec<u8> {
     let stored = WithPath { record, path: path_bytes(&download.destination) };
     match &download.only {
         None => encode(DOWNLOAD_VERSION, &(stored, download.born)),
-        Some(only) => encode(DOWNLOAD_OF_SOME, &(stored, download.born, only, download.wanted_bytes)),
+        Some(only) => {
+            encode(DOWNLOAD_OF_SOME, &(stored, download.born, only, (download.wanted_bytes, download.wanted_pieces)))
+        }
     }
 }
 
 pub(super) fn decode_download(bytes: &[u8]) -> Result<DownloadRecord, RecordError> {
     let (stored, born, some): (WithPath<DownloadRecord>, Option<UnixMillis>, _) = match version(bytes)? {
         (DOWNLOAD_OF_SOME, record) => {
-            let (stored, born, only, wanted_bytes) = codec::decode(record)?;
-            (stored, born, (Some(only), wanted_bytes))
+            let (stored, born, only, wanted) = codec::decode(record)?;
+            (stored, born, (Some(only), wanted))
         }
         (DOWNLOAD_VERSION, record) => {
             let (stored, born) = codec::decode(record)?;
-            (stored, born, (None, None))
+            (stored, born, (None, (None, None)))
         }
-        _ => (decode(bytes)?, None, (None, None)),
+        _ => (decode(bytes)?, None, (None, (None, None))),
     };
-    let (only, wanted_bytes) = some;
-    Ok(DownloadRecord { destination: bytes_path(stored.path), born, only, wanted_bytes, ..stored.record })
+    let (only, (wanted_bytes, wanted_pieces)) = some;
+    Ok(DownloadRecord {
+        destination: bytes_path(stored.path),
+        born,
+        only,
+        wanted_bytes,
+        wanted_pieces,
+        ..stored.record
+    })
 }
 
 pub(super) fn encode_account(account: &Account) -> Vec<u8> {

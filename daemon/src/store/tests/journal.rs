@@ -165,7 +165,7 @@ fn records_have_the_bytes_that_they_had() {
     let manifest = manifest_of(b"x", None);
     let download = DownloadRecord { id: DownloadId([9; 8]), ..record_of(&manifest, "/srv/x".into()) };
     let only = Some(vec!["*.jpg".to_owned()]);
-    let of_some = DownloadRecord { only, wanted_bytes: Some(300), ..download.clone() };
+    let of_some = DownloadRecord { only, wanted_bytes: Some(300), wanted_pieces: Some(7), ..download.clone() };
     let golden = [
         (record::encode_account(&account()), include_str!("golden/account_1.hex")),
         (record::encode_share(&ShareRecord { resting: true, ..share(1) }), include_str!("golden/share_3.hex")),

@@ -222,6 +222,7 @@ fn record_of(manifest: &Manifest, destination: PathBuf) -> DownloadRecord {
         born: Some(UnixMillis(2)),
         only: None,
         wanted_bytes: None,
+        wanted_pieces: None,
     }
 }
 
