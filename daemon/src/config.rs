@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use crate::engine::Limits;
 use crate::piece_buffer::POOL_BYTES;
+use crate::watch::Watch;
 
 /// File of settings in the config folder.
 pub const SETTINGS_FILE: &str = "p2pd.toml";
@@ -110,6 +111,11 @@ pub struct Settings {
     #[arg(long, env = "P2P_ON_COMPLETE", value_name = "PROGRAM")]
     #[serde(deserialize_with = "text")]
     pub on_complete: Option<Program>,
+
+    /// Folder whose files and folders are uploaded to a group as they appear, several times for several [default: none]
+    #[arg(long, value_name = "GROUP:FOLDER")]
+    #[serde(deserialize_with = "texts")]
+    pub watch: Option<Vec<Watch>>,
 }
 
 /// Shown behind the options.
@@ -181,6 +187,7 @@ impl Settings {
             log_format: self.log_format.or(file.log_format),
             metrics: self.metrics.or(file.metrics),
             on_complete: self.on_complete.or(file.on_complete),
+            watch: self.watch.or(file.watch),
         }
     }
 
@@ -220,6 +227,8 @@ pub struct Config {
     pub metrics: Option<LocalAddress>,
     /// What is run for each download that is complete.
     pub on_complete: Option<Program>,
+    /// Folders whose files are uploaded as they appear.
+    pub watch: Vec<Watch>,
 }
 
 impl Config {
@@ -249,14 +258,26 @@ impl Config {
             log_format: settings.log_format.unwrap_or_default(),
             metrics: settings.metrics,
             on_complete: settings.on_complete,
+            watch: settings.watch.unwrap_or_default(),
         })
     }
 
     /// Takes from `new` what can change while the daemon runs.
     pub fn take_over(&mut self, new: Config) -> Changes {
-        let Config { trackers, listen, up_limit, down_limit, active_downloads, log, log_format, metrics, on_complete } =
-            new;
+        let Config {
+            trackers,
+            listen,
+            up_limit,
+            down_limit,
+            active_downloads,
+            log,
+            log_format,
+            metrics,
+            on_complete,
+            watch,
+        } = new;
         let mut changes = Changes::default();
+        changes.leave("watch", &self.watch, &watch);
         changes.leave("trackers", &self.trackers, &trackers);
         changes.leave("listen", &self.listen, &listen);
         changes.make("up_limit", &mut self.up_limit, up_limit);

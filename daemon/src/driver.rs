@@ -158,10 +158,10 @@ impl Shells {
                 Input::StreamChecked(download, shells.store.check_whole(content).await)
             }),
 
-            Output::Import { ask, path, hash, whole_digest } => {
+            Output::Import { ask, path, hash, whole_digest, folders } => {
                 let progress = self.import_progress(ask);
                 self.spawn(move |shells| async move {
-                    Input::Imported(ask, shells.store.import(path, hash, whole_digest, progress).await)
+                    Input::Imported(ask, shells.store.import(path, hash, whole_digest, folders, progress).await)
                 });
             }
             Output::DeleteUpload(path) => drop(tokio::task::spawn_blocking(move || spool::delete(&path))),

@@ -154,7 +154,7 @@ impl Runner {
         command.env("P2P_ID", record.id.to_string()).env("P2P_CONTENT", record.content.to_string());
         command.env("P2P_GROUP", record.group.as_str()).env("P2P_OWNER", record.owner.as_str());
         command.env("P2P_NAME", record.name.as_str()).env("P2P_PATH", &record.destination);
-        command.env("P2P_SIZE", record.length.to_string());
+        command.env("P2P_SIZE", record.length_wanted().to_string());
         if let Some(home) = &self.home {
             command.env("P2P_HOME", home);
         }

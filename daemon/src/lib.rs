@@ -15,3 +15,4 @@ pub mod run;
 pub mod silence;
 pub mod store;
 pub mod tracker_link;
+pub mod watch;

@@ -30,6 +30,7 @@ use crate::net::Net;
 use crate::piece_buffer::{LARGE_POOL_BYTES, POOL_BYTES, PiecePool, STREAM_POOL_BYTES};
 use crate::store::{Store, StoreEvent, spool};
 use crate::tracker_link::TrackerLink;
+use crate::watch;
 
 /// How long work that waits for the disk may go on when all else has ended; it is safe to cut at any moment.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
@@ -129,6 +130,18 @@ async fn serve(arguments: Arguments, folders: Folders, config: Config, log: Log)
         inputs: inputs.clone(),
     };
     tokio::spawn(look_at_sources(shells.store.clone()));
+    for (number, watch) in config.watch.iter().cloned().enumerate() {
+        let (control, commands, problems) = (shells.control.clone(), inputs.clone(), inputs.clone());
+        let ask = move |request| {
+            let (control, commands) = (control.clone(), commands.clone());
+            async move { control.ask(&commands, request).await }
+        };
+        let tell = move |problem| {
+            let problems = problems.clone();
+            async move { drop(problems.send(Input::Watched(number, problem)).await) }
+        };
+        tokio::spawn(watch::run(watch, ask, tell));
+    }
     // Before the ready line, so that nobody can signal a process that would not hear.
     match Reloads::begin() {
         Ok(reloads) => drop(tokio::spawn(reload(reloads, arguments, folders, config, log, hooks, inputs.clone()))),

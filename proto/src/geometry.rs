@@ -94,6 +94,13 @@ impl Geometry {
         start..end
     }
 
+    /// The pieces that hold any byte of a range of the content, in order.
+    pub fn pieces_in(&self, range: Range<u64>) -> impl Iterator<Item = PieceIndex> + use<> {
+        let end = if range.is_empty() { 0 } else { range.end.div_ceil(self.piece_length.get()) };
+        let numbers = range.start / self.piece_length.get()..end.min(self.count.into());
+        numbers.filter_map(|number| u32::try_from(number).ok().map(PieceIndex))
+    }
+
     /// Bytes of one piece.
     pub fn piece_bytes(&self, piece: PieceIndex) -> u64 {
         let range = self.byte_range(piece);

@@ -7,6 +7,7 @@
 pub mod codec;
 pub mod control;
 pub mod escape;
+pub mod folder;
 pub mod frame;
 pub mod geometry;
 #[cfg(test)]

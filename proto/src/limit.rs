@@ -9,6 +9,21 @@ pub const PIECE_BYTES_MIN: u64 = 512 * 1024;
 /// Largest encoded manifest, in bytes: 524,280 digests of 32 bytes, so 512 KiB pieces up to 256 GiB.
 pub const MANIFEST_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Largest encoded table of a folder's files, in bytes: half of its manifest, whose other half holds the digests of 512 KiB
+/// pieces up to 128 GiB.
+pub const FOLDER_TABLE_BYTES_MAX: u64 = MANIFEST_BYTES_MAX / 2;
+
+/// Files in a folder. Each is made, opened and looked at by its name: with more of them a single command would keep a disk
+/// busy for minutes.
+pub const FOLDER_FILES_MAX: usize = 100_000;
+
+/// Longest path of a file within its folder, in bytes: half of what Linux takes in one call, so that other programs can open it
+/// beneath a path of the receiver's.
+pub const FOLDER_PATH_BYTES_MAX: usize = 2048;
+
+/// Folders within each other, the file's own name counted: no program has to be ready for more.
+pub const FOLDER_DEPTH_MAX: usize = 64;
+
 /// Largest piece, in bytes: with it a manifest of [`MANIFEST_BYTES_MAX`] covers 16 TiB, and a piece still fits a buffer.
 pub const PIECE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 

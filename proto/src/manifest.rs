@@ -1,10 +1,13 @@
 //! The manifest: what a content is, without its name, and the content id made from it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use sha1_checked::CollisionResult;
 use sha2::Digest as _;
 
 use crate::codec::{self, CodecError};
+use crate::folder::{FileTable, TableError};
 use crate::geometry::{Geometry, GeometryError, PieceIndex};
 use crate::id::ContentId;
 use crate::limit::MANIFEST_BYTES_MAX;
@@ -59,9 +62,9 @@ impl HashAlgorithm {
         Ok(())
     }
 
-    /// How many digests fit a manifest.
-    fn digests_max(self) -> u64 {
-        (MANIFEST_BYTES_MAX - HEADER_BYTES_MAX) / self.digest_bytes() as u64
+    /// How many digests fit a manifest, beside a table of files of so many bytes.
+    fn digests_max(self, table_bytes: u64) -> u64 {
+        (MANIFEST_BYTES_MAX - HEADER_BYTES_MAX).saturating_sub(table_bytes) / self.digest_bytes() as u64
     }
 }
 
@@ -91,6 +94,17 @@ pub enum ManifestError {
         /// Pieces there should be digests for.
         pieces: u32,
     },
+    /// Files that cannot be laid out.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The files are not as long as the content.
+    #[error("files of {files} bytes in a content of {length}")]
+    FilesLength {
+        /// Of all files.
+        files: u64,
+        /// Of the content.
+        length: u64,
+    },
     /// Not the manifest that was asked for.
     #[error("the manifest has content id {0} and is not the one that was asked for")]
     WrongContent(ContentId),
@@ -103,9 +117,11 @@ pub struct Manifest {
     hash: HashAlgorithm,
     digests: Vec<u8>,
     whole_sha256: Option<[u8; 32]>,
+    /// The files that the content is, one behind the other; `None`: it is one file.
+    files: Option<Arc<FileTable>>,
 }
 
-/// A manifest as it is encoded (postcard). Version 1: the first.
+/// The manifest of a file as it is encoded (postcard). Version 1.
 #[derive(Serialize, Deserialize)]
 struct WireManifest {
     version: u8,
@@ -117,13 +133,31 @@ struct WireManifest {
     digests: Vec<u8>,
 }
 
-/// The version that is written.
-const MANIFEST_VERSION: u8 = 1;
+/// The manifest of a folder. Version 2.
+#[derive(Serialize, Deserialize)]
+struct WireFolderManifest {
+    version: u8,
+    piece_length: u64,
+    hash: HashAlgorithm,
+    digests: Vec<u8>,
+    files: FileTable,
+}
+
+/// The version of a file's manifest, which is its first byte.
+const FILE_VERSION: u8 = 1;
+
+/// That of a folder's.
+const FOLDER_VERSION: u8 = 2;
 
 impl Manifest {
     /// The division that a new content of `length` bytes gets, so that its manifest stays within its limit.
     pub fn geometry_for(length: u64, hash: HashAlgorithm) -> Result<Geometry, GeometryError> {
-        Geometry::for_length(length, hash.digests_max())
+        Geometry::for_length(length, hash.digests_max(0))
+    }
+
+    /// The same for a new content that is these files.
+    pub fn geometry_of(files: &FileTable, hash: HashAlgorithm) -> Result<Geometry, GeometryError> {
+        Geometry::for_length(files.length(), hash.digests_max(files.encoded_bytes()))
     }
 
     /// A manifest from its parts; `digests` holds one digest a piece, one behind the other.
@@ -136,10 +170,27 @@ impl Manifest {
         if digests.len() as u64 != u64::from(geometry.piece_count()) * hash.digest_bytes() as u64 {
             return Err(ManifestError::Digests { digests_bytes: digests.len(), pieces: geometry.piece_count() });
         }
-        if u64::from(geometry.piece_count()) > hash.digests_max() {
+        if u64::from(geometry.piece_count()) > hash.digests_max(0) {
             return Err(ManifestError::TooLong(digests.len() as u64));
         }
-        Ok(Manifest { geometry, hash, digests, whole_sha256 })
+        Ok(Manifest { geometry, hash, digests, whole_sha256, files: None })
+    }
+
+    /// The manifest of a folder: its pieces go over all files, one behind the other.
+    pub fn of_folder(
+        geometry: Geometry,
+        hash: HashAlgorithm,
+        digests: Vec<u8>,
+        files: FileTable,
+    ) -> Result<Manifest, ManifestError> {
+        if files.length() != geometry.length() {
+            return Err(ManifestError::FilesLength { files: files.length(), length: geometry.length() });
+        }
+        if u64::from(geometry.piece_count()) > hash.digests_max(files.encoded_bytes()) {
+            return Err(ManifestError::TooLong(digests.len() as u64));
+        }
+        let manifest = Manifest::new(geometry, hash, digests, None)?;
+        Ok(Manifest { files: Some(Arc::new(files)), ..manifest })
     }
 
     /// The manifest in `bytes`, whose content id must be `expected`: nothing else is believed.
@@ -151,19 +202,35 @@ impl Manifest {
         if id != expected {
             return Err(ManifestError::WrongContent(id));
         }
-        let wire: WireManifest = codec::decode(bytes)?;
-        if wire.version != MANIFEST_VERSION {
-            return Err(ManifestError::NotCanonical);
-        }
-        let geometry = Geometry::new(wire.length, wire.piece_length)?;
-        let manifest = Manifest::new(geometry, wire.hash, wire.digests, wire.whole_sha256)?;
+        let manifest = match bytes.first() {
+            Some(&FILE_VERSION) => {
+                let wire: WireManifest = codec::decode(bytes)?;
+                let geometry = Geometry::new(wire.length, wire.piece_length)?;
+                Manifest::new(geometry, wire.hash, wire.digests, wire.whole_sha256)?
+            }
+            Some(&FOLDER_VERSION) => {
+                let wire: WireFolderManifest = codec::decode(bytes)?;
+                let geometry = Geometry::new(wire.files.length(), wire.piece_length)?;
+                Manifest::of_folder(geometry, wire.hash, wire.digests, wire.files)?
+            }
+            _ => return Err(ManifestError::NotCanonical),
+        };
         if manifest.encode() != bytes { Err(ManifestError::NotCanonical) } else { Ok(manifest) }
     }
 
     /// The bytes that travel and that the content id is made from.
     pub fn encode(&self) -> Vec<u8> {
+        if let Some(files) = &self.files {
+            return codec::encode(&WireFolderManifest {
+                version: FOLDER_VERSION,
+                piece_length: self.geometry.piece_length(),
+                hash: self.hash,
+                digests: self.digests.clone(),
+                files: FileTable::clone(files),
+            });
+        }
         codec::encode(&WireManifest {
-            version: MANIFEST_VERSION,
+            version: FILE_VERSION,
             length: self.geometry.length(),
             piece_length: self.geometry.piece_length(),
             hash: self.hash,
@@ -190,6 +257,11 @@ impl Manifest {
     /// SHA-256 of the whole content, where it was recorded.
     pub fn whole_sha256(&self) -> Option<&[u8; 32]> {
         self.whole_sha256.as_ref()
+    }
+
+    /// The files that the content is, where it is a folder.
+    pub fn files(&self) -> Option<&Arc<FileTable>> {
+        self.files.as_ref()
     }
 
     /// The digest of a piece; empty for one that does not exist, which no bytes have.
@@ -298,6 +370,59 @@ mod tests {
         });
         let expected = ManifestError::Digests { digests_bytes: 0, pieces: u32::MAX };
         assert_eq!(Manifest::decode(&bytes, content_id(&bytes)), Err(expected));
+    }
+
+    #[test]
+    fn the_files_of_a_folder_are_part_of_what_its_content_id_covers() {
+        let file = |path: &str, length, executable| crate::folder::FolderFile {
+            path: path.parse().expect("allowed"),
+            length,
+            executable,
+        };
+        let folder = |files: Vec<_>| {
+            let table = FileTable::new(files).expect("allowed");
+            let geometry = Manifest::geometry_of(&table, HashAlgorithm::Blake3).expect("small");
+            Manifest::of_folder(geometry, HashAlgorithm::Blake3, vec![7; 32], table)
+        };
+        let manifest = folder(vec![file("b", 1, false), file("a/c", 2, true)]).expect("fits");
+        assert_eq!(Manifest::decode(&manifest.encode(), manifest.content_id()), Ok(manifest.clone()));
+        for other in [
+            vec![file("b", 2, false), file("a/c", 1, true)],
+            vec![file("b", 1, true), file("a/c", 2, true)],
+            vec![file("B", 1, false), file("a/c", 2, true)],
+            vec![file("b", 1, false), file("a/c", 2, true), file("d", 0, false)],
+        ] {
+            assert_ne!(folder(other).expect("fits").content_id(), manifest.content_id());
+        }
+        let geometry = Geometry::new(4, PIECE_BYTES_MIN).expect("divides");
+        let table = FileTable::new(vec![file("b", 1, false)]).expect("allowed");
+        let longer = Manifest::of_folder(geometry, HashAlgorithm::Blake3, vec![7; 32], table);
+        assert_eq!(longer, Err(ManifestError::FilesLength { files: 1, length: 4 }));
+    }
+
+    #[test]
+    fn files_in_another_order_are_no_manifest() {
+        #[derive(Serialize)]
+        struct Wire<'a> {
+            version: u8,
+            piece_length: u64,
+            hash: HashAlgorithm,
+            digests: &'a [u8],
+            files: Vec<(&'a str, u64, bool)>,
+        }
+        let encoded = |files: [(&str, u64, bool); 2]| {
+            let (piece_length, hash, files) = (PIECE_BYTES_MIN, HashAlgorithm::Blake3, files.to_vec());
+            codec::encode(&Wire { version: 2, piece_length, hash, digests: &[7; 32], files })
+        };
+        let decoded = |bytes: &[u8]| Manifest::decode(bytes, content_id(bytes));
+        assert!(decoded(&encoded([("a", 1, false), ("b", 2, false)])).is_ok());
+        assert_eq!(decoded(&encoded([("b", 2, false), ("a", 1, false)])), Err(ManifestError::NotCanonical));
+        for bad in ["../a", "/a", "", "a/./b", "a\0b"] {
+            assert!(
+                matches!(decoded(&encoded([(bad, 1, false), ("b", 2, false)])), Err(ManifestError::Codec(_))),
+                "{bad}"
+            );
+        }
     }
 
     #[test]

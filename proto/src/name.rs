@@ -40,7 +40,7 @@ pub enum NameError {
 
 /// One path component: not empty, `.` or `..`; no `/`, `\`, NUL or other control characters; at most
 /// [`NAME_BYTES_MAX`] bytes. Refused rather than repaired, so that no two sides repair it differently.
-fn check_component(text: &str) -> Result<(), NameError> {
+pub(crate) fn check_component(text: &str) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
     }
@@ -75,7 +75,7 @@ fn check_account(text: &str) -> Result<(), NameError> {
 
 /// Two names with the same key look the same to people or fall together on some file system: case is folded
 /// (by lower-casing) and composed characters are made one (Unicode NFC, UAX #15).
-fn folded(text: &str) -> String {
+pub(crate) fn folded(text: &str) -> String {
     text.nfc().collect::<String>().to_lowercase().nfc().collect()
 }
 

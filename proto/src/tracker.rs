@@ -278,6 +278,23 @@ pub enum Request {
     /// What this node would share again if somebody asked for it and nobody else online had it; `complete` says
     /// nothing here. Soft state beside [`Request::Announce`]'s. Answered by [`Answer::Done`].
     Standby(Announce),
+    /// Lists a folder as [`Request::Publish`] does a file.
+    PublishFolder {
+        /// Which group.
+        group: GroupName,
+        /// When the group was born that it is meant for.
+        born: UnixMillis,
+        /// The folder's name there.
+        name: FileName,
+        /// What it holds.
+        content: ContentId,
+        /// Bytes of all its files.
+        length: u64,
+        /// Number of its files, as its publisher says; what is downloaded goes by the manifest.
+        files: u32,
+        /// Takes the place of one's own listing of that name.
+        replace: bool,
+    },
 }
 
 impl Request {
@@ -314,7 +331,8 @@ impl Request {
             | Request::Publish { .. }
             | Request::Unpublish { .. }
             | Request::Announce(_)
-            | Request::Standby(_) => false,
+            | Request::Standby(_)
+            | Request::PublishFolder { .. } => false,
         }
     }
 }
@@ -534,6 +552,8 @@ pub struct Listing {
     pub partial: u32,
     /// When the group that lists it was born ([`Group::born`]).
     pub born: UnixMillis,
+    /// Number of its files, where it is a folder.
+    pub files: Option<u32>,
 }
 
 /// Who is online with a content.

@@ -18,6 +18,7 @@ mod exit_codes;
 mod figures;
 mod files;
 mod folders;
+mod folders_shared;
 mod groups;
 mod hooks;
 mod hostile;
@@ -49,6 +50,7 @@ mod streams;
 mod swarm;
 mod tracker_kills;
 mod verify;
+mod watch;
 
 use std::path::{Path, PathBuf};
 

@@ -41,7 +41,10 @@ async fn fill(state: &Path, files: &Path, born: UnixMillis) {
     for number in 0..SHARES {
         let path = files.join(format!("share {number}"));
         std::fs::write(&path, content(number, SHARE_BYTES)).expect("writes");
-        let imported = store.import(path.clone(), HashAlgorithm::Blake3, false, |_, _| {}).await.expect("imports");
+        let imported = store
+            .import(path.clone(), HashAlgorithm::Blake3, false, p2pd::engine::output::Folders::Refused, |_, _| {})
+            .await
+            .expect("imports");
         changes.push(Change::PutShare(ShareRecord {
             resting: false,
             user: "alice".parse().expect("a name"),
@@ -75,6 +78,9 @@ async fn fill(state: &Path, files: &Path, born: UnixMillis) {
             shape: None,
             phase: DownloadPhase::Active,
             born: Some(born),
+            only: None,
+            wanted_bytes: None,
+            wanted_pieces: None,
         };
         store.remember(vec![Change::PutDownload(record.clone())]).await.expect("remembers");
         store.open_part(record.clone()).await.expect("opens");

@@ -205,7 +205,9 @@ fn a_group_is_the_same_in_every_spelling() {
         unreachable!()
     };
     let group = "G".parse().expect("a good name");
-    world.ask(1, Request::DownloadFile { group, file, destination, force, detach }).expect("downloads");
+    world
+        .ask(1, Request::DownloadFile { group, file, destination, force, detach, only: Vec::new() })
+        .expect("downloads");
     assert!(world.holds(1, content));
 }
 

@@ -50,6 +50,7 @@ fn upload_anew(world: &mut World, place: usize, length: u64, force: bool) -> Res
         whole_digest: false,
         force,
         wait_copies: 0,
+        follow_links: false,
     };
     world.ask(place, request).map(|answer| match answer {
         Answer::Uploaded(uploaded) => uploaded.content,

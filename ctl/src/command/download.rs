@@ -22,6 +22,6 @@ pub struct Download {
 impl Download {
     pub fn run(self, session: &Session) -> Result<(), Failure> {
         let file = self.file.selector()?;
-        self.target.download_file(session, GroupName::public(), file)
+        self.target.download_file(session, GroupName::public(), file, Vec::new())
     }
 }

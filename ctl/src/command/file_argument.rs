@@ -31,7 +31,9 @@ impl FileArgument {
     }
 }
 
+/// A folder's name may be given as lists show it, with a `/` at its end.
 fn split(text: &str) -> Result<FileSelector, NameError> {
+    let text = text.strip_suffix('/').unwrap_or(text);
     if let Some((left, right)) = text.split_once(':')
         && let (Ok(owner), Ok(name)) = (left.parse(), right.parse())
     {
@@ -57,6 +59,7 @@ mod tests {
         assert_eq!(select("bob:a:b", None), (Some("bob".to_owned()), "a:b".to_owned()));
         assert_eq!(select("a:b", Some("bob")), (Some("bob".to_owned()), "a:b".to_owned()));
         assert_eq!(select("a", Some("bob")), (Some("bob".to_owned()), "a".to_owned()));
+        assert_eq!(select("bob:album/", None), (Some("bob".to_owned()), "album".to_owned()));
     }
 
     #[test]

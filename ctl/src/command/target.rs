@@ -34,14 +34,20 @@ impl Target {
     }
 
     /// Downloads a file of a group, as is wanted.
-    pub fn download_file(&self, session: &Session, group: GroupName, file: FileSelector) -> Result<(), Failure> {
+    pub fn download_file(
+        &self,
+        session: &Session,
+        group: GroupName,
+        file: FileSelector,
+        only: Vec<String>,
+    ) -> Result<(), Failure> {
         let Target { force, detach, .. } = *self;
         if self.destination != "-" {
             let destination = self.destination()?;
-            return self.download(session, Request::DownloadFile { group, file, destination, force, detach });
+            return self.download(session, Request::DownloadFile { group, file, destination, force, detach, only });
         }
-        if force || detach {
-            return Err(Failure::usage("standard output (`-`) goes with neither --force nor --detach"));
+        if force || detach || !only.is_empty() {
+            return Err(Failure::usage("standard output (`-`) goes with none of --force, --detach and --only"));
         }
         session.stream(Request::Stream { group, file })
     }

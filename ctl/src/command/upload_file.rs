@@ -1,4 +1,4 @@
-//! `upload_file`: publishes a file in a group, from where it lies.
+//! `upload_file`: publishes a file or a folder in a group, from where it lies.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,19 +12,20 @@ use crate::error::Failure;
 use crate::session::Session;
 use crate::spool::Spooled;
 
-/// Hash a file, publish it in a group, and seed it from where it lies
+/// Hash a file or folder, publish it in a group, and seed it from where it lies
 ///
-/// `upload_file GROUP FILE` is understood too, where only the second names a file that exists. Where no tracker can publish it, it
-/// is kept and published as soon as one can; the exit code is 8 then.
+/// A folder is one listing, whatever number of files it has: their names, what they hold and whether they can be run are kept,
+/// folders without a file in them are not. `upload_file GROUP FILE` is understood too, where only the second names a file that
+/// exists. Where no tracker can publish it, it is kept and published as soon as one can; the exit code is 8 then.
 ///
 /// What comes from standard input (`-`, with --name) is kept in the state folder for as long as it is shared: `remove_file`
 /// and `stop_share` delete it. Interrupted before its end, it is not published.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  p2pctl upload_file beach.jpg photos\n  tar c album | p2pctl upload_file - photos --name album.tar"
+    after_help = "Example:\n  p2pctl upload_file beach.jpg photos\n  p2pctl upload_file holiday/ photos --follow-symlinks\n  tar c album | p2pctl upload_file - photos --name album.tar"
 )]
 pub struct UploadFile {
-    /// The file; it stays where it is and must stay as it is. `-` is standard input
+    /// The file or folder; it stays where it is and must stay as it is. `-` is standard input
     file: OsString,
     /// The group
     group: OsString,
@@ -43,6 +44,9 @@ pub struct UploadFile {
     /// End only when so many other nodes hold all of it, and it is safe to leave
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     wait_copies: u32,
+    /// Take what symbolic links in a folder lead to; without it they are refused
+    #[arg(long)]
+    follow_symlinks: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -61,13 +65,15 @@ impl UploadFile {
             Hash::Sha256 => HashAlgorithm::Sha256,
             Hash::Sha1 => HashAlgorithm::Sha1,
         };
-        let UploadFile { whole_digest, force, wait_copies, .. } = self;
+        let UploadFile { whole_digest, force, wait_copies, follow_symlinks: follow_links, .. } = self;
         let upload = |path, name| {
             let path = LocalPath(path);
-            session.follow(Request::UploadFile { path, group, name, hash, whole_digest, force, wait_copies }).map(drop)
+            let upload =
+                Request::UploadFile { path, group, name, hash, whole_digest, force, wait_copies, follow_links };
+            session.follow(upload).map(drop)
         };
         if file != "-" {
-            let path = existing_file(&file)?;
+            let path = existing_file_or_folder(&file)?;
             let name = self.name.map_or_else(|| own_name(&path), Ok)?;
             return upload(path, name);
         }
@@ -90,10 +96,12 @@ fn is_final(code: ErrorCode) -> bool {
     ![ErrorCode::INTERRUPTED, ErrorCode::TIMED_OUT, ErrorCode::NO_DAEMON].contains(&code)
 }
 
-/// FILE and GROUP, turned round where only the second is a file.
+/// FILE and GROUP, turned round where only the second is a file, or, with no file, a folder.
 fn in_order(first: OsString, second: OsString) -> (OsString, OsString) {
     let is_file = |word: &OsString| word == "-" || Path::new(word).is_file();
-    if !is_file(&first) && is_file(&second) { (second, first) } else { (first, second) }
+    let is_folder = |word: &OsString| Path::new(word).is_dir();
+    let turned = !is_file(&first) && (is_file(&second) || (!is_folder(&first) && is_folder(&second)));
+    if turned { (second, first) } else { (first, second) }
 }
 
 fn group_name(word: OsString) -> Result<GroupName, Failure> {
@@ -105,16 +113,26 @@ fn group_name(word: OsString) -> Result<GroupName, Failure> {
 
 /// The absolute path of a file that is one. Links are kept as they were given; whether it can be read, the daemon sees.
 pub fn existing_file(file: &OsString) -> Result<PathBuf, Failure> {
+    let path = existing_file_or_folder(file)?;
+    if path.is_dir() {
+        let message = format!("`{}` is a folder, not a file", file.display());
+        return Err(Failure::new(ErrorCode::NOT_A_FILE, message).hint(
+            "a .mtorrent is of a single file: share the folder with `p2pctl upload_file DIR GROUP`, or pack it first",
+        ));
+    }
+    Ok(path)
+}
+
+/// The same of a file or a folder.
+fn existing_file_or_folder(file: &OsString) -> Result<PathBuf, Failure> {
     let what = format!("`{}`", file.display());
     let metadata = std::fs::metadata(file).map_err(|error| Failure::file(&what, &error))?;
-    if metadata.is_dir() {
-        return Err(Failure::new(ErrorCode::NOT_A_FILE, format!("{what} is a folder, not a file"))
-            .hint("files are shared one by one: pack the folder with `tar` first"));
-    }
-    if !metadata.is_file() {
+    if !metadata.is_file() && !metadata.is_dir() {
         return Err(Failure::new(ErrorCode::NOT_A_FILE, format!("{what} is not a regular file")));
     }
-    std::path::absolute(file).map_err(|error| Failure::file(&what, &error))
+    // Without a `/` at its end, which names the folder once more.
+    let absolute = std::path::absolute(file).map_err(|error| Failure::file(&what, &error))?;
+    Ok(absolute.components().collect())
 }
 
 /// The last component of a path, if it does for a name.
@@ -152,7 +170,9 @@ mod tests {
         assert_eq!(in_order(file.clone(), other.clone()), (file.clone(), other.clone()), "both are files");
         let (missing, folder) = (OsString::from("/missing"), folder.path().as_os_str().to_owned());
         assert_eq!(in_order(missing.clone(), group.clone()), (missing, group.clone()), "neither is");
-        assert_eq!(in_order(folder.clone(), group.clone()), (folder, group), "a folder is none");
+        assert_eq!(in_order(folder.clone(), group.clone()), (folder.clone(), group.clone()), "a folder");
+        assert_eq!(in_order(group.clone(), folder.clone()), (folder.clone(), group));
+        assert_eq!(in_order(folder.clone(), file.clone()), (file, folder), "a file before a folder");
     }
 
     #[test]

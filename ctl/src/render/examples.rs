@@ -86,6 +86,7 @@ pub fn files() -> Files {
         seeders: 3,
         partial: 2,
         here_bytes: Some(GENOME_BYTES / 100 * 62 + 99),
+        files: None,
         owner: name("bob"),
         added: hours_ago(2),
         content: ContentId([0xab; 32]),

@@ -1,8 +1,8 @@
 //! Answers in words and tables, for people.
 
 use p2p_proto::control::{
-    Answer, Copied, Download, DownloadState, Downloaded, Downloads, FileInfo, FileRemoved, Files, GroupJoined, Groups,
-    LoggedIn, LoggedOut, Members, Requests, Shares, Uploaded, Verified,
+    Answer, Copied, Download, DownloadState, Downloaded, Downloads, File, FileInfo, FileRemoved, Files, GroupJoined,
+    Groups, LoggedIn, LoggedOut, Members, Requests, Shares, Uploaded, Verified,
 };
 use p2p_proto::id::DownloadId;
 use p2p_proto::manifest::HashAlgorithm;
@@ -164,11 +164,28 @@ fn upload(uploaded: &Uploaded) -> Text {
         // As `sha256sum` prints it.
         lines.push(format!("{digest}  {name}"));
     }
-    Text {
-        lines,
-        ..Text::change(format!("{name} is shared with {group}: {pieces}, {size} hashed in {elapsed} ({rate})"))
+    let mut changes = match &uploaded.folder {
+        None => format!("{name} is shared with {group}: {pieces}, {size} hashed in {elapsed} ({rate})"),
+        Some(folder) => {
+            let files = unit::counted(folder.files.into(), "file");
+            format!("{name}/ is shared with {group}: {files}, {pieces}, {size} hashed in {elapsed} ({rate})")
+        }
+    };
+    if let Some(folder) = &uploaded.folder {
+        if folder.links > 0 {
+            let more = if (folder.followed.len() as u64) < folder.links.into() { " …" } else { "" };
+            let links = unit::counted(folder.links.into(), "symbolic link");
+            changes.push_str(&format!("; {links} followed: {}{more}", folder.followed.join(", ")));
+        }
+        if folder.empty_folders > 0 {
+            changes.push_str(&format!("; left out: {}", unit::counted(folder.empty_folders.into(), "empty folder")));
+        }
     }
-    .next(format!("for the others: p2pctl download_file {} {} DEST", word(group), word(name)))
+    Text { lines, ..Text::change(changes) }.next(format!(
+        "for the others: p2pctl download_file {} {} DEST",
+        word(group),
+        word(name)
+    ))
 }
 
 fn per_second(bytes: u64, milliseconds: u64) -> u64 {
@@ -282,8 +299,8 @@ fn table_of_requests(requests: &Requests, view: View) -> Text {
 fn table_of_files(files: &Files, view: View) -> Text {
     let rows = files.files.iter().map(|file| {
         [
-            file.name.to_string(),
-            unit::size(file.length),
+            file_name(file),
+            file_size(file),
             unit::count(file.seeders.into()),
             unit::count(file.partial.into()),
             file.here_bytes.map_or("-".to_owned(), |here| unit::percent(here, file.length)),
@@ -296,11 +313,21 @@ fn table_of_files(files: &Files, view: View) -> Text {
     Text::data(table::lines(columns, rows, view.width), || format!("no files in {}", files.group))
 }
 
+/// A folder's name ends with the sign that no file's name holds.
+fn file_name(file: &File) -> String {
+    format!("{}{}", file.name, if file.files.is_some() { "/" } else { "" })
+}
+
+fn file_size(file: &File) -> String {
+    let size = unit::size(file.length);
+    file.files.map_or(size.clone(), |files| format!("{size}, {}", unit::counted(files.into(), "file")))
+}
+
 /// One file in detail; every piece's digest where asked for.
 pub fn file_info(info: &FileInfo, digests: bool, view: View) -> Text {
     let file = &info.file;
     let mut lines = vec![
-        format!("Name      {}", file.name),
+        format!("Name      {}", file_name(file)),
         format!("Group     {}", info.group),
         format!("Owner     {}", file.owner),
         format!("Added     {} ({})", file.added, unit::ago(file.added, view.now)),
@@ -311,6 +338,7 @@ pub fn file_info(info: &FileInfo, digests: bool, view: View) -> Text {
         let pieces = unit::count(pieces.into());
         lines.push(format!("Pieces    {pieces} of {}, {}", unit::size(piece_length), hash(algorithm)));
     }
+    lines.extend(file.files.map(|files| format!("Files     {}", unit::count(files.into()))));
     lines.extend(info.whole_sha256.iter().map(|digest| format!("SHA-256   {digest}")));
     lines.push(match file.here_bytes {
         Some(here) => format!("Here      {} ({})", unit::percent(here, file.length), unit::size(here)),

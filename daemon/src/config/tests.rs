@@ -77,6 +77,8 @@ fn a_value_that_is_none_is_refused_with_its_line() {
         ("log_format = \"xml\"", "text and json"),
         ("metrics = \"0.0.0.0:9101\"", "reached from elsewhere"),
         ("on_complete = \"rm -rf /\"", "whole path"),
+        ("watch = [\"photos:outbox\"]", "whole path"),
+        ("watch = [\"/home/alice/outbox\"]", "GROUP:FOLDER"),
         ("trackers = [\"a:1\"]\ntracker_info = \"x\"", "exclude each other"),
         ("upload_limit = 1", "no setting `upload_limit`"),
     ] {

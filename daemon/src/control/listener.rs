@@ -16,7 +16,7 @@ use interprocess::local_socket::traits::tokio::{Listener as _, Stream as _};
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
 use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
 use interprocess::os::unix::uds_local_socket::tokio::Listener as ActivatedListener;
-use p2p_proto::control::Frame;
+use p2p_proto::control::{Answer, Frame, Request};
 use p2p_proto::private_folder::{self, FolderError};
 use p2p_proto::reject::{ErrorCode, Reject};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -39,6 +39,9 @@ const FRAMES_MAX: usize = 32;
 /// Events that wait for a command that does not read, some hundred bytes each: more than happens while a script does
 /// something about one of them.
 const EVENTS_MAX: usize = 2048;
+
+/// Numbers of commands that the daemon gives itself begin here: those of connections never come so far.
+const OWN_COMMANDS_FIRST: u64 = 1 << 63;
 
 /// Pause after an accept that failed for want of descriptors: they come back when something ends, not at once.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
@@ -164,6 +167,31 @@ impl Control {
     /// Waits until every command has read its result or hung up, but not longer than `deadline`.
     pub async fn drain(&self, deadline: Duration) {
         let _ = tokio::time::timeout(deadline, self.places.acquire_many(SESSIONS_MAX as u32)).await;
+    }
+
+    /// Has the engine do what a command asks for, for a part of the daemon that is no connection; its result.
+    ///
+    /// # Errors
+    /// What the command is refused with.
+    pub async fn ask(&self, inputs: &mpsc::Sender<Input>, request: Request) -> Result<Answer, Reject> {
+        static NEXT: AtomicU64 = AtomicU64::new(OWN_COMMANDS_FIRST);
+        let command = CommandId(NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut frames = self.open(command);
+        let _ = inputs.send(Input::Command(command, request)).await;
+        let result = loop {
+            match frames.recv().await {
+                Some(Waiting::Frame(frame)) => {
+                    if let Frame::Result(result) = *frame {
+                        break result;
+                    }
+                }
+                Some(Waiting::Bytes(..)) => {}
+                None => break Err(Reject::new(ErrorCode::NO_DAEMON, "the daemon ends")),
+            }
+        };
+        let _ = inputs.send(Input::CommandGone(command)).await;
+        self.close(command);
+        result
     }
 
     /// Opens a command's queue of frames.
@@ -301,7 +329,7 @@ fn is_same_user(stream: &Stream) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use p2p_proto::control::{Answer, Event, Happening, Hashing, LocalPath, ShuttingDown};
+    use p2p_proto::control::{Event, Happening, Hashing, LocalPath, ShuttingDown};
     use p2p_proto::time::UnixMillis;
 
     fn told(frames: impl IntoIterator<Item = Frame>) -> Vec<Frame> {

@@ -11,8 +11,9 @@ use p2p_proto::tracker;
 use super::copies::check_wanted;
 use super::downloads::{Download, downloaded};
 use super::input::CommandId;
-use super::output::PasswordChange;
+use super::output::{Folders, PasswordChange};
 use super::pages::Pages;
+use super::pick;
 use super::record::DownloadPhase;
 use super::report::PROGRESS_MS;
 use super::steps::{Step, Upload, Wanted};
@@ -110,21 +111,34 @@ impl Engine {
                 let find = tracker::Request::FindFile { group: group.clone(), name, owner };
                 self.ask(Step::InfoFound(command, group, file), Call::Request(find));
             }
-            Request::UploadFile { path, group, name, hash, whole_digest, force, wait_copies } => {
+            Request::UploadFile { path, group, name, hash, whole_digest, force, wait_copies, follow_links } => {
                 self.user()?;
                 let find = tracker::Request::GroupInfo { group: group.clone() };
                 check_wanted(wait_copies)?;
-                let (path, mtorrent, born) = (path.0, None, None);
+                let (path, mtorrent, born, folders) = (path.0, None, None, Folders::Taken { follow_links });
                 let request = self.request_id();
-                let upload =
-                    Upload { path, group, name, hash, whole_digest, force, mtorrent, wait_copies, born, request };
+                let upload = Upload {
+                    path,
+                    group,
+                    name,
+                    hash,
+                    whole_digest,
+                    folders,
+                    force,
+                    mtorrent,
+                    wait_copies,
+                    born,
+                    request,
+                };
                 self.ask(Step::UploadGroup(command, Box::new(upload)), Call::Request(find));
             }
-            Request::DownloadFile { group, file, destination, force, detach } => {
+            Request::DownloadFile { group, file, destination, force, detach, only } => {
+                pick::check(&only)?;
                 self.user()?;
                 let (name, owner) = (file.name.clone(), file.owner.clone());
                 let find = tracker::Request::FindFile { group: group.clone(), name, owner };
-                let wanted = Wanted { group, file, destination: destination.0, force, detach };
+                let only = (!only.is_empty()).then_some(only);
+                let wanted = Wanted { group, file, destination: destination.0, force, detach, only };
                 self.ask(Step::DownloadFound(command, Box::new(wanted)), Call::Request(find));
             }
             Request::ShowDownloads => {

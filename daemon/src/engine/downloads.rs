@@ -70,7 +70,7 @@ impl Download {
     pub fn restored(record: DownloadRecord) -> Download {
         let stage = if record.phase == DownloadPhase::Active { Stage::Resting } else { Stage::Stopped };
         Download {
-            have_bytes: record.fetched_bytes.min(record.length),
+            have_bytes: record.fetched_bytes.min(record.length_wanted()),
             record,
             stage,
             cancelled_by: None,
@@ -216,6 +216,8 @@ impl Engine {
         };
         download.stage = Stage::Stopped;
         download.record.phase = DownloadPhase::Complete(now);
+        // Of pieces that hold other files too, only what is wanted has stayed.
+        download.record.wanted_bytes = download.record.only.as_ref().map(|_| stamp.length);
         let content = download.record.content;
         let copied_from = self.shares.with_content(content).map(|share| share.shape);
         download.record.shape = download.record.shape.or(copied_from);
@@ -517,10 +519,13 @@ pub(super) fn downloaded(download: &Download) -> Option<Downloaded> {
         name: record.name.clone(),
         content: record.content,
         destination: download.shown_destination(),
-        length: record.length,
-        pieces: record.shape.and_then(|shape| shape.geometry().ok()).map_or(0, |geometry| geometry.piece_count()),
+        length: record.length_wanted(),
+        pieces: record.wanted_pieces.unwrap_or_else(|| {
+            record.shape.and_then(|shape| shape.geometry().ok()).map_or(0, |geometry| geometry.piece_count())
+        }),
         fetched_bytes: record.fetched_bytes,
         elapsed_ms,
-        rate: u64::try_from(u128::from(record.length) * 1000 / u128::from(elapsed_ms.max(1))).unwrap_or(u64::MAX),
+        rate: u64::try_from(u128::from(record.length_wanted()) * 1000 / u128::from(elapsed_ms.max(1)))
+            .unwrap_or(u64::MAX),
     })
 }

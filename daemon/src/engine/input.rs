@@ -73,6 +73,8 @@ pub enum Input {
         /// [`super::Limits::active_downloads_max`].
         active_downloads_max: usize,
     },
+    /// What is wrong with a watched folder, each by a number of its own; `None`: nothing any more.
+    Watched(usize, Option<String>),
 
     // tracker_link
     /// A tracker accepted this daemon.
@@ -234,6 +236,8 @@ pub enum Input {
 /// A part file that is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
+    /// The pieces that are to be here in the end, where not all are.
+    pub wanted: Option<HaveMap>,
     /// How the content divides.
     pub shape: Shape,
     /// The pieces that are in it, verified and durable.
@@ -268,6 +272,21 @@ pub struct Imported {
     pub whole_sha256: Option<[u8; 32]>,
     /// Time spent.
     pub elapsed: Duration,
+    /// What is to be said of a folder; `None` for a file.
+    pub folder: Option<ImportedFolder>,
+}
+
+/// A folder that was hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedFolder {
+    /// Number of its files.
+    pub files: u32,
+    /// Folders within it that hold nothing: they are left out.
+    pub empty_folders: u32,
+    /// Symbolic links that were followed.
+    pub links: u32,
+    /// The first of them, with what they lead to.
+    pub followed: Vec<String>,
 }
 
 /// A manifest as `file_info` shows it.

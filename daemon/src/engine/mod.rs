@@ -38,6 +38,7 @@ pub mod output;
 pub mod pace;
 mod pages;
 mod peers;
+pub mod pick;
 pub mod picker;
 mod problems;
 mod public;
@@ -89,7 +90,7 @@ use grants::GroupGrant;
 use input::{AskId, CommandId, ConnectionId, FetchId, InterestId, ServedId, TrackerId};
 use join_requests::JoinRequests;
 use peers::Peer;
-use problems::Problems;
+use problems::{Cause, Problems};
 use publications::Publications;
 use queue::Places;
 use rate::RateMeter;
@@ -360,6 +361,9 @@ impl Engine {
             Input::Tuned { up_limit, down_limit, active_downloads_max } => {
                 self.tuned(up_limit, down_limit, active_downloads_max);
             }
+
+            Input::Watched(folder, Some(problem)) => self.note_problem(Cause::Watched(folder), problem),
+            Input::Watched(folder, None) => self.problem_over(Cause::Watched(folder)),
 
             Input::TrackerConnected { tracker, node, ack, round_trip, key_exchange } => {
                 self.tracker_connected(tracker, node, ack, round_trip, key_exchange);

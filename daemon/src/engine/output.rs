@@ -85,7 +85,7 @@ pub enum Output {
     CheckStream(DownloadId, ContentId),
 
     // store
-    /// Hash a file where it lies and keep its manifest: [`super::Input::Imported`].
+    /// Hash a file or folder where it lies and keep its manifest: [`super::Input::Imported`].
     Import {
         /// Number of the answer.
         ask: AskId,
@@ -95,6 +95,8 @@ pub enum Output {
         hash: HashAlgorithm,
         /// Also the whole file's SHA-256.
         whole_digest: bool,
+        /// What is done where a folder stands there.
+        folders: Folders,
     },
     /// Delete what came from standard input and is not shared.
     DeleteUpload(PathBuf),
@@ -137,6 +139,18 @@ pub enum Output {
     ReadMtorrent(AskId, PathBuf),
     /// Write one: [`super::Input::MtorrentWritten`].
     WriteMtorrent(AskId, MtorrentToWrite),
+}
+
+/// What an import does with a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folders {
+    /// A single file is wanted.
+    Refused,
+    /// All its files are one content.
+    Taken {
+        /// Whether symbolic links in it are followed, or refused.
+        follow_links: bool,
+    },
 }
 
 /// A `.mtorrent` to be written.

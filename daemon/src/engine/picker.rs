@@ -1,6 +1,6 @@
 //! The picker: which piece of a content to ask for next.
 //!
-//! Every piece is in exactly one state. Only these transitions exist:
+//! Every piece is in exactly one state, and one that is not wanted stays so. Only these transitions exist:
 //!
 //! ```text
 //!            request            verified            durable
@@ -26,6 +26,8 @@ pub enum PieceState {
     Verified,
     /// On disk and marked.
     Durable,
+    /// Not here, and not to be: it holds nothing of the files that are wanted.
+    Unwanted,
 }
 
 /// Why a piece comes before another: compared field by field, the smallest first. This is the whole order of choice.
@@ -57,6 +59,8 @@ pub struct Picker {
     /// The pieces that may be asked for now, in a sequence.
     window: Range<u32>,
     rivals: Rivals,
+    /// How many pieces are not wanted.
+    unwanted: u32,
 }
 
 /// The leechers that choose among the same pieces as this node, each by a number that all of them know it by.
@@ -70,8 +74,8 @@ struct Rivals {
 const TURNS_LOOKED_AT_MAX: usize = 256;
 
 impl Picker {
-    /// A picker for a content of which `durable` is here.
-    pub fn new(durable: HaveMap, seed: u64, sequential: bool) -> Picker {
+    /// A picker for a content of which `durable` is here; `wanted`: the pieces to bring, where not all are.
+    pub fn new(durable: HaveMap, wanted: Option<&HaveMap>, seed: u64, sequential: bool) -> Picker {
         let count = durable.piece_count() as usize;
         let mut picker = Picker {
             states: vec![PieceState::Missing; count],
@@ -84,10 +88,14 @@ impl Picker {
             sequential,
             window: 0..u32::MAX,
             rivals: Rivals::default(),
+            unwanted: 0,
         };
         for piece in (0..picker.durable.piece_count()).map(PieceIndex) {
             if picker.durable.contains(piece) {
                 picker.states[piece.as_usize()] = PieceState::Durable;
+            } else if wanted.is_some_and(|wanted| !wanted.contains(piece)) {
+                picker.states[piece.as_usize()] = PieceState::Unwanted;
+                picker.unwanted += 1;
             } else {
                 picker.missing.insert(picker.rank(piece));
             }
@@ -164,7 +172,7 @@ impl Picker {
         let requests = match self.state(piece) {
             PieceState::Missing => 1,
             PieceState::Requested(requests) => requests.saturating_add(1),
-            PieceState::Verified | PieceState::Durable => return,
+            PieceState::Verified | PieceState::Durable | PieceState::Unwanted => return,
         };
         self.change(piece, PieceState::Requested(requests));
     }
@@ -214,9 +222,14 @@ impl Picker {
         self.states.get(piece.as_usize()).copied().unwrap_or(PieceState::Durable)
     }
 
-    /// Number of pieces that are not here.
+    /// Number of pieces that are wanted and not here.
     pub fn pieces_left(&self) -> u32 {
-        self.verified.piece_count() - self.verified.len()
+        self.verified.piece_count() - self.verified.len() - self.unwanted
+    }
+
+    /// Whether a piece is wanted and not here.
+    pub fn lacks(&self, piece: PieceIndex) -> bool {
+        matches!(self.state(piece), PieceState::Missing | PieceState::Requested(_))
     }
 
     /// The pieces that are here and checked.
@@ -224,9 +237,9 @@ impl Picker {
         &self.verified
     }
 
-    /// Whether every piece is on disk and marked.
+    /// Whether every piece that is wanted is on disk and marked.
     pub fn is_complete(&self) -> bool {
-        self.durable.is_full()
+        self.durable.len() + self.unwanted == self.durable.piece_count()
     }
 
     /// What must hold after every step; says what does not.
@@ -319,6 +332,7 @@ mod tests {
             PieceState::Requested(requests) => char::from(b'0' + requests),
             PieceState::Verified => 'v',
             PieceState::Durable => '#',
+            PieceState::Unwanted => ' ',
         };
         picker.states.iter().map(letter).collect()
     }
@@ -333,7 +347,7 @@ mod tests {
     }
 
     fn picker(text: &str) -> Picker {
-        Picker::new(map(text), 1, false)
+        Picker::new(map(text), None, 1, false)
     }
 
     fn order(mut picker: Picker, have: &str) -> Vec<u32> {
@@ -369,7 +383,7 @@ mod tests {
     #[test]
     fn two_seeds_choose_differently_and_one_seed_the_same() {
         let all = "################";
-        let with = |seed| order(Picker::new(HaveMap::empty(16), seed, false), all);
+        let with = |seed| order(Picker::new(HaveMap::empty(16), None, seed, false), all);
         assert_eq!(with(7), with(7));
         assert_ne!(with(7), with(8));
     }
@@ -380,7 +394,7 @@ mod tests {
         let all = map("################################");
         let mut taken: Vec<u32> = Vec::new();
         for own in nodes {
-            let mut picker = Picker::new(HaveMap::empty(32), own, false);
+            let mut picker = Picker::new(HaveMap::empty(32), None, own, false);
             assert!(!picker.shares_out() && picker.next_in_turn(&all).is_none(), "alone, it takes what comes");
             picker.set_rivals(own, nodes.into_iter().filter(|node| *node != own).collect());
             assert!(picker.shares_out());
@@ -420,13 +434,13 @@ mod tests {
 
     #[test]
     fn streaming_takes_pieces_in_order() {
-        let picker = Picker::new(map("#......."), 3, true);
+        let picker = Picker::new(map("#......."), None, 3, true);
         assert_eq!(order(picker, "########"), [1, 2, 3, 4, 5, 6, 7]);
     }
 
     #[test]
     fn a_window_bounds_how_far_ahead_of_its_reader_a_stream_is() {
-        let mut picker = Picker::new(map("#......."), 3, true);
+        let mut picker = Picker::new(map("#......."), None, 3, true);
         let all = map("########");
         let mut ask = |window| {
             picker.set_window(window);
@@ -472,6 +486,20 @@ mod tests {
         assert!(!picker.verified(PieceIndex(0)));
         picker.release(PieceIndex(0));
         assert_eq!(drawn(&picker), "#.");
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_neither_asked_for_nor_missed() {
+        let mut picker = Picker::new(map("#....."), Some(&map("###..#")), 1, true);
+        assert_eq!(drawn(&picker), "#..  .");
+        assert_eq!((picker.pieces_left(), picker.lacks(PieceIndex(3))), (3, false));
+        for piece in [1, 2, 5].map(PieceIndex) {
+            assert_eq!(picker.next(&map("######")), Some(piece));
+            picker.request(piece);
+            picker.durable(piece);
+        }
+        assert!(picker.is_complete() && picker.all_requested() && picker.pieces_left() == 0);
+        assert_eq!(drawn(&picker), "###  #");
     }
 
     #[test]

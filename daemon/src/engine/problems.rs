@@ -30,6 +30,8 @@ pub(super) enum Cause {
     Pieces(DownloadId),
     /// A peer sends what it should not.
     Liar(NodeId),
+    /// Something in a watched folder cannot be uploaded.
+    Watched(usize),
 }
 
 /// What is noted, and since when.

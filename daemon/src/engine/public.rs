@@ -16,7 +16,7 @@ use p2p_proto::tracker_info::TrackerAddress;
 
 use super::file_info::command_line;
 use super::input::{AskId, CommandId, MtorrentRead, TrackerId};
-use super::output::MtorrentToWrite;
+use super::output::{Folders, MtorrentToWrite};
 use super::record::ShareRecord;
 use super::steps::{Step, Upload, Wanted};
 use super::trackers::Call;
@@ -96,6 +96,7 @@ impl Engine {
             name,
             hash: HashAlgorithm::Sha1,
             whole_digest: false,
+            folders: Folders::Refused,
             force: false,
             mtorrent,
             wait_copies: 0,
@@ -312,10 +313,11 @@ impl Engine {
         let MtorrentRead { name, content, length, .. } = mtorrent;
         let Target { destination, force, detach } = target;
         let file = FileSelector { owner: None, name: name.clone() };
-        let wanted = Wanted { group: GroupName::public(), file, destination, force, detach };
+        let wanted = Wanted { group: GroupName::public(), file, destination, force, detach, only: None };
         // Whose it is, only a listing tells. What is found without one is found in the built-in group alone.
         let (owner, born) = listed.map_or((UserName::public(), BUILT_IN_BORN), |listing| (listing.owner, listing.born));
-        let listing = Listing { name, owner, content, length, added: self.now.wall, seeders: 0, partial: 0, born };
+        let listing =
+            Listing { name, owner, content, length, added: self.now.wall, seeders: 0, partial: 0, born, files: None };
         self.resolve(command, Box::new(wanted), listing);
     }
 

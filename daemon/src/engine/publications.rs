@@ -107,14 +107,14 @@ impl Engine {
         let (key, group) = (record.key(), share.group.clone());
         let request = match share.born {
             None => Request::GroupInfo { group },
-            born => Request::Publish {
-                group,
-                name: share.name.clone(),
-                content: share.content,
-                length: share.shape.length,
-                replace: record.replace,
-                born,
-            },
+            Some(born) => {
+                let (name, content, length) = (share.name.clone(), share.content, share.shape.length);
+                let replace = record.replace;
+                match record.files {
+                    Some(files) => Request::PublishFolder { group, born, name, content, length, files, replace },
+                    None => Request::Publish { group, name, content, length, replace, born: Some(born) },
+                }
+            }
         };
         self.publications.asking = Some(key.clone());
         if !self.ask_now_as(Step::Publication(key), record.request, request) {

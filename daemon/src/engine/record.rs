@@ -103,6 +103,8 @@ pub struct PublicationRecord {
     pub replace: bool,
     /// The id of the first attempt, and of all others.
     pub request: RequestId,
+    /// Number of its files, where it is a folder.
+    pub files: Option<u32>,
 }
 
 impl PublicationRecord {
@@ -164,9 +166,23 @@ pub struct DownloadRecord {
     /// When the group was born, as in [`ShareRecord::born`].
     #[serde(skip)]
     pub born: Option<UnixMillis>,
+    /// Patterns of the files that are wanted of a folder; `None`: all of it. Kept as `born` is.
+    #[serde(skip)]
+    pub only: Option<Vec<String>>,
+    /// Bytes of the pieces that hold those, once known; of the files alone, once they are in their place.
+    #[serde(skip)]
+    pub wanted_bytes: Option<u64>,
+    /// How many pieces those are, once known.
+    #[serde(skip)]
+    pub wanted_pieces: Option<u32>,
 }
 
 impl DownloadRecord {
+    /// Bytes that are to be fetched.
+    pub fn length_wanted(&self) -> u64 {
+        self.wanted_bytes.unwrap_or(self.length)
+    }
+
     /// As [`ShareRecord::may_be_for`].
     pub fn may_be_from(&self, born: UnixMillis) -> bool {
         may_be_of(self.born, self.added, born)

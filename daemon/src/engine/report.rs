@@ -28,7 +28,7 @@ impl Engine {
         let (state, reason) = self.state_of(download, running);
         let complete = matches!(record.phase, DownloadPhase::Complete(_));
         let have_bytes = if complete {
-            record.length
+            record.length_wanted()
         } else {
             running.filter(|transfer| transfer.pieces.is_some()).map_or(download.have_bytes, Transfer::have_bytes)
         };
@@ -47,12 +47,12 @@ impl Engine {
                 DownloadPhase::Failed(reject) => Some(reject.code),
                 _ => None,
             },
-            length: record.length,
+            length: record.length_wanted(),
             have_bytes,
             fetched_bytes: record.fetched_bytes,
             down_rate,
             eta_seconds: (!complete && down_rate > 0)
-                .then(|| record.length.saturating_sub(have_bytes).div_ceil(down_rate)),
+                .then(|| record.length_wanted().saturating_sub(have_bytes).div_ceil(down_rate)),
             peers_active: running.map_or(0, |transfer| count(active(transfer))),
             peers_known: running.map_or(0, |transfer| count(transfer.peers.len())),
             added: record.added,
@@ -72,6 +72,7 @@ impl Engine {
             owner: listing.owner,
             added: listing.added,
             content: listing.content,
+            files: listing.files,
         }
     }
 
@@ -166,6 +167,9 @@ impl Engine {
         }
         let record = &download.record;
         match (&record.phase, download.stage, running) {
+            (DownloadPhase::Complete(_), ..) if record.only.is_some() => {
+                (DownloadState::Complete, Some("a part of a folder is not shared".to_owned()))
+            }
             (DownloadPhase::Complete(_), ..) => {
                 let shared = record.born.and_then(|born| self.shares.in_group(record.content, &record.group, born));
                 if let Some(share) = shared {

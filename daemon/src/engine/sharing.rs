@@ -101,6 +101,10 @@ impl Engine {
     /// second share, and what this user uploaded is not replaced by another's file of the same name. What was downloaded
     /// before is: the name stands for something newer now.
     pub(super) fn becomes_share(&self, record: &DownloadRecord) -> bool {
+        // Files picked from a folder are not what the listing means.
+        if record.only.is_some() {
+            return false;
+        }
         let Some(share) = self.shares.find(&record.group, &record.name) else { return true };
         let finished = |record: &DownloadRecord| matches!(record.phase, DownloadPhase::Complete(_));
         let downloaded = |share: &ShareRecord| {

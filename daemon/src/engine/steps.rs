@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use p2p_proto::control::{
     Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, RateLimits, Uploaded,
+    UploadedFolder,
 };
 use p2p_proto::escape::shell_word;
 use p2p_proto::id::{ContentId, DownloadId, RequestId};
@@ -14,7 +15,8 @@ use p2p_proto::time::UnixMillis;
 use p2p_proto::tracker::{self, Joined, Listing, Reply, Request};
 
 use super::file_info::{choose_listing, command_line, hex};
-use super::input::{AskId, CommandId, Imported, TrackerId};
+use super::input::{AskId, CommandId, Imported, ImportedFolder, TrackerId};
+use super::output::Folders;
 use super::pages::Pages;
 use super::problems::Cause;
 use super::public::{Planned, Stage};
@@ -89,6 +91,7 @@ pub(super) struct Upload {
     pub name: FileName,
     pub hash: HashAlgorithm,
     pub whole_digest: bool,
+    pub folders: Folders,
     /// Replaces this user's listing of that name.
     pub force: bool,
     /// The `.mtorrent` to write, for `share`.
@@ -109,6 +112,8 @@ pub(super) struct Wanted {
     pub destination: PathBuf,
     pub force: bool,
     pub detach: bool,
+    /// The files that are wanted of a folder; `None`: all of it.
+    pub only: Option<Vec<String>>,
 }
 
 impl Engine {
@@ -213,7 +218,12 @@ impl Engine {
             {
                 match self.share_to_be(&upload, &imported) {
                     Ok(share) => {
-                        let record = PublicationRecord { share, replace: upload.force, request: upload.request };
+                        let record = PublicationRecord {
+                            share,
+                            replace: upload.force,
+                            request: upload.request,
+                            files: imported.folder.as_ref().map(|folder| folder.files),
+                        };
                         self.publish_later(command, record, reject);
                     }
                     Err(reject) => self.fail(command, reject),
@@ -280,13 +290,13 @@ impl Engine {
                 self.go_on(Step::Published(command, upload, Box::new(imported)), Err(reject));
             }
             Ok(imported) => {
-                let publish = Request::Publish {
-                    group: upload.group.clone(),
-                    name: upload.name.clone(),
-                    content: imported.content,
-                    length: imported.shape.length,
-                    replace: upload.force,
-                    born: upload.born,
+                let (group, name) = (upload.group.clone(), upload.name.clone());
+                let (content, length, replace) = (imported.content, imported.shape.length, upload.force);
+                let publish = match (&imported.folder, upload.born) {
+                    (Some(ImportedFolder { files, .. }), Some(born)) => {
+                        Request::PublishFolder { group, born, name, content, length, files: *files, replace }
+                    }
+                    (_, born) => Request::Publish { group, name, content, length, replace, born },
                 };
                 let id = upload.request;
                 self.ask_as(Step::Published(command, upload, Box::new(imported)), id, Call::Request(publish));
@@ -301,6 +311,12 @@ impl Engine {
             Some(Step::Public(command, stage)) => return self.mtorrent_placed(command, *stage, result),
             _ => return,
         };
+        let result = result.map_err(|reject| match reject.code {
+            ErrorCode::DESTINATION_EXISTS if listing.files.is_some() => {
+                reject.hint("a folder replaces nothing: move it away, or choose another destination")
+            }
+            _ => reject,
+        });
         let checked = result.and_then(|destination| match self.download_into(&destination) {
             Some(record) => Err(Reject::new(
                 ErrorCode::DESTINATION_EXISTS,
@@ -326,6 +342,9 @@ impl Engine {
                     shape: None,
                     phase: DownloadPhase::Active,
                     born: Some(listing.born),
+                    only: wanted.only,
+                    wanted_bytes: None,
+                    wanted_pieces: None,
                 };
                 let step = Step::DownloadKept(command, Box::new(record.clone()), wanted.detach);
                 self.remember(step, vec![Change::PutDownload(record)]);
@@ -391,9 +410,10 @@ impl Engine {
 
     /// Hashes the file.
     pub(super) fn import(&mut self, command: CommandId, upload: Box<Upload>) {
-        let (path, hash, whole_digest) = (upload.path.clone(), upload.hash, upload.whole_digest);
+        let (path, hash, whole_digest, folders) =
+            (upload.path.clone(), upload.hash, upload.whole_digest, upload.folders);
         let ask = self.expect(Step::Hashed(command, upload));
-        self.outputs.push_back(Output::Import { ask, path, hash, whole_digest });
+        self.outputs.push_back(Output::Import { ask, path, hash, whole_digest, folders });
     }
 
     /// The file is listed: it is shared as soon as that is remembered.
@@ -413,6 +433,12 @@ impl Engine {
             hash: imported.shape.hash,
             whole_sha256: imported.whole_sha256.map(|digest| hex(&digest)),
             elapsed_ms: u64::try_from(imported.elapsed.as_millis()).unwrap_or(u64::MAX),
+            folder: imported.folder.map(|folder| UploadedFolder {
+                files: folder.files,
+                empty_folders: folder.empty_folders,
+                links: folder.links,
+                followed: folder.followed,
+            }),
         };
         let step = match upload.mtorrent {
             None => Step::Shared(command, Box::new(share.clone()), Box::new(uploaded), upload.wait_copies),
@@ -439,8 +465,15 @@ impl Engine {
 
     /// The file is found: where does it go?
     pub(super) fn resolve(&mut self, command: CommandId, wanted: Box<Wanted>, listing: Listing) {
-        let (destination, force) = (wanted.destination.clone(), wanted.force);
-        let (name, length) = (listing.name.clone(), listing.length);
+        // A folder replaces nothing.
+        let (destination, force) = (wanted.destination.clone(), wanted.force && listing.files.is_none());
+        // How much of a folder is wanted is known with its manifest; the disk is looked at then.
+        let length = if wanted.only.is_some() { 0 } else { listing.length };
+        let name = listing.name.clone();
+        if wanted.only.is_some() && listing.files.is_none() {
+            let message = format!("{name} is a file, and --only picks files of a folder");
+            return self.fail(command, Reject::new(ErrorCode::USAGE, message).hint("leave out --only"));
+        }
         let ask = self.expect(Step::Resolved(command, wanted, Box::new(listing)));
         self.outputs.push_back(Output::ResolveDestination { ask, destination, name, length, force });
     }

@@ -46,6 +46,10 @@ impl Engine {
         listing: Listing,
     ) -> Result<(), Reject> {
         let user = self.user()?.clone();
+        if listing.files.is_some() {
+            let message = format!("{} is a folder, and standard output takes one file", listing.name);
+            return Err(Reject::new(ErrorCode::NOT_ALLOWED, message).hint("download it into a folder"));
+        }
         let limits = &self.config.limits;
         if self.streams.len() >= limits.streams_max || self.followers.len() >= limits.followers_max {
             return Err(Reject::new(ErrorCode::BUSY, "too many files go to the standard output of commands already")
@@ -71,6 +75,9 @@ impl Engine {
             shape: None,
             phase: DownloadPhase::Active,
             born: Some(listing.born),
+            only: None,
+            wanted_bytes: None,
+            wanted_pieces: None,
         };
         let download = Download { stage: Stage::Queued, streamed: true, ..Download::restored(record) };
         let started = Frame::Started(self.download_row(&download));

@@ -290,8 +290,12 @@ impl Engine {
             return;
         };
         download.record.shape = Some(opened.shape);
-        let (id, streamed) = (transfer.download, download.streamed);
-        transfer.take_pieces(Pieces { geometry, picker: Picker::new(opened.have, seed, streamed) });
+        let (id, streamed, wanted) = (transfer.download, download.streamed, opened.wanted.as_ref());
+        download.record.wanted_bytes = wanted
+            .map(|wanted| wanted.iter().map(|piece| geometry.piece_bytes(piece)).sum())
+            .or(download.record.wanted_bytes);
+        download.record.wanted_pieces = wanted.map(|wanted| wanted.len()).or(download.record.wanted_pieces);
+        transfer.take_pieces(Pieces { geometry, picker: Picker::new(opened.have, wanted, seed, streamed) });
         let have_bytes = transfer.have_bytes();
         // What was verified before a crash was received, even if the count of it was lost.
         download.record.fetched_bytes = download.record.fetched_bytes.max(have_bytes);

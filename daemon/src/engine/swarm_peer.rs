@@ -167,7 +167,7 @@ impl SwarmPeer {
         if let Some(have) = &mut self.have
             && have.remove(piece)
         {
-            self.useful -= u32::from(!picker.have().contains(piece));
+            self.useful -= u32::from(picker.lacks(piece));
             if self.counted {
                 picker.count(piece, false);
             }

@@ -132,7 +132,7 @@ impl Transfer {
         for piece in news {
             pieces.geometry.piece(piece.0)?;
             if have.insert(*piece) {
-                peer.useful += u32::from(!pieces.picker.have().contains(*piece));
+                peer.useful += u32::from(pieces.picker.lacks(*piece));
                 if peer.counted {
                     pieces.picker.count(*piece, true);
                 }
@@ -235,7 +235,7 @@ impl Transfer {
 
 /// How many pieces that are not here a have-map offers.
 pub(super) fn useful(have: &HaveMap, picker: &Picker) -> u32 {
-    let count = have.iter().filter(|piece| !picker.have().contains(*piece)).count();
+    let count = have.iter().filter(|piece| picker.lacks(*piece)).count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 

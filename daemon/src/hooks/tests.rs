@@ -45,6 +45,9 @@ impl Case {
             shape: None,
             phase: DownloadPhase::Complete(UnixMillis(1)),
             born: None,
+            only: None,
+            wanted_bytes: None,
+            wanted_pieces: None,
         });
     }
 

@@ -52,8 +52,9 @@ impl Catalogue {
     pub(super) fn new(found: &Found) -> Catalogue {
         let mut catalogue = Catalogue::default();
         found.restored.shares.iter().for_each(|share| catalogue.add_share(share));
-        let destinations: HashMap<_, _> =
-            found.restored.downloads.iter().map(|download| (download.id, &download.destination)).collect();
+        // Files picked from a folder are not the content.
+        let whole = found.restored.downloads.iter().filter(|download| download.only.is_none());
+        let destinations: HashMap<_, _> = whole.map(|download| (download.id, &download.destination)).collect();
         for (download, part) in &found.parts {
             if let (Some(stamp), Some(path)) = (part.in_place, destinations.get(download)) {
                 catalogue.add_source(Claim::Download(*download), part.content, part.shape, path, stamp, None);

@@ -40,6 +40,12 @@ pub(super) enum Change<'a> {
     Rename { folder: &'a File, from: &'a OsStr, to: &'a OsStr },
     /// A name is gone.
     Remove { folder: &'a File, name: &'a OsStr },
+    /// A new folder.
+    CreateFolder { folder: &'a File, name: &'a OsStr },
+    /// A folder without anything in it is gone.
+    RemoveFolder { folder: &'a File, name: &'a OsStr },
+    /// All that lies beneath a folder survives a power cut from now on: data, lengths and names.
+    SyncBeneath { folder: &'a File },
     /// The names in a folder survive a power cut from now on.
     SyncFolder { folder: &'a File },
 }

@@ -1,12 +1,14 @@
 //! The ends of a part file: into its place, copied from a file that is here already, or deleted.
 
 use std::ffi::OsStr;
-use std::fs::Permissions;
+use std::fs::{Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use p2p_proto::folder::FileTable;
+use p2p_proto::manifest::Manifest;
 use p2p_proto::name::FileName;
 use p2p_proto::reject::{ErrorCode, Reject};
 use sha2::Digest as _;
@@ -14,11 +16,16 @@ use sha2::Digest as _;
 use super::disk::Disk;
 use super::error::{Aim, io_reject, wrong_state};
 use super::folder::{Folder, part_name};
+use super::folder_looks;
 use super::inner::shape_of;
 use super::journal::Journal;
-use super::part::{Part, check_space, destination_exists, foreign_part, not_open};
+use super::laid_out::{self, LaidOut};
+use super::part::{
+    Part, check_space, destination_exists, folder_replaces_nothing, foreign_part, is_complete, not_open, pick_of,
+};
 use super::record::{FileMark, PartRecord};
 use super::stamp;
+use crate::engine::pick::Pick;
 use crate::engine::record::{DownloadRecord, SourceStamp};
 
 /// Bytes read at a time when a whole file's digest is checked.
@@ -27,13 +34,16 @@ const READ_BYTES: usize = 1024 * 1024;
 /// What others may do with a finished file before the user's mask is applied.
 pub(super) const FILE_MODE: u32 = 0o666;
 
+/// The same for a folder.
+const FOLDER_MODE: u32 = 0o777;
+
 /// Moves a part file whose pieces are all durable into its place. Blocks.
 pub(super) fn move_into_place(part: &Part, force: bool, umask: u32, journal: &Journal) -> Result<SourceStamp, Reject> {
     let complete = {
         let state = part.state();
         match &state.ended {
             Some(ended) => return Err(ended.clone()),
-            None => state.durable.is_full(),
+            None => is_complete(part.pick.as_deref(), &state.durable),
         }
     };
     if !complete {
@@ -45,8 +55,15 @@ pub(super) fn move_into_place(part: &Part, force: bool, umask: u32, journal: &Jo
         rename(part, force, umask)?;
     }
     part.folder.sync().map_err(|error| part.error("sync the folder of", &error))?;
-    let metadata = part.file.metadata().map_err(|error| part.error("look at", &error))?;
-    let stamped = stamp::stamp(&metadata);
+    let metadata = part.files.metadata().map_err(|error| part.error("look at", &error))?;
+    let stamped = match part.manifest.files() {
+        None => stamp::stamp(&metadata),
+        Some(table) => {
+            let looks = folder_looks::look_at_all(&part.destination, table, part.pick.as_deref())
+                .map_err(|(path, error)| io_reject(Aim::Write, "look at", &path, &error))?;
+            folder_looks::stamp(&metadata, &looks)
+        }
+    };
     let record = PartRecord {
         content: part.content,
         shape: shape_of(&part.manifest),
@@ -58,9 +75,19 @@ pub(super) fn move_into_place(part: &Part, force: bool, umask: u32, journal: &Jo
 }
 
 fn rename(part: &Part, force: bool, umask: u32) -> Result<(), Reject> {
-    let mode = Permissions::from_mode(FILE_MODE & !umask);
-    part.file.set_permissions(mode).map_err(|error| part.error("set the permissions of", &error))?;
-    part.folder.disk().sync_all(&part.file).map_err(|error| part.error("sync", &error))?;
+    match &part.files {
+        LaidOut::File(file) => {
+            let mode = Permissions::from_mode(FILE_MODE & !umask);
+            file.set_permissions(mode).map_err(|error| part.error("set the permissions of", &error))?;
+            part.folder.disk().sync_all(file).map_err(|error| part.error("sync", &error))?;
+        }
+        LaidOut::Folder(files) => {
+            files.remove_unwanted().map_err(|error| part.error("remove what is not wanted from", &error))?;
+            let opened = files.folder.set_mode(FOLDER_MODE & !umask);
+            opened.map_err(|error| part.error("set the permissions of", &error))?;
+            files.folder.sync_beneath().map_err(|error| part.error("sync", &error))?;
+        }
+    }
     // What is renamed is a name: it must still be that of the file that was checked.
     if !is_named(part, &part.part_name)? {
         let path = part.folder.path_of(&part.part_name);
@@ -69,7 +96,10 @@ fn rename(part: &Part, force: bool, umask: u32) -> Result<(), Reject> {
         part.end(gone.clone());
         return Err(gone);
     }
-    part.folder.rename(&part.part_name, &part.name, force).map_err(|error| match error.kind() {
+    // A folder replaces nothing.
+    let replace = force && matches!(part.files, LaidOut::File(_));
+    part.folder.rename(&part.part_name, &part.name, replace).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists if replace != force => folder_replaces_nothing(&part.destination),
         io::ErrorKind::AlreadyExists => destination_exists(&part.destination),
         _ => part.error("rename", &error),
     })
@@ -89,7 +119,7 @@ fn check_whole(part: &Part) -> Result<(), Reject> {
     let (mut offset, length) = (0, part.manifest.geometry().length());
     while offset < length {
         let bytes = usize::try_from(length - offset).unwrap_or(READ_BYTES).min(READ_BYTES);
-        part.file.read_exact_at(&mut buffer[..bytes], offset).map_err(|error| part.error("read", &error))?;
+        part.files.read_exact_at(&mut buffer[..bytes], offset).map_err(|error| part.error("read", &error))?;
         digest.update(&buffer[..bytes]);
         offset += bytes as u64;
     }
@@ -130,10 +160,10 @@ pub(super) fn discard(
             None => Folder::open(parent, &journal.disk).ok(),
         };
         if let Some(folder) = folder {
-            remove_marked(&folder, &part_name(name), &mark)?;
+            remove_marked(&folder, &part_name(name), &mark, record, journal)?;
             if finished {
-                check_unchanged(&folder, name, &mark, in_place.as_ref())?;
-                remove_marked(&folder, name, &mark)?;
+                check_unchanged(&folder, name, &mark, in_place.as_ref(), record, journal)?;
+                remove_marked(&folder, name, &mark, record, journal)?;
             }
             let _ = folder.sync();
         }
@@ -150,10 +180,22 @@ fn check_unchanged(
     name: &OsStr,
     mark: &FileMark,
     in_place: Option<&SourceStamp>,
+    record: &DownloadRecord,
+    journal: &Journal,
 ) -> Result<(), Reject> {
     let found = folder.look(name).ok().flatten().filter(|metadata| stamp::is_marked(metadata, mark));
+    let looks_so = |metadata: &Metadata, stamped: &SourceStamp| -> Result<bool, Reject> {
+        Ok(match metadata.is_dir() {
+            false => stamp::looks_like(metadata, stamped),
+            true => {
+                let (table, pick) = files_of(record, journal)?;
+                let looks = folder_looks::look_at_all(&folder.path_of(name), &table, pick.as_ref());
+                looks.is_ok_and(|looks| stamp::same_but_device(&folder_looks::stamp(metadata, &looks), stamped))
+            }
+        })
+    };
     match (found, in_place) {
-        (Some(metadata), Some(stamped)) if !stamp::looks_like(&metadata, stamped) => {
+        (Some(metadata), Some(stamped)) if !looks_so(&metadata, stamped)? => {
             let message = format!("{} has changed since it was downloaded", folder.path_of(name).display());
             Err(Reject::new(ErrorCode::SOURCE_CHANGED, message)
                 .hint("it is left alone; cancel without --delete-data forgets the download and keeps the file"))
@@ -162,8 +204,34 @@ fn check_unchanged(
     }
 }
 
-fn remove_marked(folder: &Folder, name: &OsStr, mark: &FileMark) -> Result<(), Reject> {
+/// The files of a folder that is being made or is in its place, and which of them are wanted.
+fn files_of(record: &DownloadRecord, journal: &Journal) -> Result<(Arc<FileTable>, Option<Pick>), Reject> {
+    let bytes = journal.manifest(record.content)?.unwrap_or_default();
+    let manifest = Manifest::decode(&bytes, record.content).ok();
+    let missing = || Reject::new(ErrorCode::INTERNAL, format!("there is no manifest of {} here", record.name));
+    let manifest = manifest.ok_or_else(missing)?;
+    Ok((manifest.files().cloned().ok_or_else(missing)?, pick_of(record, &manifest)?))
+}
+
+fn remove_marked(
+    folder: &Folder,
+    name: &OsStr,
+    mark: &FileMark,
+    record: &DownloadRecord,
+    journal: &Journal,
+) -> Result<(), Reject> {
     let removed = match folder.look(name) {
+        Ok(Some(metadata)) if stamp::is_marked(&metadata, mark) && metadata.is_dir() => laid_out::remove_files(
+            folder,
+            name,
+            &files_of(record, journal)?.0,
+        )
+        .map(|all| {
+            if !all {
+                let path = folder.path_of(name);
+                tracing::warn!(path = %path.display(), "the folder holds what was not downloaded, and stays with that");
+            }
+        }),
         Ok(Some(metadata)) if stamp::is_marked(&metadata, mark) => folder.remove(name),
         Ok(_) => Ok(()),
         Err(error) => Err(error),

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use p2p_proto::limit::NAME_BYTES_MAX;
 use p2p_proto::reject::Reject;
 use rustix::fs::{
-    Access, AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, accessat, fstatvfs, linkat, openat, openat2,
-    renameat, renameat_with, unlinkat,
+    Access, AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, accessat, fchmod, fstatvfs, linkat, mkdirat, openat,
+    openat2, renameat, renameat_with, syncfs, unlinkat,
 };
 use rustix::io::Errno;
 use sha2::Digest as _;
@@ -23,6 +23,12 @@ use super::error::{Aim, io_reject};
 
 /// What a file is called until it is complete.
 const PART_SUFFIX: &str = ".part";
+
+/// What others may do with a file that is not complete: nothing.
+pub(super) const PRIVATE_FILE_MODE: u32 = 0o600;
+
+/// And with a folder.
+pub(super) const PRIVATE_FOLDER_MODE: u32 = 0o700;
 
 /// Digits of the digest in a shortened name: 64 bits, so that no two names of one folder meet by chance.
 const SHORTENED_DIGITS: usize = 16;
@@ -64,11 +70,74 @@ impl Folder {
         }
     }
 
-    /// Makes a file that only its owner can use; fails where anything stands under the name, a dangling link too.
-    pub(super) fn create(&self, name: &OsStr) -> io::Result<File> {
+    /// The folder at `path` beneath it, itself where that is empty. Like everything beneath, it is reached without a symbolic
+    /// link: whatever is exchanged for one meanwhile, nothing outside is touched.
+    pub(super) fn subfolder(&self, path: &OsStr) -> io::Result<Folder> {
+        if path.is_empty() {
+            return Ok(self.clone());
+        }
+        let handle = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        Ok(Folder { handle: Arc::new(handle), path: self.path.join(path), disk: self.disk.clone() })
+    }
+
+    /// Opens the file at `path` beneath it for reading and writing, without waiting for a fifo.
+    pub(super) fn open_file_beneath(&self, path: &OsStr) -> io::Result<File> {
+        self.open_beneath(path, OFlags::RDWR | OFlags::NONBLOCK)
+    }
+
+    fn open_beneath(&self, path: &OsStr, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        match openat2(&self.handle, path, flags, Mode::empty(), resolve) {
+            // A kernel or a filter without openat2: folder by folder.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let names: Vec<_> = path.as_bytes().split(|byte| *byte == b'/').map(OsStr::from_bytes).collect();
+                let Some((name, folders)) = names.split_last() else { return Err(Errno::NOENT.into()) };
+                let mut at = Arc::clone(&self.handle);
+                for folder in folders {
+                    let through = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    at = Arc::new(openat(&at, *folder, through, Mode::empty())?.into());
+                }
+                Ok(openat(&at, *name, flags, Mode::empty())?.into())
+            }
+            opened => Ok(opened?.into()),
+        }
+    }
+
+    /// How it looks itself.
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.handle.metadata()
+    }
+
+    /// Makes a folder in it; fails where anything stands under the name.
+    pub(super) fn create_folder(&self, name: &OsStr, mode: u32) -> io::Result<()> {
+        let create = Change::CreateFolder { folder: &self.handle, name };
+        self.disk.change(create, || Ok(mkdirat(&self.handle, name, Mode::from_raw_mode(mode))?))
+    }
+
+    /// Removes a folder that holds nothing.
+    pub(super) fn remove_folder(&self, name: &OsStr) -> io::Result<()> {
+        let remove = Change::RemoveFolder { folder: &self.handle, name };
+        self.disk.change(remove, || Ok(unlinkat(&self.handle, name, AtFlags::REMOVEDIR)?))
+    }
+
+    /// Makes all that lies beneath it survive a power cut: with a call for each of thousands of files a disk would do nothing
+    /// else. It is a call for the whole file system, and tells of what failed there since the folder was opened (Linux 5.8).
+    pub(super) fn sync_beneath(&self) -> io::Result<()> {
+        self.disk.change(Change::SyncBeneath { folder: &self.handle }, || Ok(syncfs(&self.handle)?))
+    }
+
+    /// Says who may use it.
+    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        Ok(fchmod(&self.handle, Mode::from_raw_mode(mode))?)
+    }
+
+    /// Makes a file that those can use whom `mode` and the user's mask allow; fails where anything stands under the name, a
+    /// dangling link too.
+    pub(super) fn create(&self, name: &OsStr, mode: u32) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let create = Change::Create { folder: &self.handle, name };
-        self.disk.change(create, || Ok(openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR)?.into()))
+        self.disk.change(create, || Ok(openat(&self.handle, name, flags, Mode::from_raw_mode(mode))?.into()))
     }
 
     /// Opens a file for reading and writing, without following a link and without waiting for a fifo.

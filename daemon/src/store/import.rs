@@ -1,6 +1,5 @@
-//! Import: hashes a file where it lies, on all cores, in one pass.
+//! Import: hashes a file or folder where it lies, on all cores, in one pass.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -16,9 +15,12 @@ use rustix::fs::{Advice, fadvise};
 use sha2::Digest as _;
 
 use super::error::{Aim, io_reject};
+use super::folder_import::{self, Listed};
+use super::folder_looks;
 use super::source::open_regular;
 use super::stamp;
 use crate::engine::input::Imported;
+use crate::engine::output::Folders;
 use crate::engine::record::Shape;
 
 /// Memory for pieces being hashed, in bytes. It only matters for files of more than 256 GiB, whose pieces are larger: 32
@@ -28,25 +30,43 @@ const BUFFER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes between two reports of progress.
 const PROGRESS_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Hashes the file at `path`: what it holds, and its time of change, which nobody can set back. `stopping` ends it early.
-/// Blocks for as long as hashing takes.
+/// Hashes the file or folder at `path`: what it holds, and a file's time of change, which nobody can set back. `stopping`
+/// ends it early. Blocks for as long as hashing takes.
 pub(super) fn import(
     path: &Path,
     hash: HashAlgorithm,
     whole_digest: bool,
+    folders: Folders,
     progress: &(impl Fn(u64, u64) + Sync),
     stopping: &AtomicBool,
-) -> Result<(Imported, Manifest, i128), Reject> {
+) -> Result<(Imported, Manifest, Option<i128>), Reject> {
     let started = Instant::now();
+    if let (Folders::Taken { follow_links }, true) = (folders, path.is_dir()) {
+        if whole_digest {
+            let message = format!("{} is a folder, which has no digest of the whole", path.display());
+            return Err(Reject::new(ErrorCode::USAGE, message).hint("leave out --whole-digest"));
+        }
+        return import_folder(path, hash, follow_links, progress, stopping, started);
+    }
     let (path, file) = open_regular(path).map_err(|reject| match reject.code {
-        ErrorCode::NOT_A_FILE => reject.hint("only regular files can be shared; put a folder into an archive first"),
+        ErrorCode::NOT_A_FILE if folders == Folders::Refused => reject
+            .hint("a `.mtorrent` is of a single file: `p2pctl upload_file DIR GROUP` shares a folder, or put it into an archive"),
+        ErrorCode::NOT_A_FILE => reject.hint("only regular files and folders of them can be shared"),
         _ => reject,
     })?;
     let before = file.metadata().map_err(|error| io_reject(Aim::Read, "look at", &path, &error))?;
     let geometry = Manifest::geometry_for(before.len(), hash)
         .map_err(|error| Reject::new(ErrorCode::UNSUPPORTED, format!("cannot share {}: {error}", path.display())))?;
+    // Advice: reading ahead further helps a disk, and does no harm where it is not taken.
+    let _ = fadvise(&file, 0, None, Advice::Sequential);
+    let read = |buffer: &mut [u8], offset| {
+        file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => changed_meanwhile(&path),
+            _ => io_reject(Aim::Read, "read", &path, &error),
+        })
+    };
     let pass = Pass {
-        file: &file,
+        read: &read,
         path: &path,
         geometry,
         hash,
@@ -70,11 +90,56 @@ pub(super) fn import(
         stamp: stamp::stamp(&after),
         whole_sha256,
         elapsed: started.elapsed(),
+        folder: None,
     };
-    Ok((imported, manifest, stamp::changed_ns(&after)))
+    Ok((imported, manifest, Some(stamp::changed_ns(&after))))
 }
 
-fn changed_meanwhile(path: &Path) -> Reject {
+/// The same for a folder, whose pieces go over all its files.
+fn import_folder(
+    path: &Path,
+    hash: HashAlgorithm,
+    follow_links: bool,
+    progress: &(impl Fn(u64, u64) + Sync),
+    stopping: &AtomicBool,
+    started: Instant,
+) -> Result<(Imported, Manifest, Option<i128>), Reject> {
+    let Listed { table, looks, folder } = folder_import::list(path, follow_links)?;
+    let geometry = Manifest::geometry_of(&table, hash)
+        .map_err(|error| Reject::new(ErrorCode::UNSUPPORTED, format!("cannot share {}: {error}", path.display())))?;
+    let read = |buffer: &mut [u8], offset| folder_import::read(path, &table, buffer, offset);
+    let pass = Pass {
+        read: &read,
+        path,
+        geometry,
+        hash,
+        progress,
+        stopping,
+        next: AtomicU32::new(0),
+        done_bytes: AtomicU64::new(0),
+        whole: None,
+        failed: OnceLock::new(),
+    };
+    let (digests, _) = pass.run()?;
+    let after = folder_looks::look_at_all(path, &table, None).map_err(|(path, _)| changed_meanwhile(&path))?;
+    if let Some(nth) = looks.iter().zip(&after).position(|(before, after)| before != after) {
+        return Err(changed_meanwhile(&path.join(table.files()[nth].path.as_str())));
+    }
+    let metadata = path.metadata().map_err(|error| io_reject(Aim::Read, "look at", path, &error))?;
+    let manifest = Manifest::of_folder(geometry, hash, digests, table)
+        .map_err(|error| Reject::new(ErrorCode::INTERNAL, format!("manifest of {}: {error}", path.display())))?;
+    let imported = Imported {
+        content: manifest.content_id(),
+        shape: Shape { length: geometry.length(), piece_length: geometry.piece_length(), hash },
+        stamp: folder_looks::stamp(&metadata, &after),
+        whole_sha256: None,
+        elapsed: started.elapsed(),
+        folder: Some(folder),
+    };
+    Ok((imported, manifest, None))
+}
+
+pub(super) fn changed_meanwhile(path: &Path) -> Reject {
     Reject::new(ErrorCode::SOURCE_CHANGED, format!("{} changed while it was read", path.display()))
         .hint("try again when nothing writes to it any more")
 }
@@ -85,9 +150,10 @@ fn attacked(path: &Path, attack: CollisionAttack) -> Reject {
         .hint("share it with another digest: --hash blake3")
 }
 
-/// One pass over a file by several threads.
-struct Pass<'a, P> {
-    file: &'a File,
+/// One pass over a file or folder by several threads.
+struct Pass<'a, R, P> {
+    /// Fills a buffer from an offset.
+    read: &'a R,
     path: &'a Path,
     geometry: Geometry,
     hash: HashAlgorithm,
@@ -107,11 +173,9 @@ struct Whole {
     next: Condvar,
 }
 
-impl<P: Fn(u64, u64) + Sync> Pass<'_, P> {
+impl<R: Fn(&mut [u8], u64) -> Result<(), Reject> + Sync, P: Fn(u64, u64) + Sync> Pass<'_, R, P> {
     /// The digests of all pieces one behind the other, and that of the whole.
     fn run(self) -> Result<(Vec<u8>, Option<[u8; 32]>), Reject> {
-        // Advice: reading ahead further helps a disk, and does no harm where it is not taken.
-        let _ = fadvise(self.file, 0, None, Advice::Sequential);
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
         let threads = cores.min(BUFFER_BYTES_MAX / self.geometry.piece_length());
         let threads = threads.clamp(1, u64::from(self.geometry.piece_count()).max(1));
@@ -145,11 +209,8 @@ impl<P: Fn(u64, u64) + Sync> Pass<'_, P> {
         while let Some(piece) = self.take() {
             let range = self.geometry.byte_range(piece);
             buffer.resize((range.end - range.start) as usize, 0);
-            if let Err(error) = self.file.read_exact_at(&mut buffer, range.start) {
-                self.fail(match error.kind() {
-                    io::ErrorKind::UnexpectedEof => changed_meanwhile(self.path),
-                    _ => io_reject(Aim::Read, "read", self.path, &error),
-                });
+            if let Err(reason) = (self.read)(&mut buffer, range.start) {
+                self.fail(reason);
                 break;
             }
             if let Err(attack) = self.hash.digest_into(&buffer, &mut hashed.digests) {

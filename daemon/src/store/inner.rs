@@ -171,9 +171,11 @@ impl Inner {
                 Ok(Ready::Part(part))
             }
             Opened::InPlace(stamp) => {
-                let claim = Claim::Download(record.id);
-                let shape = shape_of(&manifest);
-                self.catalogue_mut().add_source(claim, record.content, shape, &record.destination, stamp, None);
+                // Files picked from a folder are not the content.
+                if record.only.is_none() {
+                    let (claim, shape) = (Claim::Download(record.id), shape_of(&manifest));
+                    self.catalogue_mut().add_source(claim, record.content, shape, &record.destination, stamp, None);
+                }
                 Ok(Ready::InPlace(manifest, stamp))
             }
         }
@@ -185,9 +187,13 @@ impl Inner {
         let stamp = finish::move_into_place(part, force, self.umask, &self.journal)?;
         let claim = Claim::Download(part.download);
         let shape = shape_of(&part.manifest);
-        let changed_ns = part.file.metadata().ok().map(|metadata| stamp::changed_ns(&metadata));
+        // A folder's files are looked at one by one when they are read.
+        let vouching = part.files.metadata().ok().filter(|metadata| metadata.is_file());
+        let changed_ns = vouching.map(|metadata| stamp::changed_ns(&metadata));
         let mut catalogue = self.catalogue_mut();
-        catalogue.add_source(claim, part.content, shape, &part.destination, stamp, changed_ns);
+        if part.pick.is_none() {
+            catalogue.add_source(claim, part.content, shape, &part.destination, stamp, changed_ns);
+        }
         catalogue.take_part(part.download);
         drop(catalogue);
         part.end(not_open(part.download));
@@ -204,7 +210,7 @@ impl Inner {
     pub(super) fn look_at_sources(&self, count: usize) {
         let next = self.catalogue_mut().next_sources(count);
         for (content, source) in next {
-            match (source.look(), source.broken()) {
+            match (source.look(|| self.manifest(content)), source.broken()) {
                 (Err(reason), None) if reason.code.is_of_a_source() && source.give_up(&reason) => {
                     self.pool.close(&source);
                     self.source_gone(content, &source, &reason);
@@ -220,7 +226,7 @@ impl Inner {
 
     /// Bytes of a disk that open parts will still take, where the file system could not set them aside.
     pub(super) fn promised_bytes(&self, device: u64) -> u64 {
-        let on_device = |part: &&Arc<Part>| part.file.metadata().is_ok_and(|metadata| metadata.dev() == device);
+        let on_device = |part: &&Arc<Part>| part.files.metadata().is_ok_and(|metadata| metadata.dev() == device);
         self.catalogue().parts().filter(on_device).map(|part| part.unallocated_bytes()).sum()
     }
 

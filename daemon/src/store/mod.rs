@@ -7,10 +7,14 @@ mod disk;
 mod error;
 mod finish;
 mod folder;
+mod folder_import;
+mod folder_looks;
+mod folder_source;
 mod import;
 mod inner;
 mod journal;
 mod journal_file;
+mod laid_out;
 mod mtorrent;
 mod part;
 mod record;
@@ -48,7 +52,7 @@ use self::inner::{Inner, Ready, answered, shape_of};
 use self::part::{Part, Wrote, not_open};
 use self::source::SourceError;
 use crate::engine::input::{Description, Imported, MtorrentRead, Opened, PiecesFound};
-use crate::engine::output::MtorrentToWrite;
+use crate::engine::output::{Folders, MtorrentToWrite};
 use crate::engine::record::{Change, DownloadRecord, Restored, Shape, SourceStamp};
 
 /// Pause before something is tried again that descriptors had run out for: they come back when something ends.
@@ -109,21 +113,24 @@ impl Store {
         Ok((Store { inner: Arc::new(inner) }, restored))
     }
 
-    /// Hashes the file at `path` and keeps its manifest. `progress` is told the bytes hashed and the file's length, from
+    /// Hashes the file or folder at `path` and keeps its manifest. `progress` is told the bytes hashed and the file's length, from
     /// several threads, every 32 MiB and at the end.
     pub async fn import(
         &self,
         path: PathBuf,
         hash: HashAlgorithm,
         whole_digest: bool,
+        folders: Folders,
         progress: impl Fn(u64, u64) + Send + Sync + 'static,
     ) -> Result<Imported, Reject> {
         let _turn = self.inner.imports.acquire().await;
         self.work(move |inner| {
             let (imported, manifest, changed_ns) =
-                import::import(&path, hash, whole_digest, &progress, &inner.stopping)?;
+                import::import(&path, hash, whole_digest, folders, &progress, &inner.stopping)?;
             inner.journal.put_manifest(imported.content, &manifest.encode())?;
-            inner.catalogue_mut().note_hashed(imported.content, path, changed_ns);
+            if let Some(changed_ns) = changed_ns {
+                inner.catalogue_mut().note_hashed(imported.content, path, changed_ns);
+            }
             Ok(imported)
         })
         .await
@@ -206,10 +213,14 @@ impl Store {
     pub async fn open_part(&self, record: DownloadRecord) -> Result<Opened, Reject> {
         let opened = self.work(move |inner| {
             Ok(match inner.open_part(&record, true)? {
-                Ready::Part(part) => Opened { shape: shape_of(&part.manifest), have: part.state().durable.clone() },
+                Ready::Part(part) => Opened {
+                    shape: shape_of(&part.manifest),
+                    have: part.state().durable.clone(),
+                    wanted: part.pick.as_ref().map(|pick| pick.wanted.clone()),
+                },
                 Ready::InPlace(manifest, _) => {
                     let have = HaveMap::full(manifest.geometry().piece_count());
-                    Opened { shape: shape_of(&manifest), have }
+                    Opened { shape: shape_of(&manifest), have, wanted: None }
                 }
             })
         });
@@ -234,7 +245,7 @@ impl Store {
         let part = self.inner.catalogue().part_with(content, piece);
         if let Some(part) = part {
             let range = part.manifest.geometry().byte_range(piece);
-            return source::read_exact(&part.file, range, buffer).await.map_err(|error| {
+            return part.files.read_exact(range, buffer).await.map_err(|error| {
                 buffer.clear();
                 part.error("read", &error)
             });
@@ -345,7 +356,8 @@ impl Store {
 
     async fn copy(&self, content: ContentId, part: &Arc<Part>) -> Result<(), Reject> {
         let mut buffer = Vec::new();
-        for piece in part.manifest.geometry().pieces().filter(|piece| !part.has(*piece)) {
+        let wanted = |piece: &PieceIndex| part.pick.as_ref().is_none_or(|pick| pick.wanted.contains(*piece));
+        for piece in part.manifest.geometry().pieces().filter(wanted).filter(|piece| !part.has(*piece)) {
             not_stopped(&self.inner, part.download)?;
             self.read_piece(content, piece, &mut buffer).await?;
             if self.write_into(part, piece, &buffer).await? == Verdict::Corrupt {

@@ -12,7 +12,7 @@ use p2p_proto::reject::{ErrorCode, Reject};
 use super::disk::Disk;
 use super::error::{Aim, io_reject};
 use super::finish::FILE_MODE;
-use super::folder::{Folder, part_name};
+use super::folder::{Folder, PRIVATE_FILE_MODE, part_name};
 use super::part::foreign_part;
 use super::source::open_regular;
 
@@ -58,7 +58,7 @@ pub(super) fn write(place: &Path, text: &str, umask: u32, disk: &Disk) -> Result
 }
 
 fn write_part(folder: &Folder, part: &OsStr, text: &str, umask: u32) -> io::Result<()> {
-    let file = folder.create(part)?;
+    let file = folder.create(part, PRIVATE_FILE_MODE)?;
     folder.disk().write_at(&file, text.as_bytes(), 0)?;
     file.set_permissions(Permissions::from_mode(FILE_MODE & !umask))?;
     folder.disk().sync_all(&file)

@@ -5,11 +5,11 @@
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use p2p_proto::folder::FileTable;
 use p2p_proto::geometry::PieceIndex;
 use p2p_proto::have_map::HaveMap;
 use p2p_proto::id::{ContentId, DownloadId};
@@ -19,12 +19,15 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use super::error::{Aim, io_reject, wrong_state};
-use super::folder::{Folder, part_name};
+use super::folder::{Folder, PRIVATE_FILE_MODE, PRIVATE_FOLDER_MODE, part_name};
+use super::folder_looks;
 use super::inner::shape_of;
 use super::journal::Journal;
+use super::laid_out::{self, FolderFiles, LaidOut};
 use super::record::{FileMark, PartRecord};
 use super::recover::{self, Recovered};
 use super::stamp;
+use crate::engine::pick::Pick;
 use crate::engine::record::{DownloadRecord, SourceStamp};
 
 /// An open part file.
@@ -38,8 +41,10 @@ pub(super) struct Part {
     pub part_name: OsString,
     pub name: OsString,
     pub destination: PathBuf,
-    pub file: Arc<File>,
+    pub files: LaidOut,
     pub mark: FileMark,
+    /// The files of a folder that are wanted, where not all are.
+    pub pick: Option<Arc<Pick>>,
     /// Whether the driver is told of its pieces; not where the store copies by itself.
     pub told: bool,
     /// Bytes that were hashed to find it again.
@@ -130,7 +135,7 @@ impl Part {
         }
         drop(state);
         let offset = self.manifest.geometry().byte_range(piece).start;
-        self.folder.disk().write_at(&self.file, bytes, offset).map_err(|error| self.error("write", &error))?;
+        self.files.write_at(self.folder.disk(), bytes, offset).map_err(|error| self.error("write", &error))?;
         let mut state = self.state();
         if let Some(ended) = &state.ended {
             return Err(ended.clone());
@@ -150,7 +155,7 @@ impl Part {
         if std::mem::take(&mut self.state().fail_next_sync) {
             return Err(Errno::IO.into());
         }
-        self.folder.disk().sync_data(&self.file)
+        self.files.sync_data(self.folder.disk())
     }
 
     /// Whether a piece is there and verified.
@@ -165,8 +170,7 @@ impl Part {
 
     /// Bytes that the disk has not set aside for it yet.
     pub(super) fn unallocated_bytes(&self) -> u64 {
-        let allocated = self.file.metadata().map_or(0, |metadata| metadata.blocks().saturating_mul(512));
-        self.manifest.geometry().length().saturating_sub(allocated)
+        self.files.unallocated_bytes(self.manifest.geometry().length())
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, PartState> {
@@ -185,6 +189,7 @@ struct Opening<'a> {
     manifest: Arc<Manifest>,
     journal: &'a Journal,
     told: bool,
+    pick: Option<Arc<Pick>>,
     folder: Folder,
     name: OsString,
     part_name: OsString,
@@ -207,7 +212,8 @@ impl<'a> Opening<'a> {
             return Err(Reject::new(ErrorCode::NOT_A_FILE, format!("{} is a folder", record.destination.display())));
         };
         let folder = Folder::open(parent, &journal.disk)?;
-        Ok(Opening { record, manifest, journal, told, folder, name: name.to_owned(), part_name: part_name(name) })
+        let pick = pick_of(record, &manifest)?.map(Arc::new);
+        Ok(Opening { record, manifest, journal, told, pick, folder, name: name.to_owned(), part_name: part_name(name) })
     }
 
     /// The part file that the journal knows, with its durable pieces as marked and the others that verify.
@@ -215,13 +221,18 @@ impl<'a> Opening<'a> {
         let Some(metadata) = self.look(&self.part_name)? else { return Ok(None) };
         let Some(mark) = known.file else {
             // Made, and not noted before a crash: nothing was written yet, so nothing can be lost.
-            if self.is_blank(&metadata)? {
+            if self.is_blank(&metadata)? && !metadata.is_dir() {
                 self.remove_part()?;
             }
             return Ok(None);
         };
         if !stamp::is_marked(&metadata, &mark) {
             return Ok(None);
+        }
+        let count = self.manifest.geometry().piece_count();
+        let durable = HaveMap::from_bits(bits, count).unwrap_or_else(|_| HaveMap::empty(count));
+        if let Some(table) = self.manifest.files() {
+            return self.find_folder(table, mark, durable);
         }
         if metadata.len() != self.record.length {
             tracing::warn!(path = %self.part_path().display(), length = metadata.len(), "the part file has another length");
@@ -232,15 +243,54 @@ impl<'a> Opening<'a> {
         if !file.metadata().is_ok_and(|metadata| stamp::is_marked(&metadata, &mark)) {
             return Ok(None);
         }
-        let count = self.manifest.geometry().piece_count();
-        let durable = HaveMap::from_bits(bits, count).unwrap_or_else(|_| HaveMap::empty(count));
+        let files = LaidOut::File(Arc::new(file));
+        let recovered = self.recover(&files, durable)?;
+        Ok(Some(self.part(files, mark, recovered)))
+    }
+
+    /// The folder of a part, found again. A file of it that is gone or has another length is made again, once the pieces
+    /// that lay in it are no longer marked.
+    fn find_folder(
+        &self,
+        table: &Arc<FileTable>,
+        mark: FileMark,
+        mut durable: HaveMap,
+    ) -> Result<Option<Part>, Reject> {
+        let folder = self.folder.subfolder(&self.part_name).map_err(|error| self.part_error("open", &error))?;
+        if !folder.metadata().is_ok_and(|metadata| stamp::is_marked(&metadata, &mark)) {
+            return Ok(None);
+        }
+        let files = FolderFiles::new(folder, Arc::clone(table), self.pick.clone());
+        // Of one that is about to come into its place, the files that do not belong there may be gone already.
+        let complete = self.pick.as_ref().is_some_and(|pick| pick.wanted.iter().all(|piece| durable.contains(piece)));
+        let missing = files.missing(complete).map_err(|error| self.part_error("look through", &error))?;
+        if !missing.is_empty() {
+            let geometry = self.manifest.geometry();
+            let before = durable.len();
+            for file in &missing {
+                geometry.pieces_in(table.byte_range(*file)).for_each(|piece| _ = durable.remove(piece));
+            }
+            if durable.len() < before {
+                tracing::warn!(path = %self.part_path().display(), files = missing.len(),
+                    pieces = before - durable.len(), "files of a part are gone, their pieces are fetched again");
+                self.journal.mark(&[(self.record.id, durable.bits().to_vec())])?;
+            }
+            files.make(&missing).map_err(|error| self.part_error("set space aside in", &error))?;
+        }
+        let files = LaidOut::Folder(Arc::new(files));
+        let recovered = self.recover(&files, durable)?;
+        Ok(Some(self.part(files, mark, recovered)))
+    }
+
+    /// The pieces that were marked, and the others that verify.
+    fn recover(&self, files: &LaidOut, durable: HaveMap) -> Result<Recovered, Reject> {
         let (path, disk) = (self.part_path(), self.folder.disk());
-        let recovered = recover::unmarked_pieces(&file, &path, disk, &self.manifest, durable, |durable| {
+        let recovered = recover::unmarked_pieces(files, &path, disk, &self.manifest, durable, |durable| {
             self.journal.mark(&[(self.record.id, durable.bits().to_vec())])
         })?;
         let Recovered { durable, found, hashed_bytes } = &recovered;
         tracing::info!(path = %path.display(), pieces = durable.len(), hashed_bytes, found, "found a part file again");
-        Ok(Some(self.part(file, mark, recovered)))
+        Ok(recovered)
     }
 
     /// The file that came into its place before a crash (or before this run).
@@ -248,16 +298,24 @@ impl<'a> Opening<'a> {
     /// The store renames only what is complete: a part file that somebody else renamed is not a finished file.
     fn find_in_place(&self, known: &PartRecord, bits: &[u8]) -> Result<Option<SourceStamp>, Reject> {
         let (Some(mark), Some(metadata)) = (known.file, self.look(&self.name)?) else { return Ok(None) };
-        let complete =
-            HaveMap::from_bits(bits, self.manifest.geometry().piece_count()).is_ok_and(|have| have.is_full());
-        if !complete || !stamp::is_marked(&metadata, &mark) || metadata.len() != self.record.length {
+        let have = HaveMap::from_bits(bits, self.manifest.geometry().piece_count());
+        let complete = have.is_ok_and(|have| is_complete(self.pick.as_deref(), &have));
+        if !complete || !stamp::is_marked(&metadata, &mark) {
             return Ok(None);
         }
+        let found = match self.manifest.files() {
+            None => (metadata.len() == self.record.length).then(|| stamp::stamp(&metadata)),
+            Some(table) => folder_looks::look_at_all(&self.record.destination, table, self.pick.as_deref())
+                .ok()
+                .filter(|looks| looks.iter().all(|look| look.has_length))
+                .map(|looks| folder_looks::stamp(&metadata, &looks)),
+        };
+        let Some(found) = found else { return Ok(None) };
         match known.in_place {
-            Some(stamped) if !stamp::looks_like(&metadata, &stamped) => Ok(None),
+            Some(stamped) if !stamp::same_but_device(&found, &stamped) => Ok(None),
             Some(stamped) => Ok(Some(stamped)),
             None => {
-                let stamped = stamp::stamp(&metadata);
+                let stamped = found;
                 self.folder.sync().map_err(|error| self.part_error("sync the folder of", &error))?;
                 self.journal.put_part(self.record.id, &PartRecord { in_place: Some(stamped), ..*known })?;
                 Ok(Some(stamped))
@@ -268,26 +326,37 @@ impl<'a> Opening<'a> {
     /// A new part file with its space set aside. The journal learns of it twice: that it is about to be made, so that
     /// one left by a crash is known as ours, and which file it is.
     fn create(self, others_need_bytes: impl Fn(u64) -> u64) -> Result<Part, Reject> {
-        if !self.record.force && self.look(&self.name)?.is_some() {
-            return Err(destination_exists(&self.record.destination));
+        let is_folder = self.manifest.files().is_some();
+        if (!self.record.force || is_folder) && self.look(&self.name)?.is_some() {
+            return Err(match is_folder && self.record.force {
+                true => folder_replaces_nothing(&self.record.destination),
+                false => destination_exists(&self.record.destination),
+            });
         }
-        check_space(&self.folder, &self.record.destination, self.record.length, others_need_bytes)?;
+        let length = self.pick.as_ref().map_or(self.record.length, |pick| pick.laid_bytes);
+        check_space(&self.folder, &self.record.destination, length, others_need_bytes)?;
         if self.look(&self.part_name)?.is_some() {
             return Err(foreign_part(&self.part_path()));
         }
         let shape = shape_of(&self.manifest);
         let intended = PartRecord { content: self.record.content, shape, file: None, in_place: None };
         self.journal.put_part(self.record.id, &intended)?;
-        let made = self.make_file().and_then(|(file, mark)| {
-            self.journal.put_part(self.record.id, &PartRecord { file: Some(mark), ..intended }).inspect_err(|_| {
-                let _ = self.folder.remove(&self.part_name);
-            })?;
-            Ok((file, mark))
-        });
+        let known = |mark| PartRecord { file: Some(mark), ..intended };
+        let made = match self.manifest.files() {
+            None => self.make_file().and_then(|(file, mark)| {
+                self.journal.put_part(self.record.id, &known(mark)).inspect_err(|_| {
+                    let _ = self.folder.remove(&self.part_name);
+                })?;
+                Ok((LaidOut::File(Arc::new(file)), mark))
+            }),
+            Some(table) => self.make_folder(table, known).inspect_err(|_| {
+                let _ = laid_out::remove_files(&self.folder, &self.part_name, table);
+            }),
+        };
         match made {
-            Ok((file, mark)) => {
+            Ok((files, mark)) => {
                 let durable = HaveMap::empty(self.manifest.geometry().piece_count());
-                Ok(self.part(file, mark, Recovered { durable, found: 0, hashed_bytes: 0 }))
+                Ok(self.part(files, mark, Recovered { durable, found: 0, hashed_bytes: 0 }))
             }
             Err(reject) => {
                 let _ = self.journal.forget_part(self.record.id);
@@ -296,8 +365,31 @@ impl<'a> Opening<'a> {
         }
     }
 
+    /// The folder first, and its files once the journal knows which it is: files that are missing from it are made whenever
+    /// it is found again.
+    fn make_folder(
+        &self,
+        table: &Arc<FileTable>,
+        known: impl Fn(FileMark) -> PartRecord,
+    ) -> Result<(LaidOut, FileMark), Reject> {
+        let made = self.folder.create_folder(&self.part_name, PRIVATE_FOLDER_MODE);
+        made.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => foreign_part(&self.part_path()),
+            _ => self.part_error("make the folder", &error),
+        })?;
+        let set_aside = |error| self.part_error("set space aside in", &error);
+        self.folder.sync().map_err(set_aside)?;
+        let folder = self.folder.subfolder(&self.part_name).map_err(set_aside)?;
+        let mark = stamp::mark(&folder.metadata().map_err(set_aside)?);
+        self.journal.put_part(self.record.id, &known(mark))?;
+        let files = FolderFiles::new(folder, Arc::clone(table), self.pick.clone());
+        let all = files.missing(false).map_err(set_aside)?;
+        files.make(&all).map_err(set_aside)?;
+        Ok((LaidOut::Folder(Arc::new(files)), mark))
+    }
+
     fn make_file(&self) -> Result<(File, FileMark), Reject> {
-        let file = self.folder.create(&self.part_name).map_err(|error| match error.kind() {
+        let file = self.folder.create(&self.part_name, PRIVATE_FILE_MODE).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => foreign_part(&self.part_path()),
             _ => self.part_error("create", &error),
         })?;
@@ -316,7 +408,7 @@ impl<'a> Opening<'a> {
         }
     }
 
-    fn part(&self, file: File, mark: FileMark, recovered: Recovered) -> Part {
+    fn part(&self, files: LaidOut, mark: FileMark, recovered: Recovered) -> Part {
         let durable = recovered.durable;
         Part {
             #[cfg(test)]
@@ -328,9 +420,10 @@ impl<'a> Opening<'a> {
             part_name: self.part_name.clone(),
             name: self.name.clone(),
             destination: self.record.destination.clone(),
-            file: Arc::new(file),
+            files,
             mark,
             told: self.told,
+            pick: self.pick.clone(),
             state: Mutex::new(PartState {
                 written: durable.clone(),
                 durable,
@@ -345,8 +438,16 @@ impl<'a> Opening<'a> {
         }
     }
 
-    /// Whether a file holds nothing at all: no length, or the whole one without any data in it.
+    /// Whether a file holds nothing at all: no length, or the whole one without any data in it. A folder that holds something
+    /// cannot be removed as one that holds nothing.
     fn is_blank(&self, metadata: &Metadata) -> Result<bool, Reject> {
+        if metadata.is_dir() {
+            let removed = self.folder.remove_folder(&self.part_name);
+            return match removed {
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTEMPTY) => Ok(false),
+                _ => Ok(true),
+            };
+        }
         if !metadata.is_file() || metadata.len() == 0 {
             return Ok(metadata.is_file());
         }
@@ -370,6 +471,23 @@ impl<'a> Opening<'a> {
     fn part_error(&self, verb: &str, error: &io::Error) -> Reject {
         io_reject(Aim::Write, verb, &self.part_path(), error)
     }
+}
+
+/// The files of a folder that a download is for, where not all are.
+pub(super) fn pick_of(record: &DownloadRecord, manifest: &Manifest) -> Result<Option<Pick>, Reject> {
+    let Some(only) = &record.only else { return Ok(None) };
+    match manifest.files() {
+        Some(table) => Pick::new(table, manifest.geometry(), only).map(Some),
+        None => {
+            let message = format!("{} is a file, and --only picks files of a folder", record.name);
+            Err(Reject::new(ErrorCode::USAGE, message))
+        }
+    }
+}
+
+/// Whether all that is wanted is here.
+pub(super) fn is_complete(pick: Option<&Pick>, have: &HaveMap) -> bool {
+    pick.map_or_else(|| have.is_full(), |pick| pick.wanted.iter().all(|piece| have.contains(piece)))
 }
 
 /// Refuses a length that the disk has no room for, before anything is made.
@@ -396,6 +514,15 @@ pub(super) fn check_space(
 pub(super) fn destination_exists(destination: &std::path::Path) -> Reject {
     Reject::new(ErrorCode::DESTINATION_EXISTS, format!("{} exists", destination.display()))
         .hint("choose another destination, or replace it with --force")
+}
+
+/// The destination stands there, and a folder is not put in the place of anything: what it holds would be gone.
+pub(super) fn folder_replaces_nothing(destination: &std::path::Path) -> Reject {
+    Reject::new(
+        ErrorCode::DESTINATION_EXISTS,
+        format!("{} exists, and a folder replaces nothing", destination.display()),
+    )
+    .hint("move it away, or choose another destination")
 }
 
 /// A file under the part's name that this download did not make.

@@ -23,8 +23,9 @@ const SHARE_VERSION: u8 = 3;
 const SHARE_WITHOUT_BIRTH: u8 = 2;
 
 /// The version that is written of downloads, and the newest that is read. Version 2: when its group was born stands behind
-/// what version 1 is.
+/// what version 1 is. Version 3, for files picked from a folder alone: behind that, which.
 const DOWNLOAD_VERSION: u8 = 2;
+const DOWNLOAD_OF_SOME: u8 = 3;
 
 /// What the journal knows of a download's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,26 +89,47 @@ pub(super) fn decode_share(bytes: &[u8]) -> Result<ShareRecord, RecordError> {
 
 pub(super) fn encode_download(download: &DownloadRecord) -> Vec<u8> {
     let record = DownloadRecord { destination: PathBuf::new(), ..download.clone() };
-    encode(DOWNLOAD_VERSION, &(WithPath { record, path: path_bytes(&download.destination) }, download.born))
+    let stored = WithPath { record, path: path_bytes(&download.destination) };
+    match &download.only {
+        None => encode(DOWNLOAD_VERSION, &(stored, download.born)),
+        Some(only) => {
+            encode(DOWNLOAD_OF_SOME, &(stored, download.born, only, (download.wanted_bytes, download.wanted_pieces)))
+        }
+    }
 }
 
 pub(super) fn decode_download(bytes: &[u8]) -> Result<DownloadRecord, RecordError> {
-    let (stored, born): (WithPath<DownloadRecord>, Option<UnixMillis>) = match version(bytes)? {
-        (DOWNLOAD_VERSION, record) => codec::decode(record)?,
-        _ => (decode(bytes)?, None),
+    let (stored, born, some): (WithPath<DownloadRecord>, Option<UnixMillis>, _) = match version(bytes)? {
+        (DOWNLOAD_OF_SOME, record) => {
+            let (stored, born, only, wanted) = codec::decode(record)?;
+            (stored, born, (Some(only), wanted))
+        }
+        (DOWNLOAD_VERSION, record) => {
+            let (stored, born) = codec::decode(record)?;
+            (stored, born, (None, (None, None)))
+        }
+        _ => (decode(bytes)?, None, (None, (None, None))),
     };
-    Ok(DownloadRecord { destination: bytes_path(stored.path), born, ..stored.record })
+    let (only, (wanted_bytes, wanted_pieces)) = some;
+    Ok(DownloadRecord {
+        destination: bytes_path(stored.path),
+        born,
+        only,
+        wanted_bytes,
+        wanted_pieces,
+        ..stored.record
+    })
 }
 
 /// The share's record stands in it whole, with its own version.
 pub(super) fn encode_publication(publication: &PublicationRecord) -> Vec<u8> {
-    let PublicationRecord { share, replace, request } = publication;
-    encode(RECORD_VERSION, &(encode_share(share), replace, request))
+    let PublicationRecord { share, replace, request, files } = publication;
+    encode(RECORD_VERSION, &(encode_share(share), replace, request, files))
 }
 
 pub(super) fn decode_publication(bytes: &[u8]) -> Result<PublicationRecord, RecordError> {
-    let (share, replace, request): (Vec<u8>, bool, RequestId) = decode(bytes)?;
-    Ok(PublicationRecord { share: decode_share(&share)?, replace, request })
+    let (share, replace, request, files): (Vec<u8>, bool, RequestId, Option<u32>) = decode(bytes)?;
+    Ok(PublicationRecord { share: decode_share(&share)?, replace, request, files })
 }
 
 pub(super) fn encode_account(account: &Account) -> Vec<u8> {

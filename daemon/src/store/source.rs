@@ -25,6 +25,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::error::{Aim, io_reject, source_changed};
+use super::folder_source::FolderSource;
 use super::stamp;
 use crate::engine::record::{Shape, SourceStamp};
 
@@ -45,6 +46,9 @@ pub(super) struct Source {
     /// A piece of it was not what its digest says, however the file looks.
     damaged: AtomicBool,
     checked: Mutex<Checked>,
+    /// Whether a folder stands under its path, once it has been looked at.
+    is_folder: OnceLock<bool>,
+    folder: FolderSource,
 }
 
 /// Pieces of a file that are known to be as they were hashed.
@@ -69,7 +73,9 @@ impl Source {
             stamp,
             broken: OnceLock::new(),
             damaged: AtomicBool::new(false),
+            folder: FolderSource::new(pieces.clone()),
             checked: Mutex::new(Checked { changed_ns: hashed_ns, all: hashed_ns.is_some(), pieces }),
+            is_folder: OnceLock::new(),
         }
     }
 
@@ -100,9 +106,22 @@ impl Source {
     }
 
     /// Looks at what stands under its path now, without opening it.
-    pub(super) fn look(&self) -> Result<(), Reject> {
+    /// `manifest` tells the files of a folder.
+    pub(super) fn look(&self, manifest: impl FnOnce() -> Result<Manifest, Reject>) -> Result<(), Reject> {
         let error = |error: io::Error| io_reject(Aim::Read, "read", &self.path, &error);
-        self.check(&std::fs::metadata(&self.path).map_err(error)?)
+        let metadata = std::fs::metadata(&self.path).map_err(error)?;
+        match metadata.is_dir() {
+            true => self.folder.look(&self.path, &self.stamp, manifest()?.files()),
+            false => self.check(&metadata),
+        }
+    }
+
+    /// Whether a folder stands under its path; asked of the disk once.
+    fn is_folder(&self) -> bool {
+        match fs::metadata(&self.path) {
+            Ok(metadata) => *self.is_folder.get_or_init(|| metadata.is_dir()),
+            Err(_) => false,
+        }
     }
 
     /// Whether a piece is known to be right while the file has this time of change.
@@ -167,7 +186,7 @@ fn refuse_others(path: &Path, metadata: &fs::Metadata) -> Result<(), Reject> {
 }
 
 /// Opens a file for reading without waiting for the other end of a fifo, and without a terminal taking control.
-fn open_readable(path: &Path) -> io::Result<File> {
+pub(super) fn open_readable(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(openat(CWD, path, flags, Mode::empty())?.into())
 }
@@ -209,6 +228,10 @@ impl Pool {
             return Err(SourceError::Failed(reason.clone()));
         }
         let read = async {
+            if self.is_folder(source).await? {
+                let manifest = self.manifest(content, manifest).await?;
+                return self.read_folder(source, &manifest, piece, buffer).await;
+            }
             let changed_ns = self.read_checked(source, range, buffer).await?;
             if changed_ns.is_some_and(|changed_ns| source.is_checked(piece, changed_ns)) {
                 return Ok(());
@@ -234,6 +257,50 @@ impl Pool {
             );
             if gone && source.give_up(&reason) { SourceError::GoneNow(reason) } else { SourceError::Failed(reason) }
         })
+    }
+
+    /// Whether a source is a folder; its first reader waits for the disk to say so.
+    async fn is_folder(&self, source: &Arc<Source>) -> Result<bool, Reject> {
+        match source.is_folder.get() {
+            Some(is_folder) => Ok(*is_folder),
+            None => {
+                let source = Arc::clone(source);
+                elsewhere(move || Ok(source.is_folder())).await
+            }
+        }
+    }
+
+    /// Reads a piece of a folder, on a thread that may wait: its files are opened for it and closed again. Where
+    /// descriptors have run out, the pool gives up its own and tries once more.
+    async fn read_folder(
+        &self,
+        source: &Arc<Source>,
+        manifest: &Arc<Manifest>,
+        piece: PieceIndex,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Reject> {
+        for last in [false, true] {
+            let (read_from, manifest, mut lent) = (Arc::clone(source), Arc::clone(manifest), mem::take(buffer));
+            let read = elsewhere(move || {
+                let right = read_from.folder.read(&read_from.path, &read_from.stamp, &manifest, piece, &mut lent);
+                Ok((lent, right))
+            });
+            let (lent, right) = read.await?;
+            *buffer = lent;
+            match right {
+                Err(reject) if reject.code == ErrorCode::BUSY && !last => self.files().by_number.clear(),
+                right => {
+                    return match right? {
+                        true => Ok(()),
+                        false => {
+                            source.damage();
+                            Err(source_changed(&source.path, "has changed, with its times set back,"))
+                        }
+                    };
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads from a file that looks as it did before and after; its time of change, if that stayed the same.
@@ -285,10 +352,14 @@ impl Pool {
 
     /// Opens a source; where descriptors have run out, the pool gives up its own and tries once more.
     async fn open(&self, source: &Arc<Source>) -> Result<Arc<File>, Reject> {
-        let mut opened = open_elsewhere(Arc::clone(source)).await;
+        let open = || {
+            let source = Arc::clone(source);
+            elsewhere(move || source.open())
+        };
+        let mut opened = open().await;
         if opened.as_ref().is_err_and(|reject| reject.code == ErrorCode::BUSY) {
             self.files().by_number.clear();
-            opened = open_elsewhere(Arc::clone(source)).await;
+            opened = open().await;
         }
         let file = Arc::new(opened?);
         let mut files = self.files();
@@ -321,9 +392,10 @@ impl Pool {
     }
 }
 
-async fn open_elsewhere(source: Arc<Source>) -> Result<File, Reject> {
-    let opened = tokio::task::spawn_blocking(move || source.open()).await;
-    opened.unwrap_or_else(|error| Err(Reject::new(ErrorCode::INTERNAL, format!("opening a file failed: {error}"))))
+/// Does work that may wait for the disk on a thread that may wait.
+async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> Result<T, Reject> + Send + 'static) -> Result<T, Reject> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Reject::new(ErrorCode::INTERNAL, format!("reading a file failed: {error}"))))
 }
 
 /// Reads `range` of a file into `buffer`, whose length becomes that of the range.

@@ -20,8 +20,12 @@ pub(super) fn stamp(metadata: &Metadata) -> SourceStamp {
 /// Whether a file looks as it did when it was stamped. Devices get new numbers when the machine starts or a disk is
 /// plugged in again, which must not unshare thousands of files: length, time and inode decide.
 pub(super) fn looks_like(metadata: &Metadata, stamped: &SourceStamp) -> bool {
-    let now = stamp(metadata);
-    metadata.is_file() && SourceStamp { device: stamped.device, ..now } == *stamped
+    metadata.is_file() && same_but_device(&stamp(metadata), stamped)
+}
+
+/// Whether two stamps are of a file that looks the same.
+pub(super) fn same_but_device(one: &SourceStamp, other: &SourceStamp) -> bool {
+    SourceStamp { device: other.device, ..*one } == *other
 }
 
 /// What also changes when somebody sets the time of change back: compared over the minutes of a hashing.
@@ -35,11 +39,11 @@ pub(super) fn mark(metadata: &Metadata) -> FileMark {
     FileMark { inode: metadata.ino(), born_ns: born.and_then(|since| u64::try_from(since.as_nanos()).ok()) }
 }
 
-/// Whether it is the file that was marked. A disk that keeps no time of birth is taken at its inode's word.
+/// Whether it is the file or folder that was marked. A disk that keeps no time of birth is taken at its inode's word.
 pub(super) fn is_marked(metadata: &Metadata, marked: &FileMark) -> bool {
     let now = mark(metadata);
     let born_equal = now.born_ns.is_none() || marked.born_ns.is_none() || now.born_ns == marked.born_ns;
-    metadata.is_file() && now.inode == marked.inode && born_equal
+    (metadata.is_file() || metadata.is_dir()) && now.inode == marked.inode && born_equal
 }
 
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {

@@ -1,17 +1,20 @@
 //! Hashing again what is here of a download, as the disk holds it, and whether there is room for the rest.
 
 use std::ffi::OsString;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use p2p_proto::have_map::HaveMap;
 use p2p_proto::manifest::Manifest;
 use p2p_proto::reject::{ErrorCode, Reject};
-use rustix::fs::{Advice, fadvise, statvfs};
+use rustix::fs::statvfs;
 
 use super::error::{Aim, io_reject, source_changed};
 use super::folder::{Folder, part_name};
 use super::inner::Inner;
+use super::laid_out::{FolderFiles, LaidOut};
+use super::part::pick_of;
 use super::record::PartRecord;
 use super::stamp;
 use crate::engine::input::PiecesFound;
@@ -40,12 +43,18 @@ pub(super) fn verify(
     let count = geometry.piece_count();
     let mut good = HaveMap::from_bits(&bits, count).unwrap_or_else(|_| HaveMap::empty(count));
     let in_place = known.in_place.is_some();
+    // Of files picked from a folder, a piece that they share with others is here in part only.
+    let mut held = good.clone();
+    if let (true, Some(pick), Some(table)) = (in_place, pick_of(record, &manifest)?, manifest.files()) {
+        let unwanted = (0..pick.picked.len()).filter(|file| !pick.picked[*file]);
+        unwanted.for_each(|file| geometry.pieces_in(table.byte_range(file)).for_each(|piece| _ = held.remove(piece)));
+    }
     let bad = if good.is_empty() && !in_place {
         Vec::new()
     } else {
-        bad_pieces(inner, record, &known, &manifest, &good, progress)?
+        bad_pieces(inner, record, &known, &manifest, &held, progress)?
     };
-    let checked = good.len();
+    let checked = held.len();
     bad.iter().for_each(|piece| _ = good.remove(*piece));
     if !bad.is_empty() {
         inner.journal.mark(&[(record.id, good.bits().to_vec())])?;
@@ -76,8 +85,14 @@ fn bad_pieces(
         let hint = format!("`p2pctl resume {}` fetches it again where nothing is in its place", record.id.short());
         return Err(Reject::new(ErrorCode::FILE_MISSING, message).hint(hint));
     }
-    let file = folder.open_file(&name).map_err(|cause| error("open", cause))?;
-    inner.journal.disk.sync_data(&file).map_err(|cause| error("sync", cause))?;
+    let files = match manifest.files() {
+        None => folder.open_file(&name).map(|file| LaidOut::File(Arc::new(file))),
+        Some(table) => folder
+            .subfolder(&name)
+            .map(|folder| LaidOut::Folder(Arc::new(FolderFiles::new(folder, Arc::clone(table), None)))),
+    };
+    let files = files.map_err(|cause| error("open", cause))?;
+    files.sync_found(&inner.journal.disk).map_err(|cause| error("sync", cause))?;
     let geometry = manifest.geometry();
     let total: u64 = marked.iter().map(|piece| geometry.piece_bytes(piece)).sum();
     let (mut done, mut bad, mut buffer) = (0, Vec::new(), Vec::new());
@@ -88,9 +103,9 @@ fn bad_pieces(
         let range = geometry.byte_range(piece);
         let bytes = range.end - range.start;
         buffer.resize(usize::try_from(bytes).unwrap_or(usize::MAX), 0);
-        // So that the hash sees the disk and not a cache in front of it. Advice: it need not be taken.
-        let _ = fadvise(&file, range.start, bytes.try_into().ok(), Advice::DontNeed);
-        if file.read_exact_at(&mut buffer, range.start).is_err() || !manifest.verify(piece, &buffer) {
+        // So that the hash sees the disk and not a cache in front of it.
+        files.forget_cached(range.clone());
+        if files.read_exact_at(&mut buffer, range.start).is_err() || !manifest.verify(piece, &buffer) {
             bad.push(piece);
         }
         if done / PROGRESS_BYTES != (done + bytes) / PROGRESS_BYTES {
@@ -121,8 +136,11 @@ pub(super) fn has_room(inner: &Inner, record: &DownloadRecord) -> bool {
     let journal = statvfs(&inner.folder).is_ok_and(|disk| disk.f_bavail * disk.f_frsize >= JOURNAL_ROOM_BYTES);
     let Ok((folder, name)) = place(inner, record) else { return false };
     let part = folder.look(&part_name(&name)).ok().flatten();
-    let allocated = part.map_or(0, |part| part.blocks().saturating_mul(512));
-    let needed = record.length.saturating_sub(allocated);
+    // A folder's space was set aside with its files: where that failed, they are gone.
+    let allocated = part.map_or(0, |part| if part.is_dir() { 0 } else { part.blocks().saturating_mul(512) });
+    // How much of a folder is wanted is known once its part is opened: that looks for room itself.
+    let length = if record.only.is_some() { 0 } else { record.length };
+    let needed = length.saturating_sub(allocated);
     let room = folder.free_bytes().and_then(|free| {
         let promised = inner.promised_bytes(folder.device()?);
         Ok(free.saturating_sub(promised) >= needed)

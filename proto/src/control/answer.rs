@@ -207,6 +207,21 @@ pub struct Uploaded {
     pub whole_sha256: Option<String>,
     /// Time spent hashing.
     pub elapsed_ms: u64,
+    /// What is to be said of a folder; `None` for a file.
+    pub folder: Option<UploadedFolder>,
+}
+
+/// A folder that was published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadedFolder {
+    /// Number of its files.
+    pub files: u32,
+    /// Folders within it that hold nothing: they are left out.
+    pub empty_folders: u32,
+    /// Symbolic links that were followed.
+    pub links: u32,
+    /// The first of them, with what they lead to.
+    pub followed: Vec<String>,
 }
 
 /// Files by name.
@@ -237,6 +252,8 @@ pub struct File {
     pub added: UnixMillis,
     /// What it holds.
     pub content: ContentId,
+    /// Number of its files, where it is a folder.
+    pub files: Option<u32>,
 }
 
 /// One file in detail.

@@ -170,7 +170,7 @@ pub enum Request {
     /// `upload_file`. [`super::Frame::Hashing`] once a second, then [`super::Answer::Uploaded`]; where copies are waited for,
     /// [`super::Frame::Shared`], [`super::Frame::Copies`] once a second, then [`super::Answer::Copied`].
     UploadFile {
-        /// The file, where it lies and stays.
+        /// The file or folder, where it lies and stays.
         path: LocalPath,
         /// To which group.
         group: GroupName,
@@ -184,6 +184,8 @@ pub enum Request {
         force: bool,
         /// Answer when so many other nodes hold all of it; at most [`crate::limit::LOOKUP_PROVIDERS_MAX`].
         wait_copies: u32,
+        /// Take what symbolic links in a folder lead to; without it they are refused.
+        follow_links: bool,
     },
     /// `list_files`. Answered by [`super::Answer::Files`].
     ListFiles {
@@ -210,6 +212,8 @@ pub enum Request {
         force: bool,
         /// Do not follow.
         detach: bool,
+        /// Patterns of the files that are wanted of a folder; none: all.
+        only: Vec<String>,
     },
     /// `show_downloads`. Answered by [`super::Answer::Downloads`].
     ShowDownloads,

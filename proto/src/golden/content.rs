@@ -3,6 +3,7 @@
 use sha2::Digest as _;
 
 use super::{BORN, TIME, Table, content, file_name, grant, name, node, variants};
+use crate::folder::{FileTable, FolderFile};
 use crate::frame;
 use crate::geometry::Geometry;
 use crate::grant::{ClusterKey, GrantBody, GrantSigner};
@@ -47,6 +48,11 @@ pub(super) fn tables() -> Vec<Table> {
             lines: manifests().iter().map(|(name, manifest)| ((*name).to_owned(), manifest.encode())).collect(),
             decode: decode_manifest,
         },
+        Table {
+            file: file_name("manifest", 2),
+            lines: folders().iter().map(|(name, manifest)| ((*name).to_owned(), manifest.encode())).collect(),
+            decode: decode_manifest,
+        },
         Table::of(
             "reject",
             1,
@@ -79,6 +85,20 @@ fn grant_body(cluster: ClusterKey) -> GrantBody {
 fn signer() -> GrantSigner {
     let prefix = hex::decode("302e020100300506032b657004220420").expect("digits");
     GrantSigner::from_document(&[prefix, vec![1; 32]].concat()).expect("a key")
+}
+
+/// Folders, whose manifests are version 2: a file beneath another, one that is empty, one that can be run.
+fn folders() -> Vec<(&'static str, Manifest)> {
+    let file = |path: &str, length, executable| FolderFile {
+        path: path.parse().expect("an allowed path"),
+        length,
+        executable,
+    };
+    let files =
+        vec![file("run.sh", PIECE_BYTES_MIN, true), file("a b/\u{e9}.txt", 1, false), file("a b/empty", 0, false)];
+    let geometry = Geometry::new(PIECE_BYTES_MIN + 1, PIECE_BYTES_MIN).expect("divides");
+    let table = FileTable::new(files).expect("allowed");
+    vec![("three", Manifest::of_folder(geometry, HashAlgorithm::Blake3, vec![0xd1; 64], table).expect("fits"))]
 }
 
 /// The manifests whose bytes are recorded: empty, two pieces of each algorithm, with a whole digest.

@@ -135,6 +135,7 @@ fn requests() -> Vec<(&'static str, Request)> {
                 whole_digest: true,
                 force: false,
                 wait_copies: 2,
+                follow_links: true,
             },
         ),
         ("", Request::ListFiles { group: name("photos") }),
@@ -147,6 +148,7 @@ fn requests() -> Vec<(&'static str, Request)> {
                 destination: path("/home/bob/pictures"),
                 force: false,
                 detach: true,
+                only: vec!["*.jpg".to_owned()],
             },
         ),
         ("", Request::ShowDownloads),
@@ -275,6 +277,7 @@ fn file() -> File {
         owner: name("alice"),
         added: TIME,
         content: content(1),
+        files: Some(3),
     }
 }
 
@@ -301,6 +304,7 @@ fn uploaded() -> Uploaded {
         hash: HashAlgorithm::Sha1,
         whole_sha256: None,
         elapsed_ms: 2,
+        folder: Some(UploadedFolder { files: 3, empty_folders: 1, links: 1, followed: vec!["a -> /b".to_owned()] }),
     }
 }
 

@@ -17,7 +17,7 @@ variants!(Request:
     RegisterStart RegisterFinish LoginStart LoginFinish Logout CreateGroup JoinGroup LeaveGroup AcceptRequest
     RejectRequest RemoveMember TransferGroup DeleteGroup Publish Unpublish ListGroups GroupInfo ListMembers
     ListRequests ListFiles FindFile Lookup Grant Announce SetPolicy ListNodes WithdrawNode ChangePasswordStart
-    ChangePasswordFinish ListOwnedRequests Standby);
+    ChangePasswordFinish ListOwnedRequests Standby PublishFolder);
 variants!(Answer:
     Done Challenge Joined Groups Members Requests Files Providers Grant Nodes PasswordChallenge OwnedRequests);
 variants!(Event: Enrolment Membership JoinRequested Provider Revoked Wanted Born LoggedOut);
@@ -147,6 +147,18 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("", Request::ChangePasswordFinish { proof: vec![6; 64], record: vec![4; 192], log_out_everywhere: true }),
         ("", Request::ListOwnedRequests { after: Some((group(), user())) }),
         ("", Request::Standby(announce)),
+        (
+            "",
+            Request::PublishFolder {
+                group: group(),
+                born: BORN,
+                name: name("album"),
+                content: content(1),
+                length: 300,
+                files: 3,
+                replace: true,
+            },
+        ),
     ]
 }
 
@@ -175,6 +187,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         seeders: 3,
         partial: 2,
         born: BORN,
+        files: Some(3),
     };
     let waiting = Joined::Waiting { owner: name("alice") };
     let providers = Providers { providers: vec![provider()], last_seeder: None };

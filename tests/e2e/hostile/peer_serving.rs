@@ -188,17 +188,25 @@ fn a_manifest_bomb_is_refused_and_costs_no_memory() {
         ("nothing", 1000, Vec::new()),
         ("another length than the listing's", 1001, honest),
     ];
-    let mut staged = Staged::new(MIB);
-    let memory = Memory::of(staged.bob.process());
-    let bombs = table.into_iter().map(|(what, length, manifest)| {
-        let id = ContentId(Sha256::digest(&manifest).into());
-        (what, length, Content { id, manifest, ..Content::new(vec![1; 1000]) }, Lie::None)
-    });
     let lies = [
         ("4 GiB that do not come", 1000, Content::new(vec![2; 1000]), Lie::GiantManifest),
         ("the manifest of something else", 1000, Content::new(vec![3; 1000]), Lie::OtherManifest),
     ];
-    for (number, (what, length, content, lie)) in bombs.chain(lies).enumerate() {
+    refuse_all(table.into_iter().map(bomb).chain(lies).collect());
+}
+
+/// A manifest in the place of an honest one, which everybody serves as it is.
+fn bomb((what, length, manifest): (&'static str, u64, Vec<u8>)) -> (&'static str, u64, Content, Lie) {
+    let id = ContentId(Sha256::digest(&manifest).into());
+    (what, length, Content { id, manifest, ..Content::new(vec![1; 1000]) }, Lie::None)
+}
+
+/// Has bob download each of these contents from who serves them so: no piece is asked for, no file is made, and memory
+/// stays what it was.
+fn refuse_all(contents: Vec<(&str, u64, Content, Lie)>) {
+    let mut staged = Staged::new(MIB);
+    let memory = Memory::of(staged.bob.process());
+    for (number, (what, length, content, lie)) in contents.into_iter().enumerate() {
         let id = content.id;
         let bomber = staged.runtime.block_on(async { Provider::start(stranger(), content, lie) });
         let name = format!("bomb {number}");
@@ -222,6 +230,52 @@ fn a_manifest_bomb_is_refused_and_costs_no_memory() {
     download.finish(&staged.file);
 }
 
+/// The manifest of a folder with these files, of zeros; nothing about them is checked.
+fn forged_folder(files: &[(&str, u64, u8)]) -> Vec<u8> {
+    let length: u64 = files.iter().fold(0, |sum: u64, (_, length, _)| sum.saturating_add(*length));
+    let mut digests = Vec::new();
+    if (1..=1000).contains(&length) {
+        let zeros = vec![0; length as usize];
+        p2p_proto::manifest::HashAlgorithm::Blake3.digest_into(&zeros, &mut digests).expect("no collision");
+    }
+    // Version 2, pieces of 512 KiB, BLAKE3.
+    p2p_proto::codec::encode(&(2u8, 512u64 * 1024, 0u8, digests, files))
+}
+
+#[test]
+fn a_folder_that_leads_out_or_cannot_be_is_refused() {
+    let long = vec!["x".repeat(255); 9].join("/");
+    let deep = vec!["x"; 65].join("/");
+    let many: Vec<String> = (0..=100_000).map(|number| format!("{number:06}")).collect();
+    let many: Vec<_> = many.iter().map(|path| (path.as_str(), 0, 0)).collect();
+    let table: Vec<(&str, Vec<u8>)> = vec![
+        ("a path that leads up", forged_folder(&[("../evil", 1000, 0)])),
+        ("a path that leads up on the way", forged_folder(&[("a/../../evil", 1000, 0)])),
+        ("an absolute path", forged_folder(&[("/tmp/evil", 1000, 0)])),
+        ("a path that stays", forged_folder(&[("./evil", 1000, 0)])),
+        ("a path of nothing", forged_folder(&[("", 1000, 0)])),
+        ("a folder of no name", forged_folder(&[("a//evil", 1000, 0)])),
+        ("a path that ends with a separator", forged_folder(&[("evil/", 1000, 0)])),
+        ("another system's separator", forged_folder(&[("a\\evil", 1000, 0)])),
+        ("a path with an end within", forged_folder(&[("evil\0.txt", 1000, 0)])),
+        ("a path of two lines", forged_folder(&[("evil\n", 1000, 0)])),
+        ("a path that is too long", forged_folder(&[(long.as_str(), 1000, 0)])),
+        ("a path that is too deep", forged_folder(&[(deep.as_str(), 1000, 0)])),
+        ("one path twice", forged_folder(&[("a", 500, 0), ("a", 500, 0)])),
+        ("a file that is a folder", forged_folder(&[("a", 500, 0), ("a/b", 500, 0)])),
+        ("twins by case", forged_folder(&[("A", 500, 0), ("a", 500, 0)])),
+        ("folders that are twins", forged_folder(&[("A/x", 500, 0), ("a/y", 500, 0)])),
+        ("twins by composition", forged_folder(&[("e\u{301}", 500, 0), ("\u{e9}", 500, 0)])),
+        ("another order", forged_folder(&[("b", 500, 0), ("a", 500, 0)])),
+        ("neither true nor false", forged_folder(&[("a", 1000, 2)])),
+        ("lengths beyond counting", forged_folder(&[("a", u64::MAX, 0), ("b", 1001, 0)])),
+        ("no files", forged_folder(&[])),
+        ("too many files", forged_folder(&many)),
+    ];
+    refuse_all(table.into_iter().map(|(what, manifest)| bomb((what, 1000, manifest))).collect());
+    assert!(!std::path::Path::new("/tmp/evil").exists());
+}
+
 #[test]
 fn a_manifest_of_our_own_making_is_what_forgers_begin_with() {
     let content = Content::new(vec![1; 1000]);
@@ -230,4 +284,6 @@ fn a_manifest_of_our_own_making_is_what_forgers_begin_with() {
     let forged = forged_manifest(1000, 512 * 1024, &[&[32][..], &digest].concat());
     assert_eq!(forged, content.manifest);
     assert!(Manifest::decode(&forged, content.id).is_ok());
+    let folder = forged_folder(&[("a/b", 500, 1), ("c", 500, 0)]);
+    assert!(Manifest::decode(&folder, ContentId(Sha256::digest(&folder).into())).is_ok());
 }

@@ -208,7 +208,7 @@ impl Books {
                 standing: Standing::Member,
                 born: BORN,
             }]),
-            Request::Publish { name, content, length, .. } => {
+            Request::Publish { name, content, length, .. } | Request::PublishFolder { name, content, length, .. } => {
                 if let Some(owner) = user {
                     self.listings.push(listing(name, owner, content, length));
                 }
@@ -239,5 +239,5 @@ pub fn listing(
     content: p2p_proto::id::ContentId,
     length: u64,
 ) -> Listing {
-    Listing { name, owner, content, length, added: now(), seeders: 1, partial: 0, born: BORN }
+    Listing { name, owner, content, length, added: now(), seeders: 1, partial: 0, born: BORN, files: None }
 }

@@ -147,7 +147,7 @@ impl Disk {
         self.complete.insert(content);
         let shape = self.keep_manifest(manifest);
         let elapsed = Duration::from_millis(1);
-        Ok(Imported { content, shape, stamp: stamp(shape.length), whole_sha256: None, elapsed })
+        Ok(Imported { content, shape, stamp: stamp(shape.length), whole_sha256: None, elapsed, folder: None })
     }
 
     fn open_part(&mut self, record: &DownloadRecord) -> Result<Opened, Reject> {
@@ -162,7 +162,7 @@ impl Disk {
         });
         part.download = record.id;
         part.durable = part.written.clone();
-        Ok(Opened { shape: shape_of(manifest), have: part.durable.clone() })
+        Ok(Opened { shape: shape_of(manifest), have: part.durable.clone(), wanted: None })
     }
 
     fn finish(&mut self, record: &DownloadRecord) -> Result<SourceStamp, Reject> {

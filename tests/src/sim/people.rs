@@ -53,6 +53,7 @@ impl World {
             whole_digest: false,
             force: false,
             wait_copies: 0,
+            follow_links: false,
         };
         match self.ask(place, request) {
             Ok(Answer::Uploaded(uploaded)) => uploaded.content,
@@ -113,5 +114,6 @@ pub fn download_request(detach: bool, name: &str) -> Request {
         destination: LocalPath("/downloads".into()),
         force: false,
         detach,
+        only: Vec::new(),
     }
 }

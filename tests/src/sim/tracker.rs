@@ -157,8 +157,17 @@ impl Tracker {
                     return Err(Reject::new(ErrorCode::FILE_EXISTS, "you list another file under that name"));
                 }
                 let (born, added) = (self.born(&group), now);
-                let listing =
-                    Listing { name: name.clone(), owner, content, length, added, seeders: 0, partial: 0, born };
+                let listing = Listing {
+                    name: name.clone(),
+                    owner,
+                    content,
+                    length,
+                    added,
+                    seeders: 0,
+                    partial: 0,
+                    born,
+                    files: None,
+                };
                 self.listings.insert((group, name), listing);
                 Ok(Answer::Done)
             }

@@ -187,9 +187,9 @@ fn subject<'a>(state: &'a State, entry: &'a Entry, changes: &'a [Change]) -> Opt
         Command::TransferGroup { group, user } => of_member("transfer_group", group, user),
         Command::DeleteGroup { group } => of_group("delete_group", group),
         Command::Publish { group, name, .. } => Line { file: Some(name), ..of_group("publish", group) },
-        Command::Replace { group, name, .. } | Command::PublishIn { group, name, .. } => {
-            Line { file: Some(name), ..of_group("publish", group) }
-        }
+        Command::Replace { group, name, .. }
+        | Command::PublishIn { group, name, .. }
+        | Command::PublishFolder { group, name, .. } => Line { file: Some(name), ..of_group("publish", group) },
         Command::Unpublish { group, name } => Line { file: Some(name), ..of_group("remove_file", group) },
         Command::RemoveFile { group, name, owner } => {
             Line { file: Some(name), ..of_member("remove_file", group, owner) }

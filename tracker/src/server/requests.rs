@@ -155,6 +155,9 @@ fn command(request: Request) -> Result<Command, Box<Request>> {
         Request::Publish { group, name, content, length, replace: true, born: None } => {
             Command::Replace { group, name, content, length }
         }
+        Request::PublishFolder { group, born, name, content, length, files, replace } => {
+            Command::PublishFolder { group, born, name, content, length, files, replace }
+        }
         Request::Unpublish { group, name, owner: None } => Command::Unpublish { group, name },
         Request::Unpublish { group, name, owner: Some(owner) } => Command::RemoveFile { group, name, owner },
         Request::SetPolicy { group, policy } => Command::SetPolicy { group, policy },

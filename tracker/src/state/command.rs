@@ -182,6 +182,23 @@ pub enum Command {
         /// In the place of what the actor lists under that name.
         replace: bool,
     },
+    /// As [`Command::PublishIn`], for a folder.
+    PublishFolder {
+        /// In which group.
+        group: GroupName,
+        /// When it was born.
+        born: UnixMillis,
+        /// The folder's name there.
+        name: FileName,
+        /// What it holds.
+        content: ContentId,
+        /// Bytes of all its files.
+        length: u64,
+        /// Number of its files.
+        files: u32,
+        /// In the place of what the actor lists under that name.
+        replace: bool,
+    },
 }
 
 /// Secrets of the whole cluster: made once, the same on every tracker, never sent to anybody else.

@@ -22,6 +22,8 @@ pub(super) struct Listed {
     pub content: ContentId,
     /// Bytes.
     pub length: u64,
+    /// Number of its files, where it is a folder.
+    pub files: Option<u32>,
     pub added: UnixMillis,
 }
 
@@ -85,6 +87,13 @@ impl Files {
         }
     }
 
+    /// Says of a listing that it is a folder of so many files.
+    pub fn set_files(&mut self, name: &FileName, owner: UserKey, files: u32) {
+        if let Some(listed) = self.listings.get_mut(&(FileKey::from(name), owner)) {
+            listed.files = Some(files);
+        }
+    }
+
     fn remove(&mut self, name: &FileName, owner: &UserKey) -> Option<Listed> {
         let key = (FileKey::from(name), owner.clone());
         let listed = self.listings.remove(&key)?;
@@ -143,6 +152,7 @@ impl State {
         name: &FileName,
         content: ContentId,
         length: u64,
+        files: Option<u32>,
         replace: bool,
         at: UnixMillis,
         changes: &mut Vec<Change>,
@@ -157,7 +167,9 @@ impl State {
             Some(listed) if listed.name != *name => {
                 return Err(refusal::twin_file(name, &listed.name, &found.name));
             }
-            Some(listed) if listed.content == content && listed.length == length => return Ok(Outcome::Done),
+            Some(listed) if (listed.content, listed.length, listed.files) == (content, length, files) => {
+                return Ok(Outcome::Done);
+            }
             Some(_) if !replace => return Err(refusal::other_content(name, &found.name)),
             Some(_) => false,
             None => true,
@@ -184,7 +196,7 @@ impl State {
         if is_new {
             self.count_listings(&user, 1);
         }
-        let listed = Listed { name: name.clone(), content, length, added: at };
+        let listed = Listed { name: name.clone(), content, length, files, added: at };
         self.groups.get_mut(&key).files.insert(user, listed);
         Ok(Outcome::Done)
     }

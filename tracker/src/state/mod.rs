@@ -97,13 +97,13 @@ impl State {
             Command::TransferGroup { group, user } => self.transfer_group(actor, group, user, changes),
             Command::DeleteGroup { group } => self.delete_group(actor, group, changes),
             Command::Publish { group, name, content, length } => {
-                self.publish(actor, group, None, name, *content, *length, false, at, changes)
+                self.publish(actor, group, None, name, *content, *length, None, false, at, changes)
             }
             Command::Unpublish { group, name } => self.unpublish(actor, group, name, changes),
             Command::SetPolicy { group, policy } => self.set_policy(actor, group, *policy, at, changes),
             Command::RemoveFile { group, name, owner } => self.remove_file(actor, group, name, owner, changes),
             Command::Replace { group, name, content, length } => {
-                self.publish(actor, group, None, name, *content, *length, true, at, changes)
+                self.publish(actor, group, None, name, *content, *length, None, true, at, changes)
             }
             Command::Login { user, proved } => self.enrol_node(actor, user, Some(proved), at, changes),
             Command::ChangePassword { proved, record, log_out_everywhere } => {
@@ -112,7 +112,10 @@ impl State {
             Command::WithdrawNodeOfUser { node } => self.withdraw_node(actor, *node, changes),
             Command::MakePublicGroup => Ok(self.make_public_group(changes)),
             Command::PublishIn { group, born, name, content, length, replace } => {
-                self.publish(actor, group, Some(*born), name, *content, *length, *replace, at, changes)
+                self.publish(actor, group, Some(*born), name, *content, *length, None, *replace, at, changes)
+            }
+            Command::PublishFolder { group, born, name, content, length, files, replace } => {
+                self.publish(actor, group, Some(*born), name, *content, *length, Some(*files), *replace, at, changes)
             }
         }
     }

@@ -292,6 +292,7 @@ impl State {
             seeders: 0,
             partial: 0,
             born: group.born,
+            files: listed.files,
         }
     }
 }

@@ -76,6 +76,17 @@ enum Section {
     Enrolled(Vec<(NodeId, UnixMillis)>),
     /// When the latest group was born, where that one is gone.
     LastBirth(UnixMillis),
+    /// The listings that are folders.
+    Folders(Vec<FolderRow>),
+}
+
+/// A listing of some group that is a folder.
+#[derive(Serialize, Deserialize)]
+struct FolderRow {
+    group: GroupName,
+    name: FileName,
+    owner: UserName,
+    files: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -136,6 +147,10 @@ impl State {
         if self.last_birth > self.groups.last_birth() {
             sections.push(Section::LastBirth(self.last_birth));
         }
+        let folders: Vec<_> = self.groups.by_key.values().flat_map(|group| self.folder_rows(group)).collect();
+        if !folders.is_empty() {
+            sections.push(Section::Folders(folders));
+        }
         let mut bytes = vec![SNAPSHOT_VERSION];
         bytes.extend(codec::encode(&(first, sections)));
         bytes
@@ -183,6 +198,16 @@ impl State {
                     }
                 }
                 Section::LastBirth(at) => state.last_birth = state.last_birth.max(at),
+                Section::Folders(rows) => {
+                    for FolderRow { group, name, owner, files } in rows {
+                        let owner = state.known(owner)?;
+                        let group = state.groups.by_key.get_mut(&GroupKey::from(&group));
+                        // A row of a listing that is not there says nothing.
+                        if let Some(group) = group {
+                            group.files.set_files(&name, owner, files);
+                        }
+                    }
+                }
             }
         }
         Ok(state)
@@ -212,6 +237,13 @@ impl State {
             added: listed.added,
         });
         rows.collect()
+    }
+
+    fn folder_rows<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = FolderRow> + 'a {
+        group.files.after(None).filter_map(|(owner, listed)| {
+            let (name, owner) = (listed.name.clone(), self.users.name(owner).clone());
+            Some(FolderRow { group: group.name.clone(), name, owner, files: listed.files? })
+        })
     }
 
     fn insert_group(&mut self, row: GroupRow) -> Result<(), SnapshotError> {
@@ -245,7 +277,8 @@ impl State {
     fn files(&self, rows: Vec<FileRow>) -> Result<Files, SnapshotError> {
         let mut files = Files::default();
         for row in rows {
-            let listed = Listed { name: row.name, content: row.content, length: row.length, added: row.added };
+            let listed =
+                Listed { name: row.name, content: row.content, length: row.length, files: None, added: row.added };
             files.insert(self.known(row.owner)?, listed);
         }
         Ok(files)

@@ -104,14 +104,25 @@ fn an_upload_says_how_others_get_it() {
         hash: HashAlgorithm::Blake3,
         whole_sha256: Some("ab12".to_owned()),
         elapsed_ms: 52_000,
+        folder: None,
     };
-    let text = shown(Answer::Uploaded(uploaded));
+    let text = shown(Answer::Uploaded(uploaded.clone()));
     assert_eq!(text.lines, ["ab12  genome.tar"]);
     assert_eq!(
         text.message.as_deref(),
         Some("genome.tar is shared with genomics: 84,379 pieces, 41.2 GiB hashed in 0:52 (811 MiB/s)")
     );
     assert_eq!(text.next.as_deref(), Some("for the others: p2pctl download_file genomics genome.tar DEST"));
+    let followed = vec!["bin/sh -> /bin/dash".to_owned()];
+    let folder = UploadedFolder { files: 3, empty_folders: 1, links: 2, followed };
+    let text = shown(Answer::Uploaded(Uploaded { folder: Some(folder), ..uploaded }));
+    assert_eq!(
+        text.message.as_deref(),
+        Some(
+            "genome.tar/ is shared with genomics: 3 files, 84,379 pieces, 41.2 GiB hashed in 0:52 (811 MiB/s); \
+             2 symbolic links followed: bin/sh -> /bin/dash …; left out: 1 empty folder"
+        )
+    );
 }
 
 #[test]

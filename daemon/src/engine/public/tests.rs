@@ -183,6 +183,7 @@ fn listing(owner: &str, content: ContentId) -> TrackerAnswer {
         seeders: 0,
         partial: 0,
         born: BUILT_IN_BORN,
+        files: None,
     }])
 }
 
@@ -367,7 +368,8 @@ fn share_up_to_writing(bench: &mut Bench) -> (AskId, MtorrentToWrite) {
         _ => None,
     });
     let ShareRecord { shape, stamp, .. } = share();
-    let imported = Imported { content: CONTENT, shape, stamp, whole_sha256: None, elapsed: Duration::ZERO };
+    let imported =
+        Imported { content: CONTENT, shape, stamp, whole_sha256: None, elapsed: Duration::ZERO, folder: None };
     bench.tell(Input::Imported(import.expect("hashed"), Ok(imported)));
     let (ask, _, request) = bench.question();
     assert_eq!(

@@ -27,6 +27,8 @@ fn engine(restored: Restored) -> Engine {
         seed: 1,
         process_id: 1,
         limits: Limits::default(),
+        streams_folder: "/streams".into(),
+        uploads_folder: "/uploads".into(),
     };
     let account = Account { user: "alice".parse().expect("a good name"), cluster: ClusterKey([1; 32]) };
     Engine::new(config, Restored { account: Some(account), ..restored }, at(0))
@@ -57,6 +59,7 @@ fn upload(engine: &mut Engine, now: u64) {
         whole_digest: false,
         force: false,
         wait_copies: 0,
+        follow_links: false,
     };
     engine.handle(at(now), Input::Command(CommandId(now), request));
 }
@@ -92,7 +95,7 @@ fn hashed(engine: &mut Engine, now: u64, ask: AskId) {
     let shape = Shape { length: 1, piece_length: PIECE_BYTES_MIN, hash: HashAlgorithm::Blake3 };
     let stamp = SourceStamp { length: 1, modified_ns: 0, device: 1, inode: 1 };
     let content = ContentId([5; 32]);
-    let imported = Imported { content, shape, stamp, whole_sha256: None, elapsed: Duration::ZERO };
+    let imported = Imported { content, shape, stamp, whole_sha256: None, elapsed: Duration::ZERO, folder: None };
     engine.handle(at(now), Input::Imported(ask, Ok(imported)));
 }
 

@@ -40,6 +40,61 @@ struct Wanted {
     bytes: Vec<u8>,
     /// What stood at the destination before.
     replaced: Option<Vec<u8>>,
+    /// The files that it is, where it is a folder.
+    files: Option<Arc<FileTable>>,
+}
+
+impl Wanted {
+    /// What stands at its destination, as the bytes of a file or of a folder's files; `None` where nothing does. A folder
+    /// that is not what it should be is not its files' bytes.
+    fn found(&self) -> Option<Vec<u8>> {
+        let destination = &self.record.destination;
+        let Some(table) = &self.files else { return fs::read(destination).ok() };
+        destination.exists().then(|| {
+            let read = |file: &FolderFile| fs::read(destination.join(file.path.as_str())).unwrap_or_default();
+            table.files().iter().flat_map(read).collect()
+        })
+    }
+
+    /// What a disk holds under the number of its file or folder: the bytes, and which pieces are written.
+    fn on_disk(&self, disk: &Image, number: u64) -> Option<(Vec<u8>, Vec<bool>)> {
+        let names = [part_path(&self.record.destination), self.record.destination.clone()];
+        let length = self.bytes.len() as u64;
+        let Some(table) = &self.files else {
+            names.iter().find(|name| disk.number(name) == Some(number))?;
+            let bytes = disk.bytes(number).to_vec();
+            let end = length.min(bytes.len() as u64);
+            let piece = |piece: u64| disk.is_written(number, piece * PIECE as u64..end.min((piece + 1) * PIECE as u64));
+            return Some((bytes, (0..length.div_ceil(PIECE as u64)).map(piece).collect()));
+        };
+        let top = names.iter().find(|name| disk.folder_number(name) == Some(number))?;
+        let number_of = |nth: usize| disk.number(&top.join(table.files()[nth].path.as_str()));
+        let mut bytes = Vec::new();
+        for (nth, file) in table.files().iter().enumerate() {
+            let mut of_file = number_of(nth).map_or(Vec::new(), |number| disk.bytes(number).to_vec());
+            of_file.resize(file.length as usize, 0);
+            bytes.extend(of_file);
+        }
+        let written = |piece: u64| {
+            let mut segments = table.segments(piece * PIECE as u64..length.min((piece + 1) * PIECE as u64));
+            segments.all(|segment| {
+                // A file of another length is made again.
+                let number = number_of(segment.file);
+                let number =
+                    number.filter(|number| disk.bytes(*number).len() as u64 == table.files()[segment.file].length);
+                number.is_some_and(|number| disk.is_written(number, segment.range.clone()))
+            })
+        };
+        Some((bytes, (0..length.div_ceil(PIECE as u64)).map(written).collect()))
+    }
+}
+
+/// What a run downloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Files,
+    /// More of them than are kept open until they are synced, and a few.
+    Folders,
 }
 
 /// A recorded run, and the folder it was recorded in: the journal holds its paths.
@@ -56,9 +111,9 @@ fn folder_in_memory() -> TempDir {
 }
 
 impl Run {
-    /// Three downloads beside each other: one finishes, one replaces a file, one is cancelled. Pieces come in any order,
-    /// syncs while others are written, and the daemon is killed on the way.
-    async fn record(seed: u64) -> Run {
+    /// Downloads beside each other: of files, one finishes, one replaces a file, one is cancelled; of two folders one finishes.
+    /// Pieces come in any order, syncs while others are written, and the daemon is killed on the way.
+    async fn record(seed: u64, what: What) -> Run {
         let mut random = fastrand::Rng::with_seed(seed);
         let root = folder_in_memory();
         let tape = Tape::new(root.path().join("vault"));
@@ -70,17 +125,32 @@ impl Run {
         let world = &mut World::on(Disk { tape: Some(Arc::clone(&tape)) }, root);
 
         let mut wanted = Vec::new();
-        for (name, pieces, replaced) in [("a.bin", 4, None), ("b.bin", 2, Some(old)), ("c.bin", 2, None)] {
+        let of_files = [("a.bin", 4, None), ("b.bin", 2, Some(old)), ("c.bin", 2, None)];
+        let of_files = of_files.into_iter().filter(|_| what == What::Files);
+        for (name, pieces, replaced) in of_files {
             let bytes = content(pieces * PIECE - random.usize(..PIECE / 2));
             let mut record = world.download(&bytes, name).await;
             if replaced.is_some() {
                 record.force = true;
                 world.store().remember(vec![Change::PutDownload(record.clone())]).await.expect("remembers");
             }
-            tape.tell(Promise::Remembered(record.id));
-            world.store().open_part(record.clone()).await.expect("opens");
-            wanted.push(Wanted { record, bytes, replaced });
+            wanted.push(Wanted { record, bytes, replaced, files: None });
         }
+        let many = (0..17).map(|nth| format!("many/{nth}")).map(|path| (path, 5000));
+        let large = [("a/b/large".to_owned(), PIECE + 9000), ("empty".to_owned(), 0), ("last".to_owned(), 7000)];
+        let few = [("x/one".to_owned(), PIECE / 2), ("y".to_owned(), PIECE)];
+        let of_folders = [("album", many.chain(large).collect::<Vec<_>>()), ("short", few.to_vec())];
+        for (name, files) in of_folders.into_iter().filter(|_| what == What::Folders) {
+            let bytes = content(files.iter().map(|(_, length)| length).sum());
+            let manifest = manifest_of_folder(&bytes, &files);
+            let record = world.remembered(&manifest, name).await;
+            wanted.push(Wanted { record, bytes, replaced: None, files: manifest.files().cloned() });
+        }
+        for one in &wanted {
+            tape.tell(Promise::Remembered(one.record.id));
+            world.store().open_part(one.record.clone()).await.expect("opens");
+        }
+        let cancelled_nth = wanted.len() - 1;
         world.store().inner.syncer.hold();
 
         let mut left: Vec<(usize, u32)> = Vec::new();
@@ -89,7 +159,7 @@ impl Run {
         }
         random.shuffle(&mut left);
         // The one that is cancelled never has its last piece.
-        left.retain(|(nth, piece)| *nth != 2 || *piece == 0);
+        left.retain(|(nth, piece)| *nth != cancelled_nth || *piece == 0);
         let kill_at = random.usize(1..left.len());
         for (nth, (download, piece)) in left.into_iter().enumerate() {
             let one = &wanted[download];
@@ -114,11 +184,11 @@ impl Run {
                 tape.tell(Promise::Durable(id, pieces));
             }
         }
-        for one in &wanted[..2] {
+        for one in &wanted[..cancelled_nth] {
             world.store().finish_part(one.record.clone()).await.expect("finishes");
             tape.tell(Promise::Finished(one.record.id));
         }
-        let cancelled = &wanted[2].record;
+        let cancelled = &wanted[cancelled_nth].record;
         tape.tell(Promise::Cancelling(cancelled.id));
         world.store().discard_part(cancelled.clone(), false).await.expect("discards");
         world.store().remember(vec![Change::DeleteDownload(cancelled.id)]).await.expect("forgets");
@@ -157,7 +227,8 @@ impl Run {
         let [files, state] = ["files", "state"].map(|name| self.root.path().join(name));
         self.tape.make(disk, &[&files, &state]);
         let (events, _events) = mpsc::unbounded_channel();
-        let (store, restored) = Store::open(&state, events).map_err(|error| error.to_string())?;
+        let keeper = Disk { tape: Some(self.tape.keeper()) };
+        let (store, restored) = Store::open_on(keeper, &state, events).map_err(|error| error.to_string())?;
         let held = self.hold_to(&store, &restored, disk, told, to_the_end).await;
         // Nothing may go on writing when the next disk is made.
         let inner = Arc::downgrade(&store.inner);
@@ -201,7 +272,7 @@ impl Run {
 /// What stands at a destination is whole: what was wanted, or what was there before.
 fn check_files(one: &Wanted, told: &Told) -> Result<(), String> {
     let destination = &one.record.destination;
-    let found = fs::read(destination).ok();
+    let found = one.found();
     let (wanted, before) = (found.as_ref() == Some(&one.bytes), found == one.replaced);
     ensure(wanted || before, || {
         format!("{} holds {:?} bytes that nobody wrote there", destination.display(), found.map(|bytes| bytes.len()))
@@ -218,18 +289,14 @@ async fn check_download(
     told: &Told,
     to_the_end: bool,
 ) -> Result<(), String> {
-    let (id, destination) = (one.record.id, &one.record.destination);
+    let id = one.record.id;
     let cancelling = told.cancelling.contains(&id);
     let part = store.inner.journal.part(id).map_err(|error| error.to_string())?;
     let (record, bits) = part.map_or((None, Vec::new()), |(record, bits)| (record.file, bits));
     let count = one.bytes.chunks(PIECE).len() as u32;
     let marked = HaveMap::from_bits(&bits, count).unwrap_or_else(|_| HaveMap::empty(count));
-    let names = [part_path(destination), destination.clone()];
-    let number = names
-        .iter()
-        .filter_map(|name| disk.number(name))
-        .find(|number| record.is_some_and(|mark| mark.inode == *number));
-    let on_disk = number.map_or(&[][..], |number| disk.bytes(number));
+    let number = record.map(|mark| mark.inode);
+    let (on_disk, is_written) = number.and_then(|number| one.on_disk(disk, number)).unwrap_or_default();
     let right = |piece: PieceIndex| on_disk.chunks(PIECE).nth(piece.as_usize()) == Some(piece_of(&one.bytes, piece.0));
     if !cancelling {
         let wrong: Vec<_> = marked.iter().filter(|piece| !right(*piece)).collect();
@@ -239,9 +306,7 @@ async fn check_download(
     }
     let opened = store.open_part(one.record.clone()).await.map_err(|reject| format!("cannot be opened: {reject}"))?;
     let part = store.inner.catalogue().part(id);
-    let range =
-        |piece: PieceIndex| u64::from(piece.0) * PIECE as u64..on_disk.len().min((piece.as_usize() + 1) * PIECE) as u64;
-    if let (Some(part), Some(number)) = (&part, number) {
+    if let (Some(part), Some(number), None) = (&part, number, &one.files) {
         let unmarked = |piece: &u32| !marked.contains(PieceIndex(*piece));
         let written = told.written.get(&number).into_iter().flatten().copied().filter(unmarked);
         let window: u64 = written.map(|piece| piece_of(&one.bytes, piece).len() as u64).sum();
@@ -255,7 +320,7 @@ async fn check_download(
         let served = store.read_piece(one.record.content, piece, &mut read).await.is_ok();
         ensure(!served || read == piece_of(&one.bytes, nth), || format!("piece {nth} is served and wrong"))?;
         ensure(opened.have.contains(piece) == served, || format!("piece {nth} is had and not served, or not had"))?;
-        let whole = number.is_some_and(|number| right(piece) && disk.is_written(number, range(piece)));
+        let whole = right(piece) && is_written.get(nth as usize) == Some(&true);
         ensure(served || cancelling || !whole, || format!("piece {nth} is there and was not found"))?;
     }
     if !to_the_end {
@@ -267,7 +332,7 @@ async fn check_download(
     }
     let finished = store.finish_part(one.record.clone()).await;
     ensure(finished.is_ok(), || format!("cannot be finished: {finished:?}"))?;
-    ensure(fs::read(destination).is_ok_and(|bytes| bytes == one.bytes), || "is finished and wrong".to_owned())
+    ensure(one.found().is_some_and(|bytes| bytes == one.bytes), || "is finished and wrong".to_owned())
 }
 
 /// Everything told up to a cut.
@@ -310,9 +375,18 @@ fn ensure(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
 
 #[tokio::test]
 async fn whatever_is_marked_verifies_wherever_the_power_is_cut() {
+    cut_runs(What::Files).await;
+}
+
+#[tokio::test]
+async fn nor_is_a_folder_ever_half_of_one() {
+    cut_runs(What::Folders).await;
+}
+
+async fn cut_runs(what: What) {
     let seeds = std::env::var("P2P_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("a number"));
     for seed in 0..seeds {
-        let run = Run::record(seed).await;
+        let run = Run::record(seed, what).await;
         match run.cut_everywhere(seed).await {
             Ok(disks) => println!("seed {seed}: {} entries, {disks} disks", run.entries.len()),
             Err(broken) => panic!("{broken}"),
@@ -323,7 +397,7 @@ async fn whatever_is_marked_verifies_wherever_the_power_is_cut() {
 /// The test must be able to fail: the same run as it would be recorded from a store with a fault.
 #[tokio::test]
 async fn a_store_that_does_things_in_another_order_is_caught() {
-    let run = &mut Run::record(0).await;
+    let run = &mut Run::record(0, What::Files).await;
     let entries = std::mem::take(&mut run.entries);
     let parts: BTreeSet<u64> = entries
         .iter()
@@ -343,6 +417,26 @@ async fn a_store_that_does_things_in_another_order_is_caught() {
         ("never syncs the data", &of_part, isize::MAX, "marked and do not verify"),
         ("tells before the marks are synced", &is_told, -8, "told durable and are not marked"),
         ("never syncs the folder", &is_folder, isize::MAX, "marked and do not verify"),
+        ("renames before all is synced", &is_rename, -40, "that nobody wrote there"),
+    ];
+    for (fault, is_moved, by, caught) in faults {
+        run.entries = moved(&entries, is_moved, by);
+        let broken = run.cut_everywhere(0).await.expect_err(fault);
+        assert!(broken.contains(caught), "{fault}: {broken}");
+        println!("{fault}: {broken}");
+    }
+}
+
+/// The same for folders, whose files are synced together.
+#[tokio::test]
+async fn a_store_that_syncs_folders_in_another_order_is_caught() {
+    let run = &mut Run::record(0, What::Folders).await;
+    let entries = std::mem::take(&mut run.entries);
+    let is_beneath = |entry: &Recorded| matches!(entry, Recorded::SyncBeneath { .. });
+    let is_rename = |entry: &Recorded| matches!(entry, Recorded::Rename { to, .. } if to.ends_with("album"));
+    type Is<'a> = &'a dyn Fn(&Recorded) -> bool;
+    let faults: [(&str, Is, isize, &str); 2] = [
+        ("never syncs the files", &is_beneath, isize::MAX, "marked and do not verify"),
         ("renames before all is synced", &is_rename, -40, "that nobody wrote there"),
     ];
     for (fault, is_moved, by, caught) in faults {

@@ -27,7 +27,7 @@ fn share(number: u32) -> ShareRecord {
 }
 
 fn publication(number: u32) -> PublicationRecord {
-    PublicationRecord { share: share(number), replace: true, request: RequestId([9; 16]) }
+    PublicationRecord { share: share(number), replace: true, request: RequestId([9; 16]), files: Some(7) }
 }
 
 fn open_error(state: &Path) -> StoreError {
@@ -179,10 +179,13 @@ fn records_have_the_bytes_that_they_had() {
     let limits = RateLimits { up_limit: 300, down_limit: 0 };
     let manifest = manifest_of(b"x", None);
     let download = DownloadRecord { id: DownloadId([9; 8]), ..record_of(&manifest, "/srv/x".into()) };
+    let only = Some(vec!["*.jpg".to_owned()]);
+    let of_some = DownloadRecord { only, wanted_bytes: Some(300), wanted_pieces: Some(7), ..download.clone() };
     let golden = [
         (record::encode_account(&account()), include_str!("golden/account_1.hex")),
         (record::encode_share(&ShareRecord { resting: true, ..share(1) }), include_str!("golden/share_3.hex")),
         (record::encode_download(&download), include_str!("golden/download_2.hex")),
+        (record::encode_download(&of_some), include_str!("golden/download_3.hex")),
         (record::encode_part(&part), include_str!("golden/part_1.hex")),
         (record::encode_limits(limits), include_str!("golden/limits_1.hex")),
         (record::encode_publication(&publication(1)), include_str!("golden/publication_1.hex")),
@@ -193,6 +196,7 @@ fn records_have_the_bytes_that_they_had() {
     }
     assert_eq!(record::decode_share(&record::encode_share(&share(1))).expect("decodes"), share(1));
     assert_eq!(record::decode_download(&record::encode_download(&download)).expect("decodes"), download);
+    assert_eq!(record::decode_download(&record::encode_download(&of_some)).expect("decodes"), of_some);
     assert_eq!(record::decode_part(&record::encode_part(&part)).expect("decodes"), part);
     assert_eq!(record::decode_limits(&record::encode_limits(limits)).expect("decodes"), limits);
     let decoded = record::decode_publication(&record::encode_publication(&publication(1))).expect("decodes");

@@ -1,6 +1,7 @@
 //! Tests of the store on real files. The world they share: a state folder, a folder of files, a store that can be killed.
 
 mod crash_disk;
+mod folders;
 mod full_disk;
 mod journal;
 mod mtorrents;
@@ -13,6 +14,7 @@ mod verify;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use p2p_proto::folder::{FileTable, FolderFile};
 use p2p_proto::geometry::PieceIndex;
 use p2p_proto::have_map::HaveMap;
 use p2p_proto::id::{ContentId, DownloadId};
@@ -25,6 +27,9 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::engine::record::{DownloadPhase, ShareRecord};
+
+/// Folders are shared, without links.
+const FOLDERS: Folders = Folders::Taken { follow_links: false };
 
 const PIECE: usize = PIECE_BYTES_MIN as usize;
 
@@ -80,9 +85,12 @@ impl World {
 
     /// Keeps the manifest of `content` and remembers a download of it to `name`.
     async fn download(&self, content: &[u8], name: &str) -> DownloadRecord {
-        let manifest = manifest_of(content, None);
+        self.remembered(&manifest_of(content, None), name).await
+    }
+
+    async fn remembered(&self, manifest: &Manifest, name: &str) -> DownloadRecord {
         self.store().keep_manifest(manifest.content_id(), manifest.encode()).await.expect("keeps");
-        let record = record_of(&manifest, self.path(name));
+        let record = record_of(manifest, self.path(name));
         self.store().remember(vec![Change::PutDownload(record.clone())]).await.expect("remembers");
         record
     }
@@ -124,7 +132,7 @@ impl World {
     }
 
     async fn share(&self, path: &Path, name: &str) -> (ShareRecord, ContentId) {
-        let imported = self.store().import(path.to_owned(), HashAlgorithm::Blake3, false, |_, _| {}).await;
+        let imported = self.store().import(path.to_owned(), HashAlgorithm::Blake3, false, FOLDERS, |_, _| {}).await;
         let imported = imported.expect("imports");
         let share = ShareRecord {
             user: "alice".parse().expect("a name"),
@@ -179,6 +187,21 @@ fn manifest_of(content: &[u8], whole_sha256: Option<[u8; 32]>) -> Manifest {
     Manifest::new(geometry, hash, digests, whole_sha256).expect("fits")
 }
 
+/// The manifest of a folder with these files, in the order of their paths, one behind the other.
+fn manifest_of_folder(content: &[u8], files: &[(String, usize)]) -> Manifest {
+    let hash = HashAlgorithm::Blake3;
+    let file = |(path, length): &(String, usize)| FolderFile {
+        path: path.parse().expect("an allowed path"),
+        length: *length as u64,
+        executable: false,
+    };
+    let table = FileTable::new(files.iter().map(file).collect()).expect("allowed");
+    let geometry = Manifest::geometry_of(&table, hash).expect("divides");
+    let mut digests = Vec::new();
+    content.chunks(PIECE).for_each(|piece| hash.digest_into(piece, &mut digests).expect("no attack"));
+    Manifest::of_folder(geometry, hash, digests, table).expect("fits")
+}
+
 fn record_of(manifest: &Manifest, destination: PathBuf) -> DownloadRecord {
     let id = manifest.content_id().0;
     let mut random = fastrand::Rng::with_seed(destination.as_os_str().len() as u64);
@@ -197,6 +220,9 @@ fn record_of(manifest: &Manifest, destination: PathBuf) -> DownloadRecord {
         shape: None,
         phase: DownloadPhase::Active,
         born: Some(UnixMillis(2)),
+        only: None,
+        wanted_bytes: None,
+        wanted_pieces: None,
     }
 }
 

@@ -13,7 +13,7 @@ fn trackers() -> [TrackerAddress; 2] {
 /// Imports a file with SHA-1 pieces and writes its `.mtorrent` to `place`.
 async fn write(world: &World, bytes: &[u8], place: PathBuf) -> Result<ContentId, Reject> {
     let path = world.file("shared", bytes);
-    let imported = world.store().import(path, HashAlgorithm::Sha1, false, |_, _| {}).await.expect("imports");
+    let imported = world.store().import(path, HashAlgorithm::Sha1, false, FOLDERS, |_, _| {}).await.expect("imports");
     let (content, given) = (imported.content, "folder/shared".to_owned());
     world
         .store()
@@ -92,11 +92,11 @@ async fn a_file_that_was_made_to_collide_has_no_sha1() {
     for bytes in &pair {
         // Behind a good piece, in a file of several.
         let path = world.file("crafted", &[&content(PIECE), bytes.as_slice()].concat());
-        let refused = world.store().import(path.clone(), HashAlgorithm::Sha1, false, |_, _| {}).await;
+        let refused = world.store().import(path.clone(), HashAlgorithm::Sha1, false, FOLDERS, |_, _| {}).await;
         let reject = refused.expect_err("refused");
         assert!(reject.code == ErrorCode::INTEGRITY && reject.hint.contains("--hash"), "{reject:?}");
         let imported =
-            world.store().import(path, HashAlgorithm::Blake3, false, |_, _| {}).await.expect("another digest");
+            world.store().import(path, HashAlgorithm::Blake3, false, FOLDERS, |_, _| {}).await.expect("another digest");
         contents.push(imported.content);
     }
     assert_ne!(contents[0], contents[1], "two contents");

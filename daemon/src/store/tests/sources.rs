@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use super::*;
 
 async fn import(world: &World, path: PathBuf) -> Result<Imported, Reject> {
-    world.store().import(path, HashAlgorithm::Blake3, false, |_, _| {}).await
+    world.store().import(path, HashAlgorithm::Blake3, false, FOLDERS, |_, _| {}).await
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn every_hash_and_the_whole_digest_come_out_of_one_pass() {
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = Arc::clone(&told);
         let progress = move |done, length| tell.lock().expect("no panic").push((done, length));
-        let imported = world.store().import(path.clone(), hash, true, progress).await.expect("imports");
+        let imported = world.store().import(path.clone(), hash, true, FOLDERS, progress).await.expect("imports");
         assert_eq!(imported.whole_sha256, Some(whole));
         let description = world.store().describe(imported.content).await.expect("describes");
         assert_eq!((description.shape.hash, description.whole_sha256), (hash, Some(whole)));

@@ -5,12 +5,13 @@
 //! them, in order, as every journalling file system keeps them. A name and the bytes of its file know nothing of each other.
 //!
 //! A file is found again by its number and its time of birth, which nobody can give to a new file. So each recorded file
-//! has a second name in a vault beside the world, and a disk is made by giving it its old names and other bytes.
+//! has a second name in a vault beside the world, and a disk is made by giving it its old names and other bytes. A folder,
+//! which can have one name only, is moved into the vault and out of it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirEntryExt as _, FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -31,6 +32,8 @@ pub(in super::super) struct Tape {
     recorded: Mutex<Vec<Recorded>>,
     /// What the files in the vault hold, where that is known: most disks differ in few of them.
     made: Mutex<BTreeMap<u64, Content>>,
+    /// Nothing is recorded; folders that are removed are kept.
+    keeps_only: bool,
 }
 
 /// One entry.
@@ -72,6 +75,17 @@ pub(super) enum Recorded {
     SyncFolder {
         path: PathBuf,
     },
+    CreateFolder {
+        path: PathBuf,
+        folder: u64,
+    },
+    RemoveFolder {
+        path: PathBuf,
+    },
+    SyncBeneath {
+        path: PathBuf,
+        modified: Vec<(u64, SystemTime)>,
+    },
     /// Somebody was told this, which no power cut may belie.
     Told(super::crash_disk::Promise),
 }
@@ -80,7 +94,13 @@ impl Tape {
     /// An empty tape for a world on the same disk as the folder `vault`.
     pub(super) fn new(vault: PathBuf) -> Arc<Tape> {
         fs::create_dir(&vault).expect("a folder");
-        Arc::new(Tape { vault, recorded: Mutex::default(), made: Mutex::default() })
+        Arc::new(Tape { vault, recorded: Mutex::default(), made: Mutex::default(), keeps_only: false })
+    }
+
+    /// A tape for who opens the disks that this one makes: it records nothing, and folders removed are there for the next.
+    pub(super) fn keeper(&self) -> Arc<Tape> {
+        let vault = self.vault.clone();
+        Arc::new(Tape { vault, recorded: Mutex::default(), made: Mutex::default(), keeps_only: true })
     }
 
     /// Makes a change and records it, with no other change in between. One that fails changed nothing.
@@ -90,7 +110,18 @@ impl Tape {
         make: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
         let mut recorded = self.recorded.lock().expect("no panic");
+        if let Change::RemoveFolder { folder, name } = change {
+            // One of its number and birth is needed again. It is moved out as another is made for `make` to remove.
+            let path = path_of(folder).join(name);
+            if fs::read_dir(&path)?.next().is_none() {
+                fs::rename(&path, self.vault.join(format!("{}", fs::metadata(&path)?.ino())))?;
+                fs::create_dir(&path)?;
+            }
+        }
         let made = make()?;
+        if self.keeps_only {
+            return Ok(made);
+        }
         recorded.push(match change {
             Change::Create { folder, name } => {
                 let path = path_of(folder).join(name);
@@ -109,6 +140,16 @@ impl Tape {
                 Recorded::Rename { from: path_of(folder).join(from), to: path_of(folder).join(to) }
             }
             Change::Remove { folder, name } => Recorded::Remove { path: path_of(folder).join(name) },
+            Change::CreateFolder { folder, name } => {
+                let path = path_of(folder).join(name);
+                Recorded::CreateFolder { folder: fs::metadata(&path)?.ino(), path }
+            }
+            Change::RemoveFolder { folder, name } => Recorded::RemoveFolder { path: path_of(folder).join(name) },
+            Change::SyncBeneath { folder } => {
+                let (path, mut modified) = (path_of(folder), Vec::new());
+                times_beneath(&path, &mut modified)?;
+                Recorded::SyncBeneath { path, modified }
+            }
             Change::SyncFolder { folder } => Recorded::SyncFolder { path: path_of(folder) },
         });
         Ok(made)
@@ -141,11 +182,15 @@ impl Tape {
     pub(super) fn make(&self, disk: &Image, folders: &[&Path]) {
         for folder in folders {
             fs::create_dir_all(folder).expect("a folder");
-            for entry in fs::read_dir(folder).expect("a folder") {
-                fs::remove_file(entry.expect("reads").path()).expect("removes");
-            }
+            self.clear(folder);
         }
-        for (path, file) in &disk.names {
+        // In the order of their paths: a folder comes before what lies in it.
+        for (path, folder) in &disk.folders {
+            fs::rename(self.vault.join(folder.to_string()), path).expect("moves");
+        }
+        // A file in a folder whose name did not last is gone with it.
+        let lasting = |path: &Path| path.parent().is_some_and(Path::is_dir);
+        for (path, file) in disk.names.iter().filter(|(path, _)| lasting(path)) {
             let kept = self.vault.join(file.to_string());
             let content = &disk.files[file];
             let mut made = self.made.lock().expect("no panic");
@@ -157,11 +202,38 @@ impl Tape {
         }
     }
 
+    /// Takes everything out of a folder; folders that were recorded go to the vault.
+    fn clear(&self, folder: &Path) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("reads").path();
+            let metadata = fs::symlink_metadata(&path).expect("looks");
+            if !metadata.is_dir() {
+                fs::remove_file(path).expect("removes");
+                continue;
+            }
+            self.clear(&path);
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("sets");
+            fs::rename(&path, self.vault.join(metadata.ino().to_string())).expect("moves");
+        }
+    }
+
     /// The files that [`Tape::make`] made were written to since.
     pub(super) fn changed(&self, disk: &Image, folder: &Path) {
         let mut made = self.made.lock().expect("no panic");
         disk.names.iter().filter(|(path, _)| path.starts_with(folder)).for_each(|(_, file)| drop(made.remove(file)));
     }
+}
+
+/// The numbers of all files beneath a folder, and when they were last written to.
+fn times_beneath(folder: &Path, times: &mut Vec<(u64, SystemTime)>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => times_beneath(&entry.path(), times)?,
+            false => times.push((entry.ino(), entry.metadata()?.modified()?)),
+        }
+    }
+    Ok(())
 }
 
 fn number_of(file: &File) -> u64 {
@@ -177,6 +249,7 @@ fn path_of(folder: &File) -> PathBuf {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Image {
     names: BTreeMap<PathBuf, u64>,
+    folders: BTreeMap<PathBuf, u64>,
     files: BTreeMap<u64, Content>,
 }
 
@@ -221,6 +294,11 @@ impl Image {
         self.names.get(path).copied()
     }
 
+    /// The number of a folder.
+    pub(super) fn folder_number(&self, path: &Path) -> Option<u64> {
+        self.folders.get(path).copied()
+    }
+
     /// The bytes of a file.
     pub(super) fn bytes(&self, file: u64) -> &[u8] {
         self.files.get(&file).map_or(&[], |content| &content.bytes)
@@ -253,9 +331,14 @@ impl Image {
                 self.files.entry(*file).or_default();
             }
             Recorded::Rename { from, to } => {
-                if let Some(file) = self.names.remove(from) {
-                    self.names.insert(to.clone(), file);
-                }
+                rename_beneath(&mut self.names, from, to);
+                rename_beneath(&mut self.folders, from, to);
+            }
+            Recorded::CreateFolder { path, folder } => drop(self.folders.insert(path.clone(), *folder)),
+            // Only what is empty goes: what lay in it was gone before.
+            Recorded::RemoveFolder { path } => {
+                self.folders.retain(|name, _| !name.starts_with(path));
+                self.names.retain(|name, _| !name.starts_with(path));
             }
             Recorded::Remove { path } => drop(self.names.remove(path)),
             Recorded::SetLength { file, length } => self.files.entry(*file).or_default().set_length(*length as usize),
@@ -272,6 +355,11 @@ impl Image {
                 }
             }
             Recorded::SyncAll { file, modified } => self.files.entry(*file).or_default().modified = Some(*modified),
+            Recorded::SyncBeneath { modified, .. } => {
+                for (file, modified) in modified {
+                    self.files.entry(*file).or_default().modified = Some(*modified);
+                }
+            }
             Recorded::SyncData { .. } | Recorded::SyncFolder { .. } | Recorded::Told(_) => (),
         }
     }
@@ -344,6 +432,13 @@ impl Replay {
             Recorded::Found { .. } => &|_| false,
             Recorded::SyncData { file } | Recorded::SyncAll { file, .. } => &|change| is_of_file(change, *file),
             Recorded::SyncFolder { path } => &|change| is_in_folder(change, path),
+            Recorded::SyncBeneath { path, .. } => {
+                let beneath = self.files_beneath(path);
+                &move |change| {
+                    name_of(change).is_some_and(|name| name.starts_with(path) && name != path)
+                        || beneath.iter().any(|file| is_of_file(change, *file))
+                }
+            }
             change => return self.pending.push(change.clone()),
         };
         let (now_synced, pending): (Vec<_>, _) =
@@ -352,6 +447,16 @@ impl Replay {
         for change in now_synced.iter().chain([entry]) {
             self.synced.apply(change, Lost::Hole, &mut fastrand::Rng::with_seed(0), &mut |_| true);
         }
+    }
+
+    /// Every file that has ever had a name beneath a folder.
+    fn files_beneath(&self, path: &Path) -> Vec<u64> {
+        let created = self.pending.iter().filter_map(|change| match change {
+            Recorded::Create { path: name, file } if name.starts_with(path) => Some(*file),
+            _ => None,
+        });
+        let named = self.synced.names.iter().filter(|(name, _)| name.starts_with(path)).map(|(_, file)| *file);
+        created.chain(named).collect()
     }
 
     /// Changes that a power cut may take away.
@@ -402,7 +507,31 @@ impl Replay {
 }
 
 fn is_name(change: &Recorded) -> bool {
-    matches!(change, Recorded::Create { .. } | Recorded::Rename { .. } | Recorded::Remove { .. })
+    name_of(change).is_some()
+}
+
+/// The name that a change makes or takes away, where it does.
+fn name_of(change: &Recorded) -> Option<&Path> {
+    match change {
+        Recorded::Create { path, .. }
+        | Recorded::Remove { path }
+        | Recorded::Rename { to: path, .. }
+        | Recorded::CreateFolder { path, .. }
+        | Recorded::RemoveFolder { path } => Some(path),
+        _ => None,
+    }
+}
+
+/// Gives a name, and those of all that lies beneath it, another beginning.
+fn rename_beneath(names: &mut BTreeMap<PathBuf, u64>, from: &Path, to: &Path) {
+    let moved: Vec<_> = names.keys().filter(|name| name.starts_with(from)).cloned().collect();
+    for name in moved {
+        if let (Some(number), Ok(within)) = (names.remove(&name), name.strip_prefix(from)) {
+            // Joined with nothing, a path would end with a separator.
+            let renamed = if within.as_os_str().is_empty() { to.to_owned() } else { to.join(within) };
+            names.insert(renamed, number);
+        }
+    }
 }
 
 fn is_of_file(change: &Recorded, number: u64) -> bool {
@@ -410,10 +539,5 @@ fn is_of_file(change: &Recorded, number: u64) -> bool {
 }
 
 fn is_in_folder(change: &Recorded, folder: &Path) -> bool {
-    match change {
-        Recorded::Create { path, .. } | Recorded::Remove { path } | Recorded::Rename { to: path, .. } => {
-            path.parent() == Some(folder)
-        }
-        _ => false,
-    }
+    name_of(change).is_some_and(|name| name.parent() == Some(folder))
 }

@@ -62,6 +62,18 @@ fn the_encoding_of_what_came_later_stays() {
             },
             [&[21, 1, b'g', 0xac, 0x02, 1, b'f'][..], &[5; 32], &[0xac, 0x02, 1]].concat(),
         ),
+        (
+            Command::PublishFolder {
+                group: "g".parse().expect("an allowed name"),
+                born: UnixMillis(300),
+                name: "f".parse().expect("an allowed name"),
+                content: p2p_proto::id::ContentId([5; 32]),
+                length: 300,
+                files: 7,
+                replace: true,
+            },
+            [&[22, 1, b'g', 0xac, 0x02, 1, b'f'][..], &[5; 32], &[0xac, 0x02, 7, 1]].concat(),
+        ),
     ] {
         let entry = Entry { command, ..entry(1) };
         let bytes = record_alone(&entry);

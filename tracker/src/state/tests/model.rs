@@ -341,7 +341,7 @@ impl Model {
                 }
             }
             // Births are no part of the model: `rules` has its cases.
-            Command::PublishIn { .. } => unreachable!("none is drawn"),
+            Command::PublishIn { .. } | Command::PublishFolder { .. } => unreachable!("none is drawn"),
             Command::MakePublicGroup => {
                 if !std::mem::replace(&mut self.public_made, true) && !self.groups.iter().any(|(g, ..)| g == "public") {
                     self.add_public();

@@ -516,6 +516,32 @@ fn the_encoding_of_a_snapshot_stays() {
 }
 
 #[test]
+fn a_folder_is_one_listing_with_the_number_of_its_files() {
+    let mut bench = Bench::with_users(&["alice"]);
+    bench.ok("alice", create("g", Open));
+    let born = born(&bench, "g");
+    let publish_folder = |name: &str, files| Command::PublishFolder {
+        group: self::name("G"),
+        born,
+        name: self::name(name),
+        content: content(1),
+        length: 10,
+        files,
+        replace: false,
+    };
+    bench.ok("alice", publish("g", "file", 1));
+    bench.ok("alice", publish_folder("album", 300));
+    bench.ok("alice", publish_folder("album", 300));
+    assert_eq!(bench.refused("alice", publish_folder("album", 301)), ErrorCode::FILE_EXISTS);
+    let listed = bench.state.files_page(node("alice"), &name("g"), None).expect("may read");
+    assert_eq!(listed.iter().map(|file| file.files).collect::<Vec<_>>(), [Some(300), None]);
+    let bytes = bench.state.encode();
+    // The last section: its number, one row of a group, a name, an owner and 300.
+    assert!(bytes.ends_with(b"\x04\x01\x01g\x05album\x05alice\xac\x02"), "{bytes:?}");
+    assert_eq!(State::decode(&bytes), Ok(bench.state));
+}
+
+#[test]
 fn a_snapshot_that_dates_a_node_of_nobody_is_refused() {
     let mut bytes = recorded().encode();
     // The last row: a node's id and the time, which has two bytes here.
