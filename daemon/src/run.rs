@@ -80,7 +80,8 @@ async fn serve(arguments: Arguments, folders: Folders, config: Config, log: Log)
     spool::empty(&folders.streams())?;
     let (store_events, told) = mpsc::unbounded_channel();
     let (store, mut restored) = Store::open(&folders.state, store_events).map_err(|error| local(&error))?;
-    spool::sweep(&folders.uploads(), restored.shares.iter().map(|share| share.path.as_path()));
+    let waiting = restored.publications.iter().map(|publication| &publication.share);
+    spool::sweep(&folders.uploads(), restored.shares.iter().chain(waiting).map(|share| share.path.as_path()));
     tokio::spawn(tell_store_events(told, inputs.clone()));
     let endpoint = Endpoint::bind(Arc::clone(&identity), config.listen).map_err(|error| {
         Reject::new(ErrorCode::INTERNAL, error.to_string()).hint("another address or port: --listen ADDR:PORT")

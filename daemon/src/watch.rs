@@ -120,11 +120,6 @@ async fn look_once<A: Future<Output = Result<Answer, Reject>>>(
         let of_group = shares.shares.into_iter().filter(|share| share.group == watch.group);
         let is_changed = |share: &Share| !share.seeding && !share.until_requested;
         let whole = of_group.map(|share| (share.path.0.clone(), !is_changed(&share))).collect();
-        for (path, _) in HashMap::iter(&whole).filter(|(_, whole)| !**whole) {
-            if let Some(entry) = entries.get_mut(path) {
-                entry.changed = true;
-            }
-        }
         *shared = Some(Shared { asked: Instant::now(), whole });
     }
     entries.retain(|path, _| found.contains_key(path));
@@ -157,6 +152,10 @@ async fn upload<A: Future<Output = Result<Answer, Reject>>>(
     force: bool,
     ask: &impl Fn(Request) -> A,
 ) -> Result<(), Reject> {
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+        let message = "it is a symbolic link, which whoever may write in the folder could have made";
+        return Err(Reject::new(ErrorCode::NOT_A_FILE, message).hint("put the file itself there"));
+    }
     let name = path.file_name().unwrap_or_default();
     let not_text = || Reject::new(ErrorCode::BAD_NAME, "its name is not UTF-8 text");
     let name = name.to_str().ok_or_else(not_text)?.parse::<FileName>()?;
@@ -170,7 +169,11 @@ async fn upload<A: Future<Output = Result<Answer, Reject>>>(
         wait_copies: 0,
         follow_links: false,
     };
-    ask(request).await.map(drop)
+    match ask(request).await {
+        // The daemon keeps it, and publishes it when trackers can.
+        Err(reject) if matches!(reject.code, ErrorCode::NO_TRACKER | ErrorCode::NO_MAJORITY) => Ok(()),
+        uploaded => uploaded.map(drop),
+    }
 }
 
 /// What lies in a folder, and how it looks. Names that begin with a dot or end with `.part` are of what is being made.

@@ -132,6 +132,9 @@ pub enum TableError {
     /// More than [`FOLDER_FILES_MAX`].
     #[error("more than {FOLDER_FILES_MAX} files in one folder")]
     TooMany,
+    /// More than [`FOLDER_FILES_MAX`], too.
+    #[error("more than {FOLDER_FILES_MAX} folders in one folder")]
+    TooManyFolders,
     /// Names that together are longer than [`FOLDER_TABLE_BYTES_MAX`].
     #[error("a table of files of {0} bytes where at most {FOLDER_TABLE_BYTES_MAX} are allowed")]
     TooLong(u64),
@@ -236,6 +239,9 @@ fn check_clashes(files: &[FolderFile]) -> Result<(), TableError> {
         for folder in file.path.folders().filter(|_| !seen) {
             if let Some(known) = folders.insert(folded(folder), folder).filter(|known| *known != folder) {
                 return Err(TableError::Clash(known.to_owned(), folder.to_owned()));
+            }
+            if folders.len() > FOLDER_FILES_MAX {
+                return Err(TableError::TooManyFolders);
             }
         }
         let path = file.path.as_str();

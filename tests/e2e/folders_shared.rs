@@ -135,6 +135,12 @@ fn of_a_folder_some_files_are_fetched() {
     assert!(number(result, "fetched_bytes") < 8 * MIB, "the large file stays there: {result}");
     assert_eq!(only_download(&album.bob)["state"], "complete", "a part of a folder is not shared");
     assert_eq!(album.bob.json(&["list"])["shares"], serde_json::json!([]));
+    // What somebody has put in the place of a file that was not picked is theirs.
+    std::fs::write(copy.join("raw"), "bob's own").expect("written");
+    let id = only_download(&album.bob)["id"].as_str().expect("an id").to_owned();
+    album.bob.run(&["cancel", &id, "--delete-data"]);
+    eventually("what was picked is gone", || (tree(&copy).len() == 1).then_some(()));
+    assert_eq!(std::fs::read_to_string(copy.join("raw")).expect("there"), "bob's own");
 
     let other = album.path("other");
     let words = ["download_file", "photos", "album", text(&other), "--only", "*.txt"];

@@ -303,6 +303,26 @@ fn standard_input_is_shared_and_kept_for_as_long_as_it_is() {
 }
 
 #[test]
+fn standard_input_that_no_tracker_can_publish_yet_is_kept() {
+    let mut shared = Shared::new(1);
+    shared.world.tracker.kill();
+    let (code, said) = upload(&shared.alice, b"piped", &["--name", "later"]);
+    assert_eq!((code, said.contains("waits to be published")), (Some(8), true), "{said}");
+    assert_eq!(upload(&shared.alice, b"given up", &["--name", "never"]).0, Some(8));
+    shared.alice.run(&["stop_share", "photos", "never"]);
+    eventually("what is given up is not kept", || (kept_uploads(&shared.alice).len() == 1).then_some(()));
+    shared.alice.kill();
+    shared.alice.restart();
+    shared.world.tracker.restart();
+    let fetched = eventually("it is published", || {
+        let mut command = shared.bob.command_in_its_home();
+        let output = command.args(["download_file", "photos", "later", "-"]).output().expect("runs");
+        output.status.success().then_some(output.stdout)
+    });
+    assert_eq!(fetched, b"piped");
+}
+
+#[test]
 fn an_upload_that_is_interrupted_or_killed_publishes_nothing_and_leaves_nothing() {
     let shared = Shared::new(1);
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::KILL] {

@@ -139,7 +139,7 @@ pub fn restore(folder: &Path, file: &Path) -> Result<(), Reject> {
     // As who takes over: what was granted, voided and read since the copy is of an earlier epoch. The second tells this from
     // another time that the copy is put back.
     let epoch = Epoch::of(contents.place).next(contents.tracker);
-    state.void_earlier_counts(epoch.first_place() + clock::now().0 / 1000);
+    state.void_earlier_counts(epoch.first_place().saturating_add(clock::now().0 / 1000));
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Reject::new(ErrorCode::WRONG_STATE, format!("the state folder {} is not empty", folder.display()))
             .hint("move what is there away, or name another with --home DIR"));

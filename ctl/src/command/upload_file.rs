@@ -91,9 +91,12 @@ impl UploadFile {
     }
 }
 
-/// Whether the daemon has said that it does not share the file, and not merely that nobody waits for it any more.
+/// Whether the daemon has said that it does not share the file: not merely that nobody waits for it any more, nor that it keeps
+/// it to be published later.
 fn is_final(code: ErrorCode) -> bool {
-    ![ErrorCode::INTERRUPTED, ErrorCode::TIMED_OUT, ErrorCode::NO_DAEMON].contains(&code)
+    let kept = [ErrorCode::NO_TRACKER, ErrorCode::NO_MAJORITY];
+    let unknown = [ErrorCode::INTERRUPTED, ErrorCode::TIMED_OUT, ErrorCode::NO_DAEMON];
+    !kept.contains(&code) && !unknown.contains(&code)
 }
 
 /// FILE and GROUP, turned round where only the second is a file, or, with no file, a folder.

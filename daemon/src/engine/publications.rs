@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use p2p_proto::control::{self, LocalPath};
 use p2p_proto::escape::shell_word;
+use p2p_proto::id::RequestId;
 use p2p_proto::name::{FileName, GroupName, UserName};
 use p2p_proto::reject::{ErrorCode, Reject};
 use p2p_proto::tracker::{self, Reply, Request};
@@ -41,8 +42,8 @@ struct Publication {
 #[derive(Debug, Default)]
 pub(super) struct Publications {
     waiting: BTreeMap<Key, Publication>,
-    /// Which one a tracker is asked for now.
-    asking: Option<Key>,
+    /// Which one a tracker is asked for now, and by the id of which attempt.
+    asking: Option<(Key, RequestId)>,
 }
 
 impl Publications {
@@ -116,7 +117,7 @@ impl Engine {
                 }
             }
         };
-        self.publications.asking = Some(key.clone());
+        self.publications.asking = Some((key.clone(), record.request));
         if !self.ask_now_as(Step::Publication(key), record.request, request) {
             // Whichever tracker connects is asked.
             self.publications.asking = None;
@@ -125,8 +126,12 @@ impl Engine {
 
     /// A tracker has answered for one, or could not.
     pub(super) fn publication_told(&mut self, key: &Key, reply: Reply) {
-        self.publications.asking = None;
-        let Some(waiting) = self.publications.waiting.get_mut(key) else { return self.publish_now() };
+        let asked = self.publications.asking.take().map(|(_, request)| request);
+        let waiting = self.publications.waiting.get_mut(key);
+        // Another upload of that name may have taken its place meanwhile.
+        let Some(waiting) = waiting.filter(|waiting| Some(waiting.record.request) == asked) else {
+            return self.publish_now();
+        };
         match reply {
             Ok(tracker::Answer::Groups(page)) => match page.first().filter(|group| group.is_published_in()) {
                 Some(group) => waiting.record.share.born = Some(group.born),
@@ -161,7 +166,11 @@ impl Engine {
     /// Gives up what waits under a name for the user who is logged in; the change to keep, if there was any.
     pub(super) fn give_up_publication(&mut self, group: &GroupName, name: &FileName) -> Option<Change> {
         let user = self.user().ok()?.clone();
-        self.publications.waiting.remove(&(user.clone(), group.clone(), name.clone()))?;
+        let given_up = self.publications.waiting.remove(&(user.clone(), group.clone(), name.clone()))?;
+        let path = given_up.record.share.path;
+        if self.is_from_pipe(&path) {
+            self.outputs.push_back(Output::DeleteUpload(path));
+        }
         Some(Change::DeletePublication(user, group.clone(), name.clone()))
     }
 

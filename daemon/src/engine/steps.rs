@@ -1,6 +1,6 @@
 //! Steps: what an answer from a tracker or the store is for, and what comes after it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use p2p_proto::control::{
     Answer, FileInfo, FileRemoved, Frame, GroupJoined, Hashing, LocalPath, NodePrefix, RateLimits, Uploaded,
@@ -275,12 +275,16 @@ impl Engine {
         self.outputs.push_back(Output::Tell(command, Frame::Hashing(hashing)));
     }
 
+    /// Whether a file came from a command's standard input, and is this daemon's to delete.
+    pub(super) fn is_from_pipe(&self, path: &Path) -> bool {
+        path.parent() == Some(&self.config.uploads_folder)
+    }
+
     /// The file is hashed: it is listed next, so that nobody is told of a file that cannot be found.
     pub(super) fn imported(&mut self, ask: AskId, result: Result<Imported, Reject>) {
         let Some(Step::Hashed(command, upload)) = self.steps.remove(&ask) else { return };
         // What came from standard input and was interrupted may be cut short where it came from, too.
-        let is_from_pipe = upload.path.starts_with(&self.config.uploads_folder);
-        if is_from_pipe && !self.connected_commands.contains(&command) {
+        if self.is_from_pipe(&upload.path) && !self.connected_commands.contains(&command) {
             return self.outputs.push_back(Output::DeleteUpload(upload.path));
         }
         match result {

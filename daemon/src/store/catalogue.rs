@@ -143,7 +143,7 @@ impl Catalogue {
     /// The files in `folder` that nothing is read from any more, since they were asked for last.
     pub(super) fn take_unclaimed(&mut self, folder: &Path) -> Vec<PathBuf> {
         let mut gone = std::mem::take(&mut self.unclaimed);
-        gone.retain(|path| path.starts_with(folder) && !self.claims.values().any(|(_, claimed)| claimed == path));
+        gone.retain(|path| path.parent() == Some(folder) && !self.claims.values().any(|(_, claimed)| claimed == path));
         gone
     }
 

@@ -160,10 +160,10 @@ pub(super) fn discard(
             None => Folder::open(parent, &journal.disk).ok(),
         };
         if let Some(folder) = folder {
-            remove_marked(&folder, &part_name(name), &mark, record, journal)?;
+            remove_marked(&folder, &part_name(name), &mark, record, journal, false)?;
             if finished {
                 check_unchanged(&folder, name, &mark, in_place.as_ref(), record, journal)?;
-                remove_marked(&folder, name, &mark, record, journal)?;
+                remove_marked(&folder, name, &mark, record, journal, true)?;
             }
             let _ = folder.sync();
         }
@@ -213,25 +213,25 @@ fn files_of(record: &DownloadRecord, journal: &Journal) -> Result<(Arc<FileTable
     Ok((manifest.files().cloned().ok_or_else(missing)?, pick_of(record, &manifest)?))
 }
 
+/// Removes what was made of a download: of a part all that is laid out, of what is in its place what was picked.
 fn remove_marked(
     folder: &Folder,
     name: &OsStr,
     mark: &FileMark,
     record: &DownloadRecord,
     journal: &Journal,
+    in_place: bool,
 ) -> Result<(), Reject> {
     let removed = match folder.look(name) {
-        Ok(Some(metadata)) if stamp::is_marked(&metadata, mark) && metadata.is_dir() => laid_out::remove_files(
-            folder,
-            name,
-            &files_of(record, journal)?.0,
-        )
-        .map(|all| {
+        Ok(Some(metadata)) if stamp::is_marked(&metadata, mark) && metadata.is_dir() => {
+            let (files, pick) = files_of(record, journal)?;
+            laid_out::remove_files(folder, name, &files, pick.as_ref().filter(|_| in_place)).map(|all| {
             if !all {
                 let path = folder.path_of(name);
                 tracing::warn!(path = %path.display(), "the folder holds what was not downloaded, and stays with that");
             }
-        }),
+            })
+        }
         Ok(Some(metadata)) if stamp::is_marked(&metadata, mark) => folder.remove(name),
         Ok(_) => Ok(()),
         Err(error) => Err(error),

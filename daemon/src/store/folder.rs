@@ -85,6 +85,11 @@ impl Folder {
         self.open_beneath(path, OFlags::RDWR | OFlags::NONBLOCK)
     }
 
+    /// The same for reading alone.
+    pub(super) fn open_to_read_beneath(&self, path: &OsStr) -> io::Result<File> {
+        self.open_beneath(path, OFlags::RDONLY | OFlags::NONBLOCK)
+    }
+
     fn open_beneath(&self, path: &OsStr, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;

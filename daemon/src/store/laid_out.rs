@@ -97,7 +97,7 @@ impl LaidOut {
             }
             LaidOut::Folder(files) => {
                 for Segment { file, range } in files.table.segments(range) {
-                    if let Ok(file) = files.open(file) {
+                    if let Ok(file) = files.open_to_read(file) {
                         let _ =
                             fadvise(&file, range.start, (range.end - range.start).try_into().ok(), Advice::DontNeed);
                     }
@@ -213,6 +213,12 @@ impl FolderFiles {
         Ok(())
     }
 
+    /// Opens a file that may be one that nobody can write.
+    fn open_to_read(&self, file: usize) -> io::Result<File> {
+        let file = self.table.files().get(file).ok_or(Errno::NOENT)?;
+        self.folder.open_to_read_beneath(file.path.as_str().as_ref())
+    }
+
     /// Opens a file for reading and writing.
     pub(super) fn open(&self, file: usize) -> io::Result<File> {
         let file = self.table.files().get(file).ok_or(Errno::NOENT)?;
@@ -250,7 +256,7 @@ impl FolderFiles {
         let mut rest = &mut *buffer;
         for Segment { file, range } in self.table.segments(offset..offset + rest.len() as u64) {
             let (part, behind) = rest.split_at_mut((range.end - range.start) as usize);
-            self.open(file)?.read_exact_at(part, range.start)?;
+            self.open_to_read(file)?.read_exact_at(part, range.start)?;
             rest = behind;
         }
         if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
@@ -269,14 +275,19 @@ impl FolderFiles {
     }
 }
 
-/// Removes the folder called `name` with the files of a table, and the folders that they lay in. What else somebody has put
-/// there stays, and the folders above it: false then.
-pub(super) fn remove_files(parent: &Folder, name: &std::ffi::OsStr, table: &FileTable) -> io::Result<bool> {
+/// Removes the folder called `name` with those files of a table that were picked, and the folders that they lay in. What else
+/// somebody has put there stays, and the folders above it: false then.
+pub(super) fn remove_files(
+    parent: &Folder,
+    name: &std::ffi::OsStr,
+    table: &FileTable,
+    pick: Option<&Pick>,
+) -> io::Result<bool> {
     let top = match parent.subfolder(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         top => top?,
     };
-    remove_from(&top, table, |_| true)?;
+    remove_from(&top, table, |file| pick.is_none_or(|pick| pick.picked.get(file).is_some_and(|picked| *picked)))?;
     match parent.remove_folder(name) {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTEMPTY) => Ok(false),
         removed => absent_is_gone(removed).map(|()| true),

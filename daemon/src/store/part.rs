@@ -350,7 +350,7 @@ impl<'a> Opening<'a> {
                 Ok((LaidOut::File(Arc::new(file)), mark))
             }),
             Some(table) => self.make_folder(table, known).inspect_err(|_| {
-                let _ = laid_out::remove_files(&self.folder, &self.part_name, table);
+                let _ = laid_out::remove_files(&self.folder, &self.part_name, table, None);
             }),
         };
         match made {

@@ -33,9 +33,10 @@ pub fn sweep<'a>(folder: &Path, shared: impl Iterator<Item = &'a Path>) {
     }
 }
 
-/// Deletes a file of such a folder; one that cannot be deleted is logged.
+/// Deletes a file or folder in such a folder; one that cannot be deleted is logged.
 pub fn delete(path: &Path) {
-    match std::fs::remove_file(path) {
+    let is_folder = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    match if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) } {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             tracing::warn!(path = %path.display(), %error, "cannot delete a file that nobody needs any more");
         }

@@ -105,8 +105,10 @@ fn bad_pieces(
         buffer.resize(usize::try_from(bytes).unwrap_or(usize::MAX), 0);
         // So that the hash sees the disk and not a cache in front of it.
         files.forget_cached(range.clone());
-        if files.read_exact_at(&mut buffer, range.start).is_err() || !manifest.verify(piece, &buffer) {
-            bad.push(piece);
+        match files.read_exact_at(&mut buffer, range.start) {
+            Ok(()) if manifest.verify(piece, &buffer) => {}
+            Err(cause) if !is_lost(&cause) => return Err(error("read", cause)),
+            _ => bad.push(piece),
         }
         if done / PROGRESS_BYTES != (done + bytes) / PROGRESS_BYTES {
             progress(done + bytes, total);
@@ -114,6 +116,13 @@ fn bad_pieces(
         done += bytes;
     }
     Ok(bad)
+}
+
+/// Whether bytes that cannot be read are not there any more: nothing else says that they are bad.
+fn is_lost(cause: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    let medium = cause.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+    medium || matches!(cause.kind(), ErrorKind::UnexpectedEof | ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// A finished file is not what was downloaded: it is not read from any more.

@@ -89,7 +89,8 @@ impl Readers {
             let leads = quorum::leader(&raft.metrics().borrow());
             let somebody_leads = leads.is_some_and(|leader| !links.duty.is_silent(leader));
             let patience = if current || somebody_leads { PATIENCE } else { PATIENCE_WITHOUT_LEADER };
-            current = timeout(patience, catch_up(raft, links, shared)).await.is_ok();
+            // Who waits to hear whether another has taken over knows nothing for certain, though it would vote for itself.
+            current = links.duty.is_open() && timeout(patience, catch_up(raft, links, shared)).await.is_ok();
             if current {
                 let now = clock::now();
                 self.current.store(now.0, Ordering::Relaxed);
