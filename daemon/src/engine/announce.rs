@@ -222,6 +222,8 @@ pub(super) struct Told {
     changed: BTreeSet<ContentId>,
     /// Whether that may be any.
     unsure: bool,
+    /// Whether it may know anything: also of a page that it has refused.
+    knows: bool,
     /// Whether the next page replaces what it knew.
     replaces: bool,
 }
@@ -229,12 +231,12 @@ pub(super) struct Told {
 impl Told {
     /// Nothing yet; with `replaces` that is said, too.
     pub fn new(replaces: bool) -> Told {
-        Told { contents: BTreeMap::new(), changed: BTreeSet::new(), unsure: true, replaces }
+        Told { contents: BTreeMap::new(), changed: BTreeSet::new(), unsure: true, knows: false, replaces }
     }
 
     /// What was told may not be known any more.
     pub fn forget(&mut self) {
-        self.replaces |= !self.contents.is_empty();
+        self.replaces |= self.knows;
         self.contents.clear();
         self.unsure = true;
     }
@@ -266,7 +268,7 @@ impl Told {
         if page.present.is_empty() && page.withdrawn.is_empty() && !page.replace {
             return None;
         }
-        self.replaces = false;
+        (self.replaces, self.knows) = (false, self.knows || !page.present.is_empty());
         Some(page)
     }
 
@@ -388,6 +390,21 @@ mod tests {
             let due = engine.next_deadline().expect("something is to be announced").max(engine.now.monotonic);
             engine.tick(at(due));
         }
+    }
+
+    #[test]
+    fn a_withdrawal_that_was_refused_is_told_again_though_nothing_is_left() {
+        let (mut told, content) = (Told::new(false), ContentId([1; 32]));
+        let group: GroupName = "g".parse().expect("a good name");
+        let said = Said { born: None, complete: true };
+        told.changed.insert(content);
+        let page = told.next_page(|_| Groups::from([(group.clone(), said)])).expect("it is told");
+        assert_eq!((page.present.len(), page.replace), (1, false));
+        told.changed.insert(content);
+        assert_eq!(told.next_page(|_| Groups::new()).expect("taken back").withdrawn, [(group, content)]);
+        told.forget();
+        told.compare_all(std::iter::empty());
+        assert!(told.next_page(|_| Groups::new()).expect("all of it, which is nothing").replace);
     }
 
     #[test]
