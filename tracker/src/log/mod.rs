@@ -246,8 +246,7 @@ impl Consensus {
 
     /// Whether this tracker needs no other: it has no others listed, and the log knows of none that vote.
     fn is_alone(&self) -> bool {
-        let me = self.links.me();
-        self.links.is_alone() && self.raft.metrics().borrow().membership_config.voter_ids().all(|voter| voter == me)
+        self.links.is_alone() && decides_alone(&self.raft, &self.links)
     }
 
     /// How long ago it was that this tracker had sight of a majority, or began; one that is alone has it always.
